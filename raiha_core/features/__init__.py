@@ -1,0 +1,1 @@
+"""What a picture shows, patch by patch, and under which light."""

@@ -1,0 +1,93 @@
+"""References: pictures that show how the pasted object may look under the background's light.
+
+Shapes: B composites, K references, D content numbers, h x w patch grid.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .patches import PatchFeatures
+from .spec import FeatureSpec, require_same_space
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Match:
+    """A pair of patches that speaks for a reference; indices are row-major on the spec's grid."""
+
+    query_patch: int
+    photo_patch: int
+    content: float  # cosine of the content features
+    appearance: float  # cosine of the HSV histograms
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """One reference picture of any size. `weight` is its match quality, 0..1."""
+
+    id: str
+    image: Tensor  # (1, 3, H, W) sRGB 0..1
+    weight: float = 1.0
+    features: PatchFeatures | None = None  # batch 1
+    content_matches: tuple[Match, ...] = ()  # object patch <-> photo patch (eq. 3)
+    illumination_matches: tuple[Match, ...] = ()  # background patch <-> photo patch (eq. 5)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferenceBatch:
+    """References as a network reads them: padded to K, absent ones marked.
+
+    A composite with no reference has a row of False in `present`.
+    """
+
+    images: Tensor  # (B, K, 3, H, W) sRGB 0..1; zeros where absent
+    present: Tensor  # (B, K) bool
+    weight: Tensor  # (B, K) 0..1
+    content: Tensor | None  # (B, K, D, h, w), unit length; None where no encoder is used
+    spec: FeatureSpec | None  # of `content`
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 5 or self.images.shape[:2] != self.present.shape:
+            raise ValueError(
+                f"references {tuple(self.images.shape)} and their flags {tuple(self.present.shape)} disagree"
+            )
+        if (self.content is None) != (self.spec is None):
+            raise ValueError("reference features and their spec come together or not at all")
+
+
+def collate(
+    references: Sequence[Sequence[Reference]], size: tuple[int, int], with_features: bool
+) -> ReferenceBatch | None:
+    """One row of references per composite -> padded tensors at `size` (height, width).
+
+    Returns: None where no composite has a reference.
+    Raises: ValueError where features are asked for and missing, or belong to two spaces.
+    """
+    most = max((len(row) for row in references), default=0)
+    if most == 0:
+        return None
+    images = torch.zeros(len(references), most, 3, *size)
+    present = torch.zeros(len(references), most, dtype=torch.bool)
+    weight = torch.zeros(len(references), most)
+    content: Tensor | None = None
+    spec: FeatureSpec | None = None
+    for b, row in enumerate(references):
+        for k, reference in enumerate(row):
+            images[b, k] = F.interpolate(
+                reference.image.float(), size=size, mode="bilinear", antialias=True, align_corners=False
+            )[0].clamp(0, 1)
+            present[b, k] = True
+            weight[b, k] = reference.weight
+            if not with_features:
+                continue
+            if reference.features is None:
+                raise ValueError(f"reference '{reference.id}' has no features, and the model needs them")
+            if spec is None or content is None:
+                spec = reference.features.spec
+                content = torch.zeros(len(references), most, spec.dim, spec.grid, spec.grid)
+            require_same_space(spec, reference.features.spec, "the first reference", f"'{reference.id}'")
+            content[b, k] = reference.features.content[0]
+    return ReferenceBatch(images=images, present=present, weight=weight, content=content, spec=spec)

@@ -1,0 +1,73 @@
+"""What a mask must be, and which patches it makes foreground or background.
+
+Masks are (B, 1, H, W) with 1 on the pasted object; soft edges are allowed.
+Shapes: B images, G patches per side of the square patch grid.
+"""
+
+import torch
+from torch import Tensor
+
+
+def check_pair(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The pair with equal batch sizes; batch 1 broadcasts.
+
+    Args:
+        composite: sRGB (B, 3, H, W), floating point, values 0..1.
+        mask: (B, 1, H, W), values 0..1.
+    Raises: ValueError naming both shapes, or the offending value.
+    """
+    if composite.ndim != 4 or composite.shape[1] != 3:
+        raise ValueError(f"the composite must be (B, 3, H, W), got {tuple(composite.shape)}")
+    if mask.ndim != 4 or mask.shape[1] != 1:
+        raise ValueError(f"the mask must be (B, 1, H, W), got {tuple(mask.shape)}")
+    if composite.shape[-2:] != mask.shape[-2:]:
+        raise ValueError(
+            f"the mask is {mask.shape[-1]}x{mask.shape[-2]} but the composite is "
+            f"{composite.shape[-1]}x{composite.shape[-2]}; they must have the same size"
+        )
+    if not torch.isfinite(composite).all():
+        raise ValueError("the composite holds NaN or infinite values")
+    low, high = mask.amin().item(), mask.amax().item()
+    if not (0 <= low and high <= 1):  # also catches NaN
+        raise ValueError(f"mask values must lie in 0..1, got {low:g}..{high:g}")
+    images, masks = composite.shape[0], mask.shape[0]
+    if images != masks and 1 not in (images, masks):
+        raise ValueError(f"{images} composites and {masks} masks: the batches must match, or one be 1")
+    batch = max(images, masks)
+    return composite.expand(batch, -1, -1, -1), mask.expand(batch, -1, -1, -1)
+
+
+def _cell_weights(size: int, grid: int) -> Tensor:
+    """(G, size) share of each pixel in each of G equal cells; rows sum to 1."""
+    edges = torch.arange(grid + 1, dtype=torch.float64) * (size / grid)
+    pixel = torch.arange(size, dtype=torch.float64)
+    overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
+    return overlap.clamp_min(0) * (grid / size)
+
+
+def coverage(mask: Tensor, grid: int) -> Tensor:
+    """Mean of the mask over each patch, exact for any size: (B, 1, H, W) -> (B, G, G) float64.
+
+    Pixels that a patch edge cuts count by their share, so a 100-pixel side has 12 equal patches too.
+    """
+    rows = _cell_weights(mask.shape[-2], grid).to(mask.device)
+    columns = _cell_weights(mask.shape[-1], grid).to(mask.device)
+    return rows @ mask[:, 0].to(torch.float64) @ columns.T
+
+
+def foreground_patches(mask: Tensor, grid: int) -> Tensor:
+    """Patches of the pasted object: (B, G*G) bool, row-major.
+
+    A patch is foreground when the mask covers at least half of it. Where none is and the mask is
+    not empty, the best covered patch is (ties to the lowest index). An empty mask has none.
+    """
+    share = coverage(mask, grid).flatten(1)
+    chosen = share >= 0.5
+    for row in (~chosen.any(1) & (share.amax(1) > 0)).nonzero().flatten().tolist():
+        chosen[row, int(share[row].argmax())] = True
+    return chosen
+
+
+def background_patches(mask: Tensor, grid: int) -> Tensor:
+    """Patches the mask does not touch at all: (B, G*G) bool, row-major."""
+    return coverage(mask, grid).flatten(1) == 0

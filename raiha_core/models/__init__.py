@@ -1,0 +1,1 @@
+"""Harmonizers: networks, their parts, and the presets that name them."""

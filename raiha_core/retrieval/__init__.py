@@ -1,0 +1,1 @@
+"""References for a composite: similar content under the background's light."""
