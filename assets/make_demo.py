@@ -1,0 +1,86 @@
+"""Makes assets/demo/: shipped cut-outs pasted into shipped scenes, the light of each object left wrong.
+
+    python assets/make_demo.py
+
+Each composite is an 8-bit RGB PNG with a mask of equal size, so every way of running a workflow
+reads the same pixels. Sources and licences: assets/scenes/manifest.jsonl.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Paste:
+    name: str
+    scene: str
+    cutout: str
+    height: float  # of the object, as a share of the scene's height
+    foot: tuple[float, float]  # where the object's bottom centre stands, as shares of width and height
+    gains: tuple[float, float, float] = (1.0, 1.0, 1.0)  # linear light, the wrong light it was shot under
+
+
+PASTES = (
+    Paste(
+        name="tree",
+        scene="lomiri_picosdeeuropa_by_Aitzol_Berasategi.jpg",
+        cutout="tuxpaint_Christmas_Tree_photo.png",
+        height=0.62,
+        foot=(0.22, 0.86),
+        gains=(1.9, 1.0, 0.55),  # as under a tungsten lamp
+    ),
+    Paste(
+        name="pie",
+        scene="skimage_coffee.jpg",
+        cutout="tuxpaint_Mince_Pie.png",
+        height=0.36,
+        foot=(0.83, 0.98),
+        gains=(0.75, 1.0, 1.6),  # as in the shade of a blue sky
+    ),
+    Paste(
+        name="truck",
+        scene="lomiri_sunset_by_Aitzol_Berasategi.jpg",
+        cutout="tuxpaint_firetruck.png",
+        height=0.3,
+        foot=(0.42, 0.97),
+    ),
+)
+
+
+def recolour(cutout: Image.Image, gains: tuple[float, float, float]) -> Image.Image:
+    pixels = np.asarray(cutout, dtype=np.float64) / 255
+    linear = np.where(pixels <= 0.04045, pixels / 12.92, ((pixels + 0.055) / 1.055) ** 2.4)
+    linear[..., :3] = np.clip(linear[..., :3] * gains, 0, 1)
+    pixels[..., :3] = np.where(
+        linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055
+    )[..., :3]
+    return Image.fromarray(np.round(pixels * 255).astype(np.uint8), "RGBA")
+
+
+def make(paste: Paste) -> None:
+    scene = Image.open(HERE / "scenes" / "photos" / paste.scene).convert("RGB")
+    cutout = Image.open(HERE / "scenes" / "cutouts" / paste.cutout).convert("RGBA")
+    cutout = cutout.crop(cutout.getchannel("A").getbbox())
+    height = round(scene.height * paste.height)
+    cutout = recolour(cutout.resize((round(cutout.width * height / cutout.height), height), 1), paste.gains)
+    left = round(scene.width * paste.foot[0] - cutout.width / 2)
+    top = round(scene.height * paste.foot[1] - height)
+    mask = Image.new("L", scene.size)
+    mask.paste(cutout.getchannel("A"), (left, top))
+    layer = Image.new("RGB", scene.size)
+    layer.paste(cutout.convert("RGB"), (left, top))
+    composite = Image.composite(layer, scene, mask)
+    composite.save(HERE / "demo" / f"{paste.name}.png")
+    # Three equal channels: a grey PNG loses its top level in some hosts' loaders.
+    Image.merge("RGB", (mask, mask, mask)).save(HERE / "demo" / f"{paste.name}_mask.png")
+
+
+if __name__ == "__main__":
+    (HERE / "demo").mkdir(exist_ok=True)
+    for entry in PASTES:
+        make(entry)
