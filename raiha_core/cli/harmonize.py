@@ -1,0 +1,177 @@
+"""`raiha harmonize`: one composite, or a folder of them."""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from ..features.encoders import Encoder, build_encoder
+from ..features.references import Reference
+from ..gallery.protocol import Gallery
+from ..gallery.store import open_gallery
+from ..harmonizer import Harmonizer, load_harmonizer
+from ..images import list_photos, read_mask, read_picture, write_picture
+from ..pipeline import harmonize
+from ..retrieval.search import references as load_references
+from ..retrieval.search import search
+from .pairs import Job, folder_jobs
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "harmonize",
+        help="change the look of the pasted object until it belongs",
+        description="Harmonize one composite, or a folder of composites. For a folder, masks are found by equal "
+        "stem or by iHarmony4's rule (NAME_VARIANT.jpg -> NAME.png), and each result is OUT/STEM.png; "
+        "finished ones are skipped unless --overwrite is given.",
+        epilog="example: raiha harmonize composite.png --mask mask.png --gallery store -o result.png",
+    )
+    parser.add_argument("composite", type=Path, help="a picture, or a folder of pictures")
+    parser.add_argument("--mask", type=Path, required=True, help="its mask (white = object), or a folder of masks")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--gallery", type=Path, help="a store to retrieve references from")
+    source.add_argument("--references", type=Path, nargs="+", metavar="FILE", help="reference pictures")
+    parser.add_argument("--model", default="statistics", help="name or .safetensors file (default: statistics)")
+    parser.add_argument("--strength", type=float, default=1.0, help="0 = input, 1 = full answer (default 1)")
+    parser.add_argument("--top-k", type=int, default=4, help="references taken from the gallery (default 4)")
+    parser.add_argument("--by", choices=("both", "content", "illumination"), default="both")
+    parser.add_argument("--random", type=int, metavar="SEED", help="draw the references at random, as the paper does")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder for results")
+    parser.add_argument("--bit-depth", type=int, choices=(8, 16), help="of the result (default: the composite's)")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--overwrite", action="store_true", help="do finished files of a folder again")
+    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+    parser.set_defaults(run=run)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What is loaded once and serves every picture."""
+
+    harmonizer: Harmonizer
+    gallery: Gallery | None
+    encoder: Encoder | None
+    references: tuple[Reference, ...]
+
+
+def load_tools(arguments: argparse.Namespace) -> Tools:
+    if not 0 <= arguments.strength <= 1:
+        raise ValueError(f"--strength must lie in 0..1, got {arguments.strength}")
+    if arguments.top_k < 1:
+        raise ValueError(f"--top-k must be at least 1, got {arguments.top_k}")
+    harmonizer = load_harmonizer(arguments.model, arguments.device)
+    gallery = open_gallery(arguments.gallery) if arguments.gallery else None
+    encoder = None
+    needed = gallery.spec if gallery is not None else harmonizer.spec
+    if needed is not None:
+        encoder = build_encoder(needed.encoder, device=arguments.device)
+    given = tuple(
+        Reference(
+            id=path.name,
+            image=(pixels := read_picture(path).pixels),
+            features=encoder.encode(pixels.to(arguments.device)) if encoder else None,
+        )
+        for path in arguments.references or ()
+    )
+    return Tools(harmonizer, gallery, encoder, given)
+
+
+def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dict[str, object]:
+    """Read, retrieve, harmonize, write. Returns: the report of one picture."""
+    started = time.perf_counter()
+    picture = read_picture(job.composite)
+    mask = read_mask(job.mask)
+    if picture.pixels.shape[-2:] != mask.shape[-2:]:
+        raise ValueError(
+            f"{job.mask} is {mask.shape[-1]}x{mask.shape[-2]} but {job.composite} is "
+            f"{picture.pixels.shape[-1]}x{picture.pixels.shape[-2]}; they must have the same size"
+        )
+    references, notes = tools.references, ()
+    if tools.gallery is not None and (mask > 0).any():
+        found = search(
+            tools.gallery,
+            picture.pixels,
+            mask,
+            encoder=tools.encoder,
+            by=arguments.by,
+            top_k=arguments.top_k,
+            seed=arguments.random,
+            query_id=job.composite.name,
+        )
+        references, notes = load_references(found, encoder=tools.encoder), found.notes
+    device = torch.device(arguments.device)
+    result = harmonize(
+        picture.pixels.to(device),
+        mask.to(device),
+        references,
+        tools.harmonizer,
+        encoder=tools.encoder,
+        strength=arguments.strength,
+    )
+    depth = arguments.bit_depth or picture.bit_depth
+    write_picture(job.output, result.cpu(), alpha=picture.alpha, bit_depth=depth)
+    return {
+        "composite": str(job.composite),
+        "mask": str(job.mask),
+        "output": str(job.output),
+        "model": tools.harmonizer.name,
+        "references": [{"id": r.id, "weight": round(float(r.weight), 4)} for r in references],
+        "notes": list(notes),
+        "seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+def _say(report: dict[str, object], arguments: argparse.Namespace) -> None:
+    if arguments.json:
+        print(json.dumps(report))
+        return
+    used = report["references"]
+    assert isinstance(used, list)
+    named = ", ".join(entry["id"] for entry in used) if used else "none"
+    print(f"{report['output']}  ({report['seconds']} s, model {report['model']}, references: {named})")
+    notes = report["notes"]
+    assert isinstance(notes, list)
+    for note in notes:
+        print(f"  note: {note}", file=sys.stderr)
+
+
+def run_folder(arguments: argparse.Namespace) -> int:
+    jobs, skipped = folder_jobs(
+        list_photos(arguments.composite), arguments.mask, arguments.output, arguments.overwrite
+    )
+    tools = load_tools(arguments) if jobs else None
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    reports, failed = [], []
+    for job in tqdm(jobs, unit="picture", disable=not sys.stderr.isatty()):
+        assert tools is not None
+        try:
+            reports.append(harmonize_file(job, tools, arguments))
+        except (ValueError, OSError) as error:  # one bad picture must not lose the others
+            failed.append({"composite": str(job.composite), "error": str(error)})
+            tqdm.write(f"raiha: {error}", file=sys.stderr)
+    summary = {"done": reports, "skipped": len(skipped), "failed": failed}
+    if arguments.json:
+        print(json.dumps(summary))
+    else:
+        print(f"{len(reports)} harmonized, {len(skipped)} already there, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.composite.is_dir():
+        for name, path in (("--mask", arguments.mask), ("--output", arguments.output)):
+            if path.exists() and not path.is_dir():
+                raise ValueError(f"{arguments.composite} is a folder, so {name} must be one too: {path}")
+        return run_folder(arguments)
+    if arguments.mask.is_dir():
+        raise ValueError(f"{arguments.composite} is not a folder, so --mask must be a file: {arguments.mask}")
+    if arguments.output.is_dir():
+        raise ValueError(f"-o {arguments.output} is a folder; name the result's file")
+    job = Job(arguments.composite, arguments.mask, arguments.output)
+    _say(harmonize_file(job, load_tools(arguments), arguments), arguments)
+    return 0

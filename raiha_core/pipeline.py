@@ -1,0 +1,99 @@
+"""The one call behind the node, the command line, the evaluator and the README: `harmonize`.
+
+Source: this project. Shapes: B composites of H x W; K references.
+"""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from . import masks, render
+from .features.encoders import Encoder
+from .features.references import Reference
+from .harmonizer import Harmonizer, load_harmonizer
+
+References = Sequence[Reference] | Sequence[Sequence[Reference]]
+
+
+class HarmonizeWarning(UserWarning):
+    """Something the caller should know, although a correct picture came out."""
+
+
+def per_composite(references: References, batch: int) -> list[Sequence[Reference]]:
+    """One row of references per composite; a flat sequence serves them all.
+
+    Raises: ValueError where the number of rows is not the number of composites.
+    """
+    if all(isinstance(entry, Reference) for entry in references):
+        return [cast("Sequence[Reference]", references)] * batch
+    rows = cast("Sequence[Sequence[Reference]]", references)
+    if len(rows) != batch:
+        raise ValueError(f"{len(rows)} rows of references for {batch} composites")
+    return list(rows)
+
+
+def _rows_with_an_object(mask: Tensor) -> list[int]:
+    """Indices of the images whose mask is not empty; warns about the others."""
+    filled = (mask.flatten(1) > 0).any(1)
+    empty = (~filled).nonzero().flatten().tolist()
+    if empty:
+        which = "the mask is" if len(mask) == 1 else f"the masks of images {empty} are"
+        warnings.warn(
+            f"{which} empty: nothing to harmonize, the input comes back", HarmonizeWarning, stacklevel=3
+        )
+    return filled.nonzero().flatten().tolist()
+
+
+def _require_guidance(mask: Tensor, rows: list[int], references: list[Sequence[Reference]]) -> None:
+    for row in rows:
+        if (mask[row] > 0).all() and not references[row]:
+            where = "" if len(mask) == 1 else f" of image {row}"
+            raise ValueError(
+                f"the mask{where} covers the whole picture: without a background there must be references"
+            )
+
+
+@torch.inference_mode()
+def harmonize(
+    composite: Tensor,
+    mask: Tensor,
+    references: References = (),
+    model: "Harmonizer | str | Path" = "statistics",
+    *,
+    encoder: Encoder | None = None,
+    strength: float = 1.0,
+) -> Tensor:
+    """Change the look of the masked object until it belongs to its background.
+
+    Args:
+        composite: sRGB (B, 3, H, W), floating point, values 0..1, any size.
+        mask: (B, 1, H, W), 1 = pasted object, soft edges allowed; batch 1 broadcasts.
+        references: for all composites, or one row for each of them; may be empty.
+        model: a loaded harmonizer, the name of a preset or shipped weights, or a .safetensors file.
+        encoder: needed only by networks that read patch features; loaded by name where left out.
+        strength: 0 gives the composite, 1 the harmonizer's full answer.
+    Returns: (B, 3, H, W) in the composite's dtype and on its device; outside the mask the
+        composite's own bits. An empty mask gives the composite back, with a `HarmonizeWarning`.
+    Raises: ValueError naming the offending shape or value, as `masks.check_pair` does; where a mask
+        leaves no background and no reference is given; where features of two spaces meet.
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength must lie in 0..1, got {strength}")
+    composite, mask = masks.check_pair(composite, mask)
+    rows_of_references = per_composite(references, len(composite))
+    rows = _rows_with_an_object(mask)
+    if not rows or strength == 0:
+        return composite.clone()
+    _require_guidance(mask, rows, rows_of_references)
+    harmonizer = model if isinstance(model, Harmonizer) else load_harmonizer(model, composite.device)
+    chosen, chosen_mask = composite[rows], mask[rows]
+    prediction = harmonizer.predict(
+        chosen, chosen_mask, [rows_of_references[row] for row in rows], encoder=encoder
+    )
+    result = composite.clone()
+    result[rows] = render.apply(prediction, chosen, chosen_mask, strength=strength)
+    return result
