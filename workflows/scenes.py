@@ -1,6 +1,6 @@
-"""Makes assets/demo/: shipped cut-outs pasted into shipped scenes, the light of each object left wrong.
+"""Shipped cut-outs pasted into shipped scenes, the light of each object left wrong.
 
-    python assets/make_demo.py
+    python workflows/scenes.py        # writes assets/demo/
 
 Each composite is an 8-bit RGB PNG with a mask of equal size, so every way of running a workflow
 reads the same pixels. Sources and licences: assets/scenes/manifest.jsonl.
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-HERE = Path(__file__).parent
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,25 +62,36 @@ def recolour(cutout: Image.Image, gains: tuple[float, float, float]) -> Image.Im
     return Image.fromarray(np.round(pixels * 255).astype(np.uint8), "RGBA")
 
 
-def make(paste: Paste) -> None:
-    scene = Image.open(HERE / "scenes" / "photos" / paste.scene).convert("RGB")
-    cutout = Image.open(HERE / "scenes" / "cutouts" / paste.cutout).convert("RGBA")
+def compose(paste: Paste) -> tuple[Image.Image, Image.Image]:
+    """The composite (RGB) and its soft mask (L), at the scene's size."""
+    scene = Image.open(ASSETS / "scenes" / "photos" / paste.scene).convert("RGB")
+    cutout = Image.open(ASSETS / "scenes" / "cutouts" / paste.cutout).convert("RGBA")
     cutout = cutout.crop(cutout.getchannel("A").getbbox())
     height = round(scene.height * paste.height)
-    cutout = recolour(cutout.resize((round(cutout.width * height / cutout.height), height), 1), paste.gains)
-    left = round(scene.width * paste.foot[0] - cutout.width / 2)
-    top = round(scene.height * paste.foot[1] - height)
+    size = (round(cutout.width * height / cutout.height), height)
+    cutout = recolour(cutout.resize(size, Image.Resampling.LANCZOS), paste.gains)
+    corner = (
+        round(scene.width * paste.foot[0] - cutout.width / 2),
+        round(scene.height * paste.foot[1] - height),
+    )
     mask = Image.new("L", scene.size)
-    mask.paste(cutout.getchannel("A"), (left, top))
+    mask.paste(cutout.getchannel("A"), corner)
     layer = Image.new("RGB", scene.size)
-    layer.paste(cutout.convert("RGB"), (left, top))
-    composite = Image.composite(layer, scene, mask)
-    composite.save(HERE / "demo" / f"{paste.name}.png")
+    layer.paste(cutout.convert("RGB"), corner)
+    return Image.composite(layer, scene, mask), mask
+
+
+def write(paste: Paste, folder: Path) -> tuple[Path, Path]:
+    """NAME.png and NAME_mask.png in `folder`."""
+    composite, mask = compose(paste)
+    paths = folder / f"{paste.name}.png", folder / f"{paste.name}_mask.png"
+    composite.save(paths[0])
     # Three equal channels: a grey PNG loses its top level in some hosts' loaders.
-    Image.merge("RGB", (mask, mask, mask)).save(HERE / "demo" / f"{paste.name}_mask.png")
+    Image.merge("RGB", (mask, mask, mask)).save(paths[1])
+    return paths
 
 
 if __name__ == "__main__":
-    (HERE / "demo").mkdir(exist_ok=True)
+    (ASSETS / "demo").mkdir(exist_ok=True)
     for entry in PASTES:
-        make(entry)
+        write(entry, ASSETS / "demo")
