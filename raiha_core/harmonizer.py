@@ -132,7 +132,9 @@ def load_harmonizer(
     if not path.is_file():
         known = ", ".join(["statistics", *shipped])
         if name in PRESETS:
-            raise ValueError(f"the preset '{name}' has no weights here; name a .safetensors file (or {known})")
+            raise ValueError(
+                f"the preset '{name}' has no weights here; name a .safetensors file (or {known})"
+            )
         raise ValueError(f"no model '{name}': neither a file nor one of {known}")
     loaded = checkpoint.load(path, device=device, operations=operations)
     return NetworkHarmonizer(path.stem, loaded.network, PRESETS[loaded.preset], loaded.spec)

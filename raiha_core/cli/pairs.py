@@ -51,7 +51,9 @@ def folder_jobs(
         else:
             jobs.append(Job(composite, mask, output / f"{composite.stem}.png"))
     if missing:
-        raise ValueError(f"{len(missing)} of {len(composites)} composites have no mask in {mask_folder}; "
-                         f"the first is {missing[0]}")
+        raise ValueError(
+            f"{len(missing)} of {len(composites)} composites have no mask in {mask_folder}; "
+            f"the first is {missing[0]}"
+        )
     done = [job for job in jobs if job.output.exists() and not overwrite]
     return [job for job in jobs if job not in done], done

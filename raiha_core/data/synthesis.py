@@ -1,0 +1,113 @@
+"""Training pairs from any photo: the photo is the truth, its object recoloured is the composite.
+
+Source: this project; families and severities as measured for it. Shapes: B pictures of H x W.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from .recolour import TRANSFERS, RetouchConfig, light_field, masked_mean, relight, retouch
+
+FAMILIES = ("untouched", "retouch", "illuminant", "transfer", "light")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SynthesisConfig:
+    """Shares of the families and how strong a change may be. Shares need not sum to 1."""
+
+    untouched: float = 0.12  # already right: the network must learn to leave it alone
+    retouch: float = 1.0
+    illuminant: float = 1.3
+    transfer: float = 1.0
+    light: float = 0.3
+    retouching: RetouchConfig = field(default_factory=RetouchConfig)
+    transfer_strength: tuple[float, float] = (0.3, 1.0)
+    ceiling: float = 7000.0  # fMSE (0..255 scale) above which a change is scaled back
+
+    def __post_init__(self) -> None:
+        shares = self.shares
+        if min(shares) < 0 or sum(shares) <= 0:
+            raise ValueError(f"family shares must not be negative and not all zero, got {shares}")
+        low, high = self.transfer_strength
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"transfer_strength must lie in 0..1 and ascend, got {self.transfer_strength}")
+        if self.ceiling <= 0:
+            raise ValueError(f"ceiling must be positive, got {self.ceiling}")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        return self.untouched, self.retouch, self.illuminant, self.transfer, self.light
+
+
+@dataclass(frozen=True, slots=True)
+class Synthesis:
+    """A recipe for composites. `illuminants` (N, 2, 3, 11) is needed where its share is not zero."""
+
+    config: SynthesisConfig
+    illuminants: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.config.illuminant > 0 and self.illuminants is None:
+            raise ValueError(
+                "the illuminant family needs measured matrices; give a folder or set its share to 0"
+            )
+
+    def recolour(
+        self, truth: Tensor, mask: Tensor, donor: Tensor, donor_mask: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Recolour the object of each photo.
+
+        Args:
+            truth, donor: sRGB (B, 3, H, W), 0..1; colours for the transfer family come from the donor.
+            mask, donor_mask: (B, 1, H, W).
+            generator: on the CPU; the same seed gives the same pairs.
+        Returns: composite (B, 3, H, W), equal to the truth outside the mask; family (B,) int64,
+            indices of FAMILIES.
+        """
+        shares = torch.tensor(self.config.shares)
+        family = torch.multinomial(shares, len(truth), replacement=True, generator=generator)
+        changed = truth.clone()
+        for index in range(1, len(FAMILIES)):
+            rows = (family == index).nonzero().flatten()
+            if len(rows):
+                own, other = rows.to(truth.device), rows.to(donor.device)
+                changed[own] = self._look(
+                    index, truth[own], mask[own], donor[other], donor_mask[other], generator
+                )
+        return limit_change(truth, changed, mask, self.config.ceiling), family
+
+    def _look(
+        self, index: int, truth: Tensor, mask: Tensor, donor: Tensor, donor_mask: Tensor, g: torch.Generator
+    ) -> Tensor:
+        name = FAMILIES[index]
+        if name == "retouch":
+            return retouch(truth, mask, self.config.retouching, g)
+        if name == "illuminant":
+            assert self.illuminants is not None
+            return relight(truth, self.illuminants, g)
+        if name == "light":
+            return light_field(truth, g)
+        assert name == "transfer"
+        out = torch.empty_like(truth)
+        which = torch.randint(len(TRANSFERS), (len(truth),), generator=g)
+        low, high = self.config.transfer_strength
+        strength = (low + (high - low) * torch.rand(len(truth), generator=g)).to(truth).view(-1, 1, 1, 1)
+        for kind, transfer in enumerate(TRANSFERS):
+            rows = (which == kind).nonzero().flatten().to(truth.device)
+            if len(rows):
+                out[rows] = transfer(truth[rows], mask[rows], donor[rows], donor_mask[rows])
+        return truth + strength * (out - truth)
+
+
+def foreground_error(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
+    """fMSE between two looks, (B,), on the 0..255 scale; for limits and reports, not for scores."""
+    return masked_mean((255 * (first - second)) ** 2, mask).mean((1, 2, 3))
+
+
+def limit_change(truth: Tensor, changed: Tensor, mask: Tensor, ceiling: float) -> Tensor:
+    """The composite: `changed` inside the mask, scaled back where its fMSE exceeds `ceiling`."""
+    error = foreground_error(changed, truth, mask)
+    factor = (ceiling / error.clamp_min(1e-9)).sqrt().clamp(max=1).view(-1, 1, 1, 1)
+    return torch.where(mask > 0, truth + mask * factor * (changed - truth), truth)
