@@ -16,7 +16,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "calibrate",
         help="find thresholds for a gallery",
         description="Measure which content threshold lets how many unrelated photos through, and keep "
-        "the answer in the store. Without labels, 'unrelated' means 'another photo', so the rates are upper bounds.",
+        "the answer in the store. Without labels, 'unrelated' means 'another photo', so the rates "
+        "are upper bounds.",
         epilog="example: raiha calibrate store/",
     )
     parser.add_argument("store", type=Path, help="a gallery built by `raiha gallery build`")

@@ -26,33 +26,23 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "harmonize",
         help="change the look of the pasted object until it belongs",
-        description="Harmonize one composite, or a folder of composites. For a folder, masks are found by equal "
-        "stem or by iHarmony4's rule (NAME_VARIANT.jpg -> NAME.png), and each result is OUT/STEM.png; "
-        "finished ones are skipped unless --overwrite is given.",
+        description="Harmonize one composite, or a folder of composites. For a folder, masks are found by "
+        "equal stem or by iHarmony4's rule (NAME_VARIANT.jpg -> NAME.png), and each result is "
+        "OUT/STEM.png; finished ones are skipped unless --overwrite is given.",
         epilog="example: raiha harmonize composite.png --mask mask.png --gallery store -o result.png",
     )
     parser.add_argument("composite", type=Path, help="a picture, or a folder of pictures")
-    parser.add_argument(
-        "--mask", type=Path, required=True, help="its mask (white = object), or a folder of masks"
-    )
+    parser.add_argument("--mask", type=Path, required=True, help="white = object; or a folder of masks")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--gallery", type=Path, help="a store to retrieve references from")
     source.add_argument("--references", type=Path, nargs="+", metavar="FILE", help="reference pictures")
-    parser.add_argument(
-        "--model", default="statistics", help="name or .safetensors file (default: statistics)"
-    )
+    parser.add_argument("--model", default="statistics", help="name or .safetensors file (statistics)")
     parser.add_argument("--strength", type=float, default=1.0, help="0 = input, 1 = full answer (default 1)")
     parser.add_argument("--top-k", type=int, default=4, help="references taken from the gallery (default 4)")
     parser.add_argument("--by", choices=("both", "content", "illumination"), default="both")
-    parser.add_argument(
-        "--random", type=int, metavar="SEED", help="draw the references at random, as the paper does"
-    )
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="the result, or a folder for results"
-    )
-    parser.add_argument(
-        "--bit-depth", type=int, choices=(8, 16), help="of the result (default: the composite's)"
-    )
+    parser.add_argument("--random", type=int, metavar="SEED", help="draw references at random")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder")
+    parser.add_argument("--bit-depth", type=int, choices=(8, 16), help="of the result (as the input)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--overwrite", action="store_true", help="do finished files of a folder again")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
