@@ -1,0 +1,54 @@
+"""Pictures of a data set as stored: no EXIF orientation, no ICC, as every published script reads them.
+
+What a user opens is read by `raiha_core.images`, which applies both; scores must not depend on them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Bytes = NDArray[np.uint8]
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise ValueError(f"'{path}' does not exist") from None
+        raise ValueError(f"'{path}' cannot be read as a picture: {error}") from None
+    return image
+
+
+def decode_rgb(path: Path) -> Bytes:
+    """(H, W, 3) uint8; grey and palette pictures become RGB. Raises: ValueError naming the file."""
+    return np.asarray(_open(path).convert("RGB"))
+
+
+def decode_mask(path: Path) -> Bytes:
+    """(H, W) uint8: the first channel, not thresholded; 1-bit masks become 0 and 255.
+
+    Raises: ValueError naming the file, also for 16-bit masks, which no known data set has.
+    """
+    image = _open(path)
+    if image.mode in ("1", "L", "LA"):
+        return np.asarray(image.convert("L"))
+    if image.mode in ("P", "RGB", "RGBA"):
+        return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., 0])
+    raise ValueError(f"'{path}' has pixels of kind '{image.mode}', a mask must have 8 bits a channel or 1")
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(width, height) from the header alone. Raises: ValueError naming the file."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except FileNotFoundError:
+        raise ValueError(f"'{path}' does not exist") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"'{path}' cannot be read as a picture: {error}") from None
