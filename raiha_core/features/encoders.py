@@ -1,0 +1,370 @@
+"""Patch encoders (eq. 2): name -> builder, and the one class that turns pictures into PatchFeatures.
+
+Sources: EfficientNet-Lite0 and DINOv2/v3 through timm; DVT as in arXiv:2412.13916. Only this file (and
+models/backbone.py) imports timm, and only inside builders. Shapes: B images, C channels of the network,
+D numbers kept per patch, g patches per side, s pixels per side of the square that the network sees.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .centring import Centring, read_centring
+from .denoiser import Denoiser, denoiser_state
+from .histogram import hsv_histograms
+from .patches import PatchFeatures, normalise
+from .spec import FeatureSpec
+from .tv_ops import ensure_torchvision
+from .weights import LITE0_SHA256, file_digest, lite0_path, load_strictly, read_state, tensor_digest
+
+_HALF = (0.5, 0.5, 0.5)
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_UNMEASURED = "not measured for this encoder: a stand-in until `raiha calibrate STORE`"
+
+# eps_c per encoder at stricter settings, for whoever wants fewer and surer photos; the default lies in
+# the spec. Measured on 5,337 photos: about 1 % of unrelated photos pass `strict`, and a fifth of the
+# queries then find nothing.
+STRICT_THRESHOLDS = {"lite0": 0.74, "lite0-pca128": 0.80, "lite0-pca64": 0.86}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preprocessing:
+    """How a picture becomes the network's input: squashed to a square, then (x - mean) / std."""
+
+    size: int  # s
+    interpolation: str  # "bicubic" or "bilinear", always with antialiasing
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def apply(self, images: Tensor) -> Tensor:
+        """sRGB (B, 3, H, W) in 0..1 -> (B, 3, s, s) in 0..1, not yet normalised.
+
+        Raises: ValueError where values are not finite.
+        """
+        square = F.interpolate(
+            images, size=(self.size, self.size), mode=self.interpolation, antialias=True, align_corners=False
+        )
+        if not torch.isfinite(square).all():  # every pixel reaches the square, and testing that is cheaper
+            raise ValueError("the image holds NaN or infinite values")
+        return square.clamp(0, 1)  # bicubic overshoots at edges, pictures do not
+
+
+class Encoder(nn.Module):
+    """A frozen network with its preprocessing and normalisation; `spec` names the space of its numbers.
+
+    `network` maps (B, 3, s, s) to (B, C, g, g). It stays in evaluation mode whatever holds it.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: FeatureSpec,
+        preprocessing: Preprocessing,
+        centring: Centring | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.spec = spec
+        self.preprocessing = preprocessing
+        self.centring = centring
+        self.requires_grad_(False)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> "Encoder":
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @torch.no_grad()
+    def tokens(self, images: Tensor) -> Tensor:
+        """The network's own numbers, neither centred nor normalised: (B, C, g, g) float32.
+
+        Args: images: sRGB (B, 3, H, W), floating point, values 0..1, any size.
+        Raises: ValueError for another shape or type, or values that are not finite.
+        """
+        return self._run(self._square(images))
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> PatchFeatures:
+        """Content and appearance of every patch, on the encoder's device, computed in float32.
+
+        Args: images: sRGB (B, 3, H, W), floating point, values 0..1, any size; the patch grid is laid
+            over the whole picture, so patches have its aspect ratio.
+        Returns: vectors of length 1; an image of one single colour shows nothing and has zeros.
+        Raises: ValueError for another shape or type, or values that are not finite.
+        """
+        square = self._square(images)
+        raw = self._run(square)
+        centring = self.centring
+        content = normalise(raw, 1) if centring is None else centring.to(raw.device).apply(raw)
+        flat = (images.amax((2, 3)) == images.amin((2, 3))).all(1).to(raw.device)
+        content = content.masked_fill(flat[:, None, None, None], 0)
+        appearance = hsv_histograms(images.to(self.device), self.spec.grid, self.spec.histogram)
+        return PatchFeatures(content, appearance, self.spec)
+
+    def _square(self, images: Tensor) -> Tensor:
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point() or not images.numel():
+            raise ValueError(
+                "an encoder needs floating-point images (B, 3, H, W), "
+                f"got {images.dtype} {tuple(images.shape)}"
+            )
+        return self.preprocessing.apply(images.to(self.device, torch.float32))
+
+    def _run(self, square: Tensor) -> Tensor:
+        mean, std = (
+            torch.tensor(values, device=square.device)[:, None, None]
+            for values in (self.preprocessing.mean, self.preprocessing.std)
+        )
+        # Half precision would move features by more than galleries allow, so autocast stops here.
+        with torch.autocast(square.device.type, enabled=False):
+            return self.network((square - mean) / std).float()
+
+
+# ---- EfficientNet-Lite0, the embedded default
+
+
+def _timm() -> ModuleType:
+    ensure_torchvision()
+    import timm
+
+    return timm
+
+
+def lite0_classifier(weights: Path | None = None) -> nn.Module:
+    """The whole ImageNet network, (B, 3, s, s) normalised by 0.5 / 0.5 -> (B, 1000) logits.
+
+    timm's `tf_` model, because only it has the SAME padding and the batch-norm epsilon these weights were
+    trained with; `efficientnet_lite0` loads them without complaint and computes something else.
+    Raises: ValueError where the weights are missing or are not the known file.
+    """
+    path = lite0_path() if weights is None else weights
+    if not path.is_file() or file_digest(path) != LITE0_SHA256:
+        raise ValueError(
+            f"{path} is not the EfficientNet-Lite0 weights file of SHA-256 {LITE0_SHA256[:16]}..."
+        )
+    state = read_state(path)
+    model = _timm().create_model("tf_efficientnet_lite0", pretrained=False)
+    own = model.state_dict()
+    # Both list the same 296 tensors in the same order under different names.
+    assert len(own) == len(state) == 296
+    for (name, tensor), (theirs, value) in zip(own.items(), state.items(), strict=True):
+        assert tensor.shape == value.shape, (name, theirs)
+        assert name.split(".")[-1] == theirs.split(".")[-1], (name, theirs)
+    load_strictly(model, dict(zip(own, state.values(), strict=True)), str(path))
+    return model.eval()
+
+
+def lite0_network(weights: Path | None = None) -> nn.Module:
+    """The part that gives patches: (B, 3, s, s) normalised by 0.5 / 0.5 -> (B, 320, s/32, s/32), linear."""
+    full = lite0_classifier(weights).state_dict()
+    features = _timm().create_model(
+        "tf_efficientnet_lite0", pretrained=False, features_only=True, out_indices=(4,)
+    )
+    load_strictly(features, {key: full[key] for key in features.state_dict()}, "EfficientNet-Lite0")
+    return _LastMap(features).eval()
+
+
+class _LastMap(nn.Module):
+    """The deepest map of a timm `features_only` network."""
+
+    def __init__(self, features: nn.Module) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(x)[-1]
+
+
+def _build_lite0(
+    name: str,
+    size: int,
+    components: int | None,
+    threshold: float,
+    weights: Path | None,
+    device: str | torch.device,
+) -> Encoder:
+    centring = read_centring(f"lite0-{size}-s32", components)
+    label = "c320" if components is None else f"pca{components}"
+    spec = FeatureSpec(
+        name=f"lite0-{size}-s32-{label}",
+        encoder=name,
+        layer="stride 32, linear, centred",
+        input_size=size,
+        grid=size // 32,
+        dim=320 if components is None else components,
+        weights=LITE0_SHA256[:16],
+        centring=centring.digest,
+        content_threshold=threshold,
+        threshold_source=_LITE0_SOURCE,
+    )
+    preprocessing = Preprocessing(size=size, interpolation="bicubic", mean=_HALF, std=_HALF)
+    return Encoder(lite0_network(weights), spec, preprocessing, centring).to(device)
+
+
+_LITE0_SOURCE = (
+    "measured on 5,337 photos: 4-5 % of photos without the object's class pass, and 40-50 % of those with it"
+)
+
+
+# ---- vision transformers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Transformer:
+    """A vision transformer of timm: patch tokens of its last block, after its final norm."""
+
+    model: str  # timm's name, with the tag of its weights
+    size: int  # s
+    patch: int  # pixels per side, divides size
+    width: int  # C
+    interpolation: str = "bicubic"
+    content_threshold: float = 0.6
+    threshold_source: str = _UNMEASURED
+
+
+_DVT = Transformer(
+    model="vit_base_patch14_reg4_dinov2.lvd142m",
+    size=448,
+    patch=14,
+    width=768,
+    interpolation="bilinear",
+    content_threshold=0.7,
+    threshold_source="the paper's eps_c 0.7 and eps_a 0.9 (arXiv:2412.13916)",
+)
+
+
+class _PatchTokens(nn.Module):
+    """A timm transformer's patch tokens on their grid, then through a denoiser if there is one."""
+
+    def __init__(self, transformer: Any, denoiser: nn.Module | None = None) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.denoiser = denoiser
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 3, s, s) -> (B, C, g, g)
+        tokens = self.transformer.forward_features(x)[:, self.transformer.num_prefix_tokens :]
+        side = round(tokens.shape[1] ** 0.5)
+        features = tokens.transpose(1, 2).unflatten(2, (side, side))
+        return features if self.denoiser is None else self.denoiser(features)
+
+
+def transformer_network(recipe: Transformer, weights: Path | None = None) -> nn.Module:
+    """timm's transformer without its head, filled from a local file or through timm's hub.
+
+    Args: weights: timm's own file or the authors' (.safetensors or .pth).
+    Raises: ValueError where the file does not fit, or where there is none and the hub cannot be reached.
+    """
+    timm = _timm()
+    create = partial(timm.create_model, recipe.model, num_classes=0, dynamic_img_size=True)
+    if weights is not None:
+        model = create(pretrained=False)
+        family = timm.models.eva if "dinov3" in recipe.model else timm.models.vision_transformer
+        load_strictly(model, family.checkpoint_filter_fn(read_state(weights), model), str(weights))
+        return model
+    try:
+        return create(pretrained=True)
+    except Exception as error:  # the hub's client raises types of its own, from several libraries
+        raise ValueError(
+            f"the weights of {recipe.model} could not be fetched from the hub ({type(error).__name__}); "
+            f"fetch model.safetensors of huggingface.co/timm/{recipe.model} and pass its path as `weights`"
+        ) from error
+
+
+def _transformer_encoder(
+    name: str, recipe: Transformer, network: nn.Module, device: str | torch.device
+) -> Encoder:
+    spec = FeatureSpec(
+        name=f"{name}-{recipe.size}",
+        encoder=name,
+        layer="last block, final norm, patch tokens",
+        input_size=recipe.size,
+        grid=recipe.size // recipe.patch,
+        dim=recipe.width,
+        weights=tensor_digest(network.state_dict()),
+        content_threshold=recipe.content_threshold,
+        threshold_source=recipe.threshold_source,
+    )
+    preprocessing = Preprocessing(
+        size=recipe.size, interpolation=recipe.interpolation, mean=_IMAGENET_MEAN, std=_IMAGENET_STD
+    )
+    return Encoder(network, spec, preprocessing).to(device)
+
+
+def _build_transformer(
+    name: str, recipe: Transformer, weights: Path | None, device: str | torch.device
+) -> Encoder:
+    return _transformer_encoder(name, recipe, _PatchTokens(transformer_network(recipe, weights)), device)
+
+
+def _build_dvt(weights: Path | None, device: str | torch.device) -> Encoder:
+    """The paper's encoder: `weights` is the denoiser's checkpoint, its backbone comes through the hub;
+
+    or a folder with `denoiser.pth` and `backbone.safetensors` (endings .pth or .safetensors), so that
+    nothing is fetched.
+    """
+    if weights is None:
+        raise ValueError(
+            "'dvt-b14' needs the denoiser's checkpoint as `weights`: fetch the ViT-B/14 file with registers "
+            "from folder voc_denoised of huggingface.co/jjiaweiyang/DVT; or pass a folder that holds it as "
+            f"denoiser.pth beside backbone.safetensors (timm/{_DVT.model})"
+        )
+    backbone = _one_of(weights, "backbone") if weights.is_dir() else None
+    checkpoint = _one_of(weights, "denoiser") if weights.is_dir() else weights
+    denoiser = Denoiser()
+    load_strictly(denoiser, denoiser_state(read_state(checkpoint), str(checkpoint)), str(checkpoint))
+    network = _PatchTokens(transformer_network(_DVT, backbone), denoiser)
+    return _transformer_encoder("dvt-b14", _DVT, network, device)
+
+
+def _one_of(folder: Path, stem: str) -> Path:
+    for ending in (".safetensors", ".pth"):
+        if (path := folder / f"{stem}{ending}").is_file():
+            return path
+    raise ValueError(f"the folder {folder} holds neither {stem}.safetensors nor {stem}.pth")
+
+
+TRANSFORMERS = {
+    "dinov2-s14": Transformer(model="vit_small_patch14_dinov2.lvd142m", size=448, patch=14, width=384),
+    "dinov2-b14": Transformer(model="vit_base_patch14_dinov2.lvd142m", size=448, patch=14, width=768),
+    "dinov3-s16": Transformer(model="vit_small_patch16_dinov3.lvd1689m", size=448, patch=16, width=384),
+    "dinov3-b16": Transformer(model="vit_base_patch16_dinov3.lvd1689m", size=448, patch=16, width=768),
+}
+
+
+# ---- the registry
+
+Builder = Callable[[Path | None, str | torch.device], Encoder]
+
+ENCODERS: dict[str, Builder] = {
+    "lite0": partial(_build_lite0, "lite0", 384, None, 0.60),
+    "lite0-fast": partial(_build_lite0, "lite0-fast", 256, None, 0.60),
+    "lite0-pca128": partial(_build_lite0, "lite0-pca128", 384, 128, 0.67),
+    "lite0-pca64": partial(_build_lite0, "lite0-pca64", 384, 64, 0.75),
+    **{name: partial(_build_transformer, name, recipe) for name, recipe in TRANSFORMERS.items()},
+    "dvt-b14": _build_dvt,
+}
+
+
+def build_encoder(
+    name: str = "lite0", *, weights: Path | None = None, device: str | torch.device = "cpu"
+) -> Encoder:
+    """An encoder by name, frozen, on `device`.
+
+    Args:
+        name: a key of ENCODERS.
+        weights: a local file in place of the package's or the hub's; for `dvt-b14` the denoiser's
+            checkpoint, or a folder with `denoiser.pth` and `backbone.safetensors`.
+    Raises: ValueError naming an unknown encoder, a file that does not fit, or the file to fetch.
+    """
+    if name not in ENCODERS:
+        raise ValueError(f"there is no encoder '{name}'; known are {', '.join(ENCODERS)}")
+    return ENCODERS[name](None if weights is None else Path(weights), device)
