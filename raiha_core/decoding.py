@@ -1,0 +1,173 @@
+"""Picture files to rasters: which format a file is, whether it is whole, and its samples.
+
+The content decides the format, not the ending. A file counts as whole only when its own structure
+ends properly: decoders fill what is missing in a truncated file with grey, or may be told to by a
+setting that other programs in the process share.
+"""
+
+import io
+import re
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from .raster import PictureError, Raster, require_size, split_alpha
+from .tiff import decode_tiff
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, both byte orders
+_ORIENTATION = 0x0112
+_NEXT_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan, FF 00 and restarts are data
+
+
+def _orientation(image: Image.Image, path: Path) -> int:
+    """The EXIF orientation, 1 where there is none."""
+    try:
+        # the plain method: the one of PNG would decode all pixels to look for late metadata
+        value = Image.Image.getexif(image).get(_ORIENTATION, 1)
+    except Exception as error:  # damaged EXIF raises whatever the bytes lead to; the pixels are sound
+        warnings.warn(f"{path}: its EXIF data are damaged ({error}) and not used", stacklevel=2)
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _png_chunks(data: bytes, path: Path) -> dict[bytes, bytes]:
+    """First chunk of each kind. Raises: PictureError where a chunk is cut off or its check sum is wrong."""
+    chunks: dict[bytes, bytes] = {}
+    position = len(_PNG)
+    while b"IEND" not in chunks:
+        length = int.from_bytes(data[position : position + 4], "big")
+        end = position + 12 + length
+        if end > len(data):
+            raise PictureError(f"{path} is truncated: a PNG chunk is cut off")
+        kind = data[position + 4 : position + 8]
+        if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise PictureError(f"{path} is damaged: the check sum of a PNG chunk is wrong")
+        chunks.setdefault(kind, b"" if kind == b"IDAT" else data[position + 8 : end - 4])
+        position = end
+    return chunks
+
+
+def _decode_png(data: bytes, path: Path, max_pixels: int) -> Raster:
+    chunks = _png_chunks(data, path)
+    header = chunks.get(b"IHDR", bytes(8))
+    require_size(path, int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big"), max_pixels)
+    if b"acTL" in chunks:
+        raise PictureError(f"{path} is animated; Raiha reads still pictures only, so export one frame")
+    image = PngImagePlugin.PngImageFile(io.BytesIO(data))  # for what the file says of itself, not for pixels
+    if b"eXIf" in chunks:
+        image.info["exif"] = b"Exif\0\0" + chunks[b"eXIf"]
+    # libpng directly: Pillow cuts 16-bit colour to 8 bits and misreads transparency in 2 and 4 bits
+    samples, alpha = split_alpha(imagecodecs.png_decode(data))
+    return Raster(
+        samples=samples,
+        alpha=alpha,
+        profile=image.info.get("icc_profile"),
+        orientation=_orientation(image, path),
+    )
+
+
+def _require_whole_jpeg(data: bytes, path: Path) -> None:
+    position = 2
+    while found := _NEXT_JPEG_MARKER.search(data, position):
+        if found[0] == b"\xff\xd9":  # end of image
+            return
+        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    raise PictureError(f"{path} is truncated: its JPEG data have no end")
+
+
+def _decode_jpeg(data: bytes, path: Path, max_pixels: int) -> Raster:
+    image = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    require_size(path, *image.size, max_pixels)
+    _require_whole_jpeg(data, path)
+    image.load()  # the photo itself; further pictures (previews, gain maps) in the file are passed over
+    if image.mode not in ("L", "RGB", "CMYK"):
+        raise PictureError(f"{path} is a JPEG of an unknown kind ({image.mode})")
+    samples, _ = (np.asarray(image), None) if image.mode == "CMYK" else split_alpha(np.asarray(image))
+    return Raster(
+        samples=samples, profile=image.info.get("icc_profile"), orientation=_orientation(image, path)
+    )
+
+
+def _decode_webp(data: bytes, path: Path, max_pixels: int) -> Raster:
+    if 8 + int.from_bytes(data[4:8], "little") > len(data):
+        raise PictureError(f"{path} is truncated: its WebP data are cut off")
+    image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
+    require_size(path, *image.size, max_pixels)
+    if getattr(image, "is_animated", False):
+        raise PictureError(f"{path} is animated; Raiha reads still pictures only, so export one frame")
+    image.load()
+    samples, alpha = split_alpha(np.asarray(image.convert("RGBA" if "A" in image.mode else "RGB")))
+    return Raster(
+        samples=samples,
+        alpha=alpha,
+        profile=image.info.get("icc_profile"),
+        orientation=_orientation(image, path),
+    )
+
+
+def _decode_bmp(data: bytes, path: Path, max_pixels: int) -> Raster:
+    image = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
+    require_size(path, *image.size, max_pixels)
+    if (size := int.from_bytes(data[2:6], "little")) > len(data):
+        raise PictureError(f"{path} is truncated: it has {len(data)} of {size} bytes")
+    image.load()
+    mode = "L" if image.mode in ("1", "L") else "RGBA" if "A" in image.mode else "RGB"
+    samples, alpha = split_alpha(np.asarray(image.convert(mode)))
+    return Raster(samples=samples, alpha=alpha)
+
+
+def _decoder(start: bytes) -> Callable[[bytes, Path, int], Raster] | None:
+    if start.startswith(_PNG):
+        return _decode_png
+    if start.startswith(b"\xff\xd8\xff"):
+        return _decode_jpeg
+    if start.startswith(_TIFF):
+        return decode_tiff
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return _decode_webp
+    return _decode_bmp if start.startswith(b"BM") else None
+
+
+def _read_bytes(path: Path) -> tuple[Callable[[bytes, Path, int], Raster], bytes]:
+    """The decoder for a file and its bytes; only the first few are read where no decoder fits."""
+    try:
+        if path.is_dir():
+            raise PictureError(f"{path} is a folder, not a picture")
+        if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+            raise PictureError(f"{path} is not a regular file")
+        with open(path, "rb") as file:
+            start = file.read(16)
+            if not start:
+                raise PictureError(f"{path} is empty (0 bytes)")
+            if (decoder := _decoder(start)) is None:
+                raise PictureError(f"{path} is not a PNG, JPEG, TIFF, WebP or BMP picture")
+            return decoder, start + file.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist") from None
+    except PermissionError:
+        raise PermissionError(f"{path} cannot be read: permission denied") from None
+
+
+def decode(path: Path, max_pixels: int) -> Raster:
+    """Read one still picture as its file holds it (PNG, JPEG, TIFF, WebP, BMP), decided by content.
+
+    Of a JPEG with several pictures the first counts. Animated PNG and WebP, and TIFF with several
+    full pages, are refused.
+    Raises: PictureError (a ValueError) or OSError, one sentence naming the file: missing, no
+        permission, a folder, empty, no picture, more than `max_pixels` (found before any pixel is
+        decoded), truncated, damaged.
+    """
+    decoder, data = _read_bytes(path)
+    try:
+        return decoder(data, path, max_pixels)
+    except (PictureError, MemoryError):
+        raise
+    except Exception as error:  # on damaged data decoders raise nearly anything
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise PictureError(f"{path} is damaged and cannot be decoded ({reason})") from error
