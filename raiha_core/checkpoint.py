@@ -1,0 +1,201 @@
+"""Our own weight files: safetensors with JSON metadata, loaded strictly.
+
+Source: this project. Foreign files go through `convert.py`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata as packages
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .durable import durable_path
+from .features.spec import FeatureSpec, from_json
+from .models.blocks import Operations
+from .models.presets import PRESETS, Config, Network, config_from_json, config_to_json
+
+KEY = "raiha"  # the entry of the safetensors header that holds our JSON
+FORMAT = 1
+LISTED = 5  # differences named in an error before the rest is counted
+
+
+def code_version() -> str:
+    """The version of this package, or "source" where it runs without being installed."""
+    try:
+        return packages.version("raiha")
+    except packages.PackageNotFoundError:
+        return "source"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metadata:
+    """What a weight file says about itself."""
+
+    preset: str
+    config: dict[str, Any]  # fields of the preset's config
+    spec: FeatureSpec | None = None  # the feature space it was trained with; None: it reads none
+    data: str = ""  # what it was trained on, in words
+    scores: dict[str, float] = field(default_factory=dict)  # name with protocol -> value
+    licence: str = ""
+    code_version: str = field(default_factory=code_version)
+    notes: dict[str, str] = field(default_factory=dict)  # step, seed, source file, ...
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "preset": self.preset,
+            "config": self.config,
+            "feature_spec": None if self.spec is None else self.spec.to_json(),
+            "data": self.data,
+            "scores": self.scores,
+            "licence": self.licence,
+            "code_version": self.code_version,
+            "notes": self.notes,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedCheckpoint:
+    """A network in evaluation mode, without gradients, and what its file says."""
+
+    network: Network
+    preset: str
+    config: Config
+    metadata: Metadata
+    spec: FeatureSpec | None
+
+
+def describe(network: Network, preset: str, **more: Any) -> Metadata:
+    """Metadata of a network built by a preset; `more` are further fields of `Metadata`."""
+    return Metadata(preset=preset, config=config_to_json(network.config), **more)
+
+
+def save(path: Path, network: Network, metadata: Metadata, *, dtype: torch.dtype | None = None) -> None:
+    """Write a network's state with its metadata; after a kill the file is the old one or the new one.
+
+    Args: dtype: store floating-point tensors in this type (float16 halves the file); None keeps theirs.
+    Raises: ValueError where the state holds NaN or infinite values, or the metadata does not build this
+        network; OSError as the file system gives it.
+    """
+    config_from_json(metadata.preset, metadata.config)
+    state: dict[str, Tensor] = {}
+    for name, tensor in network.state_dict().items():
+        kept = tensor.detach().to("cpu", dtype if dtype and tensor.is_floating_point() else tensor.dtype)
+        if kept.is_floating_point() and not torch.isfinite(kept).all():
+            raise ValueError(f"{name} holds NaN or infinite values (as {kept.dtype}); {path} is not written")
+        state[name] = kept.clone(memory_format=torch.contiguous_format)  # safetensors refuses shared memory
+    with durable_path(path) as temporary:
+        save_file(state, temporary, metadata={KEY: json.dumps(metadata.to_json(), sort_keys=True)})
+
+
+def read_metadata(path: Path) -> Metadata:
+    """What a weight file says about itself, without reading its tensors.
+
+    Raises: ValueError naming the file where it is cut short, is no safetensors file, was not written by
+        us, or by a newer version; OSError where it cannot be read.
+    """
+    return _read(path, None)[0]
+
+
+def load(
+    path: Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+    operations: Operations = nn,
+    expect: str | None = None,
+) -> LoadedCheckpoint:
+    """Build the network that a file describes and fill it, every tensor exactly once.
+
+    Args:
+        dtype: of the network's floating-point tensors; None is float32, whatever the file stores.
+        operations: the namespace of layer classes.
+        expect: the preset the caller needs; None takes any.
+    Raises: as `read_metadata`; ValueError where the preset is not the expected one, the config is not
+        one of ours, or tensors are missing, unknown, misshapen or not finite: the error lists them.
+    """
+    metadata, state = _read(path, device)
+    if expect is not None and metadata.preset != expect:
+        raise ValueError(f"{path} holds the preset '{metadata.preset}', but '{expect}' was asked for")
+    try:
+        config = config_from_json(metadata.preset, metadata.config)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    preset = PRESETS[metadata.preset]
+    network = preset.build(operations, config=config, pretrained=False).to(device, dtype or torch.float32)
+    if found := state_differences(network.state_dict(), state):
+        raise ValueError(f"{path} does not fit the network '{metadata.preset}': {found}")
+    network.load_state_dict(state, strict=True)
+    network.feature_spec = metadata.spec
+    network.eval().requires_grad_(False)
+    return LoadedCheckpoint(
+        network=network, preset=metadata.preset, config=config, metadata=metadata, spec=metadata.spec
+    )
+
+
+def state_differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """In what a state differs from the one a network needs, in one line; "" where it fits."""
+    problems = {
+        "missing": [name for name in own if name not in given],
+        "unknown": [name for name in given if name not in own],
+        "of another shape": [
+            f"{name} {tuple(given[name].shape)} for {tuple(own[name].shape)}"
+            for name in own
+            if name in given and own[name].shape != given[name].shape
+        ],
+        "not finite": [
+            name for name, t in given.items() if t.is_floating_point() and not torch.isfinite(t).all()
+        ],
+    }
+    parts = []
+    for label, names in problems.items():
+        if names:
+            more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+            parts.append(f"{label}: {', '.join(names[:LISTED])}{more}")
+    return "; ".join(parts)
+
+
+def _read(path: Path, device: torch.device | str | None) -> tuple[Metadata, dict[str, Tensor]]:
+    """Metadata, and the tensors where a device is named."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no weight file {path}")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            header = file.metadata() or {}
+            names = [] if device is None else list(file.keys())
+            state = {name: file.get_tensor(name).to(device) for name in names}
+    except SafetensorError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{path} is no whole safetensors file: it is cut short, damaged or of another kind ({reason})"
+        ) from None
+    if KEY not in header:
+        raise ValueError(f"{path} was not written by Raiha; `raiha convert` reads the authors' .pth files")
+    return _parse(path, header[KEY]), state
+
+
+def _parse(path: Path, text: str) -> Metadata:
+    try:
+        data = json.loads(text)
+        if data["format"] != FORMAT:
+            raise ValueError(f"it has format {data['format']}, this version reads {FORMAT}")
+        spec = None if data["feature_spec"] is None else from_json(data["feature_spec"])
+        return Metadata(
+            preset=data["preset"],
+            config=data["config"],
+            spec=spec,
+            data=data["data"],
+            scores=data["scores"],
+            licence=data["licence"],
+            code_version=data["code_version"],
+            notes=data["notes"],
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the metadata of {path} cannot be used: {error}") from None
