@@ -14,8 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from raiha_core.durable import durable_path
-from raiha_core.features.encoders import Preprocessing, lite0_network
+from raiha_core.features.encoders import lite0_network
 from raiha_core.features.patches import normalise
+from raiha_core.features.preprocessing import Preprocessing
 from raiha_core.images import list_photos, read_picture
 
 DIRECTIONS = 128  # the largest shipped projection
@@ -28,8 +29,8 @@ def moments(photos: list[Path], size: int) -> tuple[int, Tensor, Tensor]:
     preprocessing = Preprocessing(size=size, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
     count, total, outer = 0, torch.zeros(320, dtype=torch.float64), torch.zeros(320, 320, dtype=torch.float64)
     for path in tqdm(photos, unit="photo"):
-        square = preprocessing.apply(read_picture(path).pixels)
-        vectors = normalise(network((square - 0.5) / 0.5), 1)[0].flatten(1).to(torch.float64)  # (C, P)
+        raw = network(preprocessing.apply(read_picture(path).pixels))
+        vectors = normalise(raw, 1)[0].flatten(1).to(torch.float64)  # (C, P)
         count += vectors.shape[1]
         total += vectors.sum(1)
         outer += vectors @ vectors.T

@@ -5,6 +5,7 @@ models/backbone.py) imports timm, and only inside builders. Shapes: B images, C 
 D numbers kept per patch, g patches per side, s pixels per side of the square that the network sees.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +14,13 @@ from types import ModuleType
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .centring import Centring, read_centring
 from .denoiser import Denoiser, denoiser_state
 from .histogram import hsv_histograms
 from .patches import PatchFeatures, normalise
+from .preprocessing import Preprocessing, check_images, shows_one_colour
 from .spec import FeatureSpec
 from .tv_ops import ensure_torchvision
 from .weights import LITE0_SHA256, file_digest, lite0_path, load_strictly, read_state, tensor_digest
@@ -32,28 +33,6 @@ _UNMEASURED = "not measured for this encoder: a stand-in until `raiha calibrate 
 # the spec. Measured on 5,337 photos: about 1 % of unrelated photos pass `strict`, and a fifth of the
 # queries then find nothing.
 STRICT_THRESHOLDS = {"lite0": 0.74, "lite0-pca128": 0.80, "lite0-pca64": 0.86}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Preprocessing:
-    """How a picture becomes the network's input: squashed to a square, then (x - mean) / std."""
-
-    size: int  # s
-    interpolation: str  # "bicubic" or "bilinear", always with antialiasing
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def apply(self, images: Tensor) -> Tensor:
-        """sRGB (B, 3, H, W) in 0..1 -> (B, 3, s, s) in 0..1, not yet normalised.
-
-        Raises: ValueError where values are not finite.
-        """
-        square = F.interpolate(
-            images, size=(self.size, self.size), mode=self.interpolation, antialias=True, align_corners=False
-        )
-        if not torch.isfinite(square).all():  # every pixel reaches the square, and testing that is cheaper
-            raise ValueError("the image holds NaN or infinite values")
-        return square.clamp(0, 1)  # bicubic overshoots at edges, pictures do not
 
 
 class Encoder(nn.Module):
@@ -91,7 +70,10 @@ class Encoder(nn.Module):
         Args: images: sRGB (B, 3, H, W), floating point, values 0..1, any size.
         Raises: ValueError for another shape or type, or values that are not finite.
         """
-        return self._run(self._square(images))
+        x = self.preprocessing.apply(images.to(self.device))
+        # Half precision would move features by more than galleries allow, so autocast stops here.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.network(x).float()
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> PatchFeatures:
@@ -99,34 +81,23 @@ class Encoder(nn.Module):
 
         Args: images: sRGB (B, 3, H, W), floating point, values 0..1, any size; the patch grid is laid
             over the whole picture, so patches have its aspect ratio.
-        Returns: vectors of length 1; an image of one single colour shows nothing and has zeros.
+        Returns: vectors of length 1; an image of one single colour shows nothing and has zeros. On the
+            CPU an image's numbers are the same bits in every batch.
         Raises: ValueError for another shape or type, or values that are not finite.
         """
-        square = self._square(images)
-        raw = self._run(square)
-        centring = self.centring
-        content = normalise(raw, 1) if centring is None else centring.to(raw.device).apply(raw)
-        flat = (images.amax((2, 3)) == images.amin((2, 3))).all(1).to(raw.device)
-        content = content.masked_fill(flat[:, None, None, None], 0)
-        appearance = hsv_histograms(images.to(self.device), self.spec.grid, self.spec.histogram)
+        check_images(images)
+        # Convolutions of other batch sizes round differently, and a batch saves no time on the CPU.
+        step = 1 if self.device.type == "cpu" else len(images)
+        parts = [self._encode(part) for part in images.split(step)]
+        content, appearance = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         return PatchFeatures(content, appearance, self.spec)
 
-    def _square(self, images: Tensor) -> Tensor:
-        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point() or not images.numel():
-            raise ValueError(
-                "an encoder needs floating-point images (B, 3, H, W), "
-                f"got {images.dtype} {tuple(images.shape)}"
-            )
-        return self.preprocessing.apply(images.to(self.device, torch.float32))
-
-    def _run(self, square: Tensor) -> Tensor:
-        mean, std = (
-            torch.tensor(values, device=square.device)[:, None, None]
-            for values in (self.preprocessing.mean, self.preprocessing.std)
-        )
-        # Half precision would move features by more than galleries allow, so autocast stops here.
-        with torch.autocast(square.device.type, enabled=False):
-            return self.network((square - mean) / std).float()
+    def _encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        images = images.to(self.device)
+        raw = self.tokens(images)
+        content = normalise(raw, 1) if self.centring is None else self.centring.to(raw.device).apply(raw)
+        content = content.masked_fill(shows_one_colour(images)[:, None, None, None], 0)
+        return content, hsv_histograms(images, self.spec.grid, self.spec.histogram)
 
 
 # ---- EfficientNet-Lite0, the embedded default
@@ -264,19 +235,27 @@ def transformer_network(recipe: Transformer, weights: Path | None = None) -> nn.
     Raises: ValueError where the file does not fit, or where there is none and the hub cannot be reached.
     """
     timm = _timm()
-    create = partial(timm.create_model, recipe.model, num_classes=0, dynamic_img_size=True)
-    if weights is not None:
-        model = create(pretrained=False)
-        family = timm.models.eva if "dinov3" in recipe.model else timm.models.vision_transformer
-        load_strictly(model, family.checkpoint_filter_fn(read_state(weights), model), str(weights))
-        return model
+    model = timm.create_model(recipe.model, pretrained=False, num_classes=0, dynamic_img_size=True)
+    family = timm.models.eva if "dinov3" in recipe.model else timm.models.vision_transformer
+    state = _hub_state(recipe.model) if weights is None else read_state(weights)
+    source = f"timm/{recipe.model}" if weights is None else str(weights)
+    load_strictly(model, family.checkpoint_filter_fn(state, model), source)
+    return model
+
+
+def _hub_state(model: str) -> dict[str, Tensor]:
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)  # offline it would announce each of its retries before our one sentence
     try:
-        return create(pretrained=True)
+        return _timm().models.load_state_dict_from_hf(f"timm/{model}", filename="model.safetensors")
     except Exception as error:  # the hub's client raises types of its own, from several libraries
         raise ValueError(
-            f"the weights of {recipe.model} could not be fetched from the hub ({type(error).__name__}); "
-            f"fetch model.safetensors of huggingface.co/timm/{recipe.model} and pass its path as `weights`"
+            f"the weights of {model} could not be fetched from the hub ({type(error).__name__}); "
+            f"fetch model.safetensors of huggingface.co/timm/{model} and pass its path as `weights`"
         ) from error
+    finally:
+        log.setLevel(level)
 
 
 def _transformer_encoder(
@@ -365,6 +344,8 @@ def build_encoder(
             checkpoint, or a folder with `denoiser.pth` and `backbone.safetensors`.
     Raises: ValueError naming an unknown encoder, a file that does not fit, or the file to fetch.
     """
+    if name == "comfy":
+        raise ValueError("features of 'comfy' are made by ComfyUI's CLIP_VISION models; use the nodes there")
     if name not in ENCODERS:
         raise ValueError(f"there is no encoder '{name}'; known are {', '.join(ENCODERS)}")
     return ENCODERS[name](None if weights is None else Path(weights), device)
