@@ -13,13 +13,18 @@ def check_pair(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         composite: sRGB (B, 3, H, W), floating point, values 0..1.
-        mask: (B, 1, H, W), values 0..1.
+        mask: (B, 1, H, W), floating point, values 0..1.
     Raises: ValueError naming both shapes, or the offending value.
     """
     if composite.ndim != 4 or composite.shape[1] != 3:
         raise ValueError(f"the composite must be (B, 3, H, W), got {tuple(composite.shape)}")
     if mask.ndim != 4 or mask.shape[1] != 1:
         raise ValueError(f"the mask must be (B, 1, H, W), got {tuple(mask.shape)}")
+    for name, tensor in (("composite", composite), ("mask", mask)):
+        if not tensor.is_floating_point():
+            raise ValueError(f"the {name} must be floating point, got {tensor.dtype}")
+        if 0 in tensor.shape:
+            raise ValueError(f"the {name} is empty: {tuple(tensor.shape)}")
     if composite.shape[-2:] != mask.shape[-2:]:
         raise ValueError(
             f"the mask is {mask.shape[-1]}x{mask.shape[-2]} but the composite is "
@@ -28,7 +33,7 @@ def check_pair(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     if not torch.isfinite(composite).all():
         raise ValueError("the composite holds NaN or infinite values")
     low, high = mask.amin().item(), mask.amax().item()
-    if not (0 <= low and high <= 1):  # also catches NaN
+    if not (low >= 0 and high <= 1):  # also catches NaN
         raise ValueError(f"mask values must lie in 0..1, got {low:g}..{high:g}")
     images, masks = composite.shape[0], mask.shape[0]
     if images != masks and 1 not in (images, masks):
@@ -37,22 +42,31 @@ def check_pair(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return composite.expand(batch, -1, -1, -1), mask.expand(batch, -1, -1, -1)
 
 
-def _cell_weights(size: int, grid: int) -> Tensor:
-    """(G, size) share of each pixel in each of G equal cells; rows sum to 1."""
-    edges = torch.arange(grid + 1, dtype=torch.float64) * (size / grid)
-    pixel = torch.arange(size, dtype=torch.float64)
-    overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
-    return overlap.clamp_min(0) * (grid / size)
+def _cell_overlaps(size: int, grid: int) -> Tensor:
+    """(G, size) length of each pixel inside each of G equal cells, in pixels / G: whole numbers.
+
+    Whole, because a cell edge that is a rounding error beside a pixel's would make that pixel touch
+    the neighbouring cell, which then was no background.
+    """
+    edges = torch.arange(grid + 1) * size
+    pixel = torch.arange(size) * grid
+    overlap = torch.minimum(edges[1:, None], pixel + grid) - torch.maximum(edges[:-1, None], pixel)
+    return overlap.clamp_min(0).to(torch.float64)
 
 
 def coverage(mask: Tensor, grid: int) -> Tensor:
-    """Mean of the mask over each patch, exact for any size: (B, 1, H, W) -> (B, G, G) float64.
+    """Mean of the mask over each patch, exact for any size: (B, 1, H, W) -> (B, G, G) float64, on the CPU.
 
     Pixels that a patch edge cuts count by their share, so a 100-pixel side has 12 equal patches too.
+    Sums over a mask of zeros and ones are whole numbers, so a half-covered patch has 0.5 to the bit.
+    Raises: ValueError for a grid below 1 or a mask without pixels.
     """
-    rows = _cell_weights(mask.shape[-2], grid).to(mask.device)
-    columns = _cell_weights(mask.shape[-1], grid).to(mask.device)
-    return rows @ mask[:, 0].to(torch.float64) @ columns.T
+    if grid < 1 or 0 in mask.shape[-2:]:
+        raise ValueError(f"cannot lay a grid of {grid} over a mask of shape {tuple(mask.shape)}")
+    height, width = mask.shape[-2:]
+    # On the CPU always: some devices have no float64, and which patches count must not depend on one.
+    values = mask[:, 0].detach().to("cpu", torch.float64)
+    return _cell_overlaps(height, grid) @ values @ _cell_overlaps(width, grid).T / (height * width)
 
 
 def foreground_patches(mask: Tensor, grid: int) -> Tensor:
@@ -65,9 +79,9 @@ def foreground_patches(mask: Tensor, grid: int) -> Tensor:
     chosen = share >= 0.5
     for row in (~chosen.any(1) & (share.amax(1) > 0)).nonzero().flatten().tolist():
         chosen[row, int(share[row].argmax())] = True
-    return chosen
+    return chosen.to(mask.device)
 
 
 def background_patches(mask: Tensor, grid: int) -> Tensor:
     """Patches the mask does not touch at all: (B, G*G) bool, row-major."""
-    return coverage(mask, grid).flatten(1) == 0
+    return (coverage(mask, grid).flatten(1) == 0).to(mask.device)
