@@ -1,0 +1,45 @@
+"""`raiha convert`: the authors' .pth as a safetensors file of ours."""
+
+import argparse
+import json
+from pathlib import Path
+
+from .. import checkpoint
+from ..convert import convert
+from ..models.cost import parameters
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="read the authors' HDNet or Raiha weights",
+        description="Read the authors' .pth (HDNet or Raiha), tensors only, and write it as .safetensors "
+        "that `raiha harmonize --model` takes. Every tensor must fit, or nothing is written.",
+        epilog="example: raiha convert 60_net_G.pth -o raiha-released.safetensors",
+    )
+    parser.add_argument("file", type=Path, help="the .pth file")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.output.suffix != ".safetensors":
+        raise ValueError(f"the output must end in .safetensors, got {arguments.output}")
+    network, metadata = convert(arguments.file)
+    checkpoint.save(arguments.output, network, metadata)
+    found = {
+        "file": str(arguments.output),
+        "preset": metadata.preset,
+        "config": metadata.config,
+        "tensors": len(network.state_dict()),
+        "parameters": parameters(network),
+        "sha256": metadata.notes["sha256"],
+    }
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    else:
+        size = f"{found['tensors']} tensors, {found['parameters']:,} numbers"
+        print(f"{arguments.output}: '{metadata.preset}', {size}")
+    # ['tensors']} tensors, {found['parameters']:,} numbers")
+    return 0

@@ -1,0 +1,128 @@
+"""`raiha models`: the presets and the weights that are here, with what they are and what they cost."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import read_metadata
+from ..harmonizer import shipped_weights
+from ..models.cost import macs, on_meta, parameters, trainable
+from ..models.presets import PRESETS, config_from_json
+
+STATISTICS = "statistics"  # the preset without weights; it is no network
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "models",
+        help="list presets and weights",
+        description="List every preset and every weight file: parameters, multiply-adds at 256 pixels, "
+        "feature space, licence, scores. NAME is a preset, shipped weights, or a .safetensors file.",
+        epilog="example: raiha models raiha-plus --json",
+    )
+    parser.add_argument("name", nargs="?", help="only this one")
+    parser.add_argument("--json", action="store_true", help="print the list as JSON")
+    parser.set_defaults(run=run)
+
+
+def preset_entry(name: str) -> dict[str, Any]:
+    """What is known of a preset before it has weights."""
+    if name == STATISTICS:
+        about = "no weights: colour statistics of a ring around the object, or of the references"
+        return _entry(name, name, about=about)
+    network = on_meta(PRESETS[name])
+    return _entry(
+        name,
+        name,
+        about=PRESETS[name].about,
+        parameters=parameters(network),
+        trainable=trainable(network),
+        macs_256=macs(PRESETS[name], 256),
+        max_references=PRESETS[name].requirements.max_references,
+    )
+
+
+def file_entry(name: str, path: Path) -> dict[str, Any]:
+    """What a weight file says about itself, and what its network costs.
+
+    Raises: as `checkpoint.read_metadata`.
+    """
+    metadata = read_metadata(path)
+    config = config_from_json(metadata.preset, metadata.config)
+    preset = PRESETS[metadata.preset]
+    network = on_meta(preset, config)
+    return _entry(
+        name,
+        metadata.preset,
+        about=preset.about,
+        parameters=parameters(network),
+        trainable=trainable(network),
+        macs_256=macs(preset, 256, config=config),
+        max_references=config.max_references,
+        file=str(path),
+        feature_spec=None if metadata.spec is None else metadata.spec.to_json(),
+        licence=metadata.licence,
+        scores=metadata.scores,
+        data=metadata.data,
+        config=metadata.config,
+        code_version=metadata.code_version,
+        notes=metadata.notes,
+    )
+
+
+def _entry(name: str, preset: str, **known: Any) -> dict[str, Any]:
+    blank: dict[str, Any] = {
+        "name": name,
+        "preset": preset,
+        "about": "",
+        "parameters": 0,
+        "trainable": 0,
+        "macs_256": 0,
+        "max_references": 0,
+        "file": None,
+        "feature_spec": None,
+        "licence": "MIT",  # of this code; weights carry their own
+        "scores": {},
+    }
+    return blank | known
+
+
+def entries(name: str | None) -> list[dict[str, Any]]:
+    """One record per preset and weight file; only those called `name` where it is given.
+
+    Raises: ValueError listing what there is where nothing has that name.
+    """
+    shipped = shipped_weights()
+    presets = [STATISTICS, *PRESETS]
+    if name is None:
+        return [preset_entry(p) for p in presets] + [file_entry(n, path) for n, path in shipped.items()]
+    found = [preset_entry(name)] if name in presets else []
+    if name in shipped:
+        found.append(file_entry(name, shipped[name]))
+    elif Path(name).is_file():
+        found.append(file_entry(Path(name).stem, Path(name)))
+    if not found:
+        known = ", ".join(dict.fromkeys([*presets, *shipped]))
+        raise ValueError(f"no model '{name}'; known: {known}; or name a .safetensors file")
+    return found
+
+
+def run(arguments: argparse.Namespace) -> int:
+    found = entries(arguments.name)
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    print(f"{'name':24} {'preset':16} {'parameters':>12} {'GMAC at 256':>12} {'references':>10}  weights")
+    for entry in found:
+        gigas = entry["macs_256"] / 1e9
+        where = entry["file"] or "-"
+        print(
+            f"{entry['name']:24} {entry['preset']:16} {entry['parameters']:12,} {gigas:12.3f} "
+            f"{entry['max_references']:10}  {where}"
+        )
+        if arguments.name is not None:
+            for key in ("about", "licence", "data", "scores", "code_version"):
+                if entry.get(key):
+                    print(f"  {key}: {entry[key]}")
+    return 0
