@@ -1,0 +1,121 @@
+"""`raiha harmonize` on files and folders: results, skipping, pairing, one sentence per error."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raiha_core.cli import main
+from raiha_core.cli.pairs import folder_jobs, mask_for
+
+
+@pytest.fixture
+def pair(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(90, 220, (48, 64, 3), dtype=np.uint8)
+    mask = np.zeros((48, 64), np.uint8)
+    mask[12:30, 16:40] = 255
+    pixels[mask > 0] //= 3
+    Image.fromarray(pixels).save(tmp_path / "c.png")
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    return tmp_path
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def test_one_picture(pair, capsys):
+    assert run("harmonize", pair / "c.png", "--mask", pair / "m.png", "-o", pair / "out.png", "--json") == 0
+    before, after = (np.asarray(Image.open(pair / name)) for name in ("c.png", "out.png"))
+    mask = np.asarray(Image.open(pair / "m.png")) > 0
+    assert (before[~mask] == after[~mask]).all()
+    assert after[mask].mean() > before[mask].mean() + 5  # the dark object becomes lighter
+    report = json.loads(capsys.readouterr().out)
+    assert report["model"] == "statistics"
+    assert report["references"] == []
+
+
+def test_sixteen_bits_stay_sixteen(pair):
+    import tifffile
+
+    deep = np.asarray(Image.open(pair / "c.png")).astype(np.uint16) * 257 + 3
+    tifffile.imwrite(pair / "deep.tif", deep, photometric="rgb")
+    assert run("harmonize", pair / "deep.tif", "--mask", pair / "m.png", "-o", pair / "deep_out.tif") == 0
+    result = tifffile.imread(pair / "deep_out.tif")
+    assert result.dtype == np.uint16
+    mask = np.asarray(Image.open(pair / "m.png")) > 0
+    assert (result[~mask] == deep[~mask]).all()
+
+
+def test_a_folder_skips_what_is_done_and_goes_on_after_a_bad_file(pair, capsys):
+    composites, masks, out = pair / "composites", pair / "masks", pair / "out"
+    composites.mkdir()
+    masks.mkdir()
+    for name in ("a_1_1", "a_1_2", "b"):
+        Image.open(pair / "c.png").save(composites / f"{name}.png")
+    (composites / "bad.png").write_bytes((composites / "b.png").read_bytes()[:200])
+    for name in ("a_1", "b", "bad"):
+        Image.open(pair / "m.png").save(masks / f"{name}.png")
+    call = ("harmonize", composites, "--mask", masks, "-o", out, "--json")
+    assert run(*call) == 1
+    first = json.loads(capsys.readouterr().out)
+    assert [len(first["done"]), first["skipped"], len(first["failed"])] == [3, 0, 1]
+    assert "bad.png" in first["failed"][0]["error"]
+    (composites / "bad.png").unlink()
+    assert run(*call) == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == 3
+    assert run(*call, "--overwrite") == 0
+    assert len(json.loads(capsys.readouterr().out)["done"]) == 3
+    assert sorted(path.name for path in out.iterdir()) == ["a_1_1.png", "a_1_2.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing.png", "--mask", "m.png"], "missing.png"),
+        (["c.png", "--mask", "small.png"], "small.png is 10x10 but"),
+        (["c.png", "--mask", "m.png", "--model", "nobody"], "no model 'nobody'"),
+        (["c.png", "--mask", "m.png", "--strength", "7"], "--strength must lie in 0..1, got 7"),
+        (["c.png", "--mask", "m.png", "--gallery", "nowhere"], "nowhere"),
+        (["c.png", "--mask", "full.png"], "covers the whole picture"),
+        (["text.png", "--mask", "m.png"], "text.png"),
+    ],
+)
+def test_errors_are_one_sentence(pair, capsys, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(pair)
+    Image.new("L", (10, 10), 255).save("small.png")
+    Image.new("L", (64, 48), 255).save("full.png")
+    (pair / "text.png").write_text("not a picture")
+    assert run("harmonize", *arguments, "-o", "x.png") == 1
+    error = capsys.readouterr().err.strip()
+    assert sentence in error
+    assert "\n" not in error
+    assert not (pair / "x.png").exists()
+
+
+def test_an_empty_mask_copies_the_picture_with_a_warning(pair, capsys):
+    Image.new("L", (64, 48), 0).save(pair / "empty.png")
+    assert run("harmonize", pair / "c.png", "--mask", pair / "empty.png", "-o", pair / "same.png") == 0
+    assert "empty" in capsys.readouterr().err
+    assert (np.asarray(Image.open(pair / "same.png")) == np.asarray(Image.open(pair / "c.png"))).all()
+
+
+def test_a_wrong_call_exits_with_2(pair):
+    with pytest.raises(SystemExit) as stop:
+        run("harmonize", pair / "c.png")
+    assert stop.value.code == 2
+
+
+def test_masks_by_stem_then_by_the_rule_of_iharmony4(tmp_path):
+    masks = {"a_1": tmp_path / "a_1.png", "a_1_2": tmp_path / "a_1_2.png"}
+    assert mask_for(tmp_path / "a_1_1.jpg", masks) == masks["a_1"]
+    assert mask_for(tmp_path / "a_1_2.jpg", masks) == masks["a_1_2"]
+    assert mask_for(tmp_path / "b.jpg", masks) is None
+
+
+def test_missing_masks_are_counted_before_any_work(tmp_path):
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(ValueError, match=r"2 of 2 composites have no mask.*a\.png"):
+        folder_jobs([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "masks", tmp_path / "out", False)
