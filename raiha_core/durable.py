@@ -4,10 +4,15 @@ Everything Raiha leaves on disk (galleries, checkpoints, results, pictures) is w
 """
 
 import errno
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
+
+_BLOCK = 1 << 16
+_numbers = itertools.count()  # two threads that write the same file must not share a part file
 
 
 def sync_folder(folder: Path) -> None:
@@ -24,22 +29,36 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def _name_file(error: BaseException, path: Path, temporary: Path) -> None:
+    """Let an error of the file system name the file that was meant: a full disk names none at all."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return
+    if error.filename is None or os.fspath(error.filename) == str(temporary):
+        error.filename = str(path)
+        if error.filename2 is not None:
+            del error.filename2
+
+
 @contextmanager
 def durable_path(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; when the block ends without error it takes the place of `path`.
 
-    Raises: OSError as the file system gives it; `path` then keeps what it held, and the part file is gone.
+    Raises: OSError as the file system gives it, naming `path`; `path` then keeps what it held, and
+        the part file is gone. A kill leaves the part file: `.NAME.PID-NUMBER.partENDING`.
     """
-    # The real ending stays last, because PIL and others choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    # The real ending stays last, because PIL and others choose the format by it; the name is cut, because
+    # a long one would pass what the file system allows.
+    part = f".{path.stem[:40]}.{os.getpid()}-{next(_numbers)}.part{path.suffix}"
+    temporary = path.with_name(part)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
+        _name_file(error, path, temporary)
         raise
     sync_folder(path.parent)
 
@@ -50,9 +69,42 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
+def _end_of_whole_lines(file: IO[bytes]) -> int:
+    """Position after the last newline, 0 where there is none."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        if (found := file.read(end - start).rfind(b"\n")) >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
 def append_lines(path: Path, lines: list[str]) -> None:
-    """Append whole lines in one write and flush them; a reader drops a torn last line."""
-    with open(path, "ab") as file:
-        file.write("".join(f"{line}\n" for line in lines).encode())
-        file.flush()
-        os.fsync(file.fileno())
+    """Append whole lines and flush them; a reader drops a torn last line, and so does the next append.
+
+    Lines hold no newline. Raises: OSError naming the file, which then ends as before.
+    """
+    text = "".join(f"{line}\n" for line in lines)
+    assert text.count("\n") == len(lines), "a line holds a newline"
+    fresh = not path.exists()
+    try:
+        # unbuffered: a buffer that could not be written would be tried again on closing
+        with open(path, "a+b", buffering=0) as file:
+            whole = _end_of_whole_lines(file)
+            file.truncate(whole)  # else the first line would be glued to what a kill left
+            try:
+                rest = memoryview(text.encode())
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except BaseException:
+                with suppress(OSError):
+                    file.truncate(whole)
+                raise
+    except OSError as error:
+        _name_file(error, path, path)
+        raise
+    if fresh:
+        sync_folder(path.parent)
