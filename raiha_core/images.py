@@ -196,11 +196,12 @@ def write_picture(
         temporary.write_bytes(data)
 
 
-def list_photos(folder: str | Path) -> list[Path]:
+def list_photos(folder: str | Path, *, unreadable: Callable[[OSError], object] | None = None) -> list[Path]:
     """All picture files below a folder, by ending, sorted by their path relative to it.
 
     Names that start with a dot are passed over (previews and leftovers of other programs), links to
-    folders are not followed. Raises: OSError naming a folder that is missing or cannot be read.
+    folders are not followed. Raises: OSError naming a folder that is missing or cannot be read; a
+    subfolder that cannot be read goes to `unreadable` instead, where that is given.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -208,6 +209,9 @@ def list_photos(folder: str | Path) -> list[Path]:
         raise NotADirectoryError(f"{folder} {reason}")
 
     def refuse(error: OSError) -> None:
+        if unreadable is not None and Path(error.filename) != folder:
+            unreadable(error)
+            return
         raise PermissionError(f"{error.filename} cannot be read: {error.strerror}") from None
 
     found: list[Path] = []

@@ -1,0 +1,292 @@
+"""`raiha gallery build | add | remove | info | check | repair`: photos on disk, ready for retrieval."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..features.encoders import ENCODERS, build_encoder
+from ..gallery.build import BuildReport, add, build
+from ..gallery.check import check
+from ..gallery.info import GalleryInfo, info
+from ..gallery.listing import read_groups
+from ..gallery.plan import BadFile
+from ..gallery.remove import remove
+from ..gallery.repair import repair
+
+Subparsers = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
+Progress = Callable[[int, int, str], object]
+
+_SHOWN = 20  # names printed of a long list; --json has them all
+
+
+def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
+    """Add `gallery` and its commands to the command line."""
+    gallery = subparsers.add_parser(
+        "gallery",
+        help="build and keep galleries of photos",
+        description="A gallery is a folder that holds the patch features of your photos. "
+        "The photos themselves are only read, and stay where they are.",
+        epilog="example: raiha gallery build ~/Pictures pictures.gallery",
+    )
+    commands = gallery.add_subparsers(dest="gallery_command", required=True, metavar="COMMAND")
+    _add_build(commands)
+    _add_add(commands)
+    _add_remove(commands)
+    _add_info(commands)
+    _add_check(commands)
+    _add_repair(commands)
+
+
+def _command(
+    commands: "Subparsers[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text, epilog=f"example: {example}")
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, and no report unless --json")
+    return parser
+
+
+def _add_encoding(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos; only read")
+    parser.add_argument("store", type=Path, metavar="STORE", help="the gallery's own folder")
+    parser.add_argument("--encoder", default="lite0", choices=sorted(ENCODERS), help="feature space (lite0)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights for the encoder")
+    parser.add_argument("--device", default="cpu", help="where the encoder runs: cpu, cuda, mps (cpu)")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="threads, one photo each (2); changes no result"
+    )
+    parser.add_argument(
+        "--group-by",
+        choices=["folder"],
+        help="make each subfolder a group, so that a search can exclude the query's own; remembered",
+    )
+    parser.add_argument(
+        "--groups", type=Path, metavar="FILE", help="groups by photo: CSV or JSON lines with id and group"
+    )
+
+
+def _add_photos(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("store", type=Path, metavar="STORE", help="the gallery's folder")
+    parser.add_argument(
+        "--photos", type=Path, metavar="FOLDER", help="where the photos lie now, if they were moved"
+    )
+
+
+def _add_build(commands: "Subparsers[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "build",
+        _run_build,
+        "make a gallery of a folder, or bring one up to date; goes on where it was interrupted",
+        "raiha gallery build ~/Pictures pictures.gallery --group-by folder",
+    )
+    _add_encoding(parser)
+    parser.add_argument("--moved", action="store_true", help="PHOTOS are the gallery's photos in a new place")
+
+
+def _add_add(commands: "Subparsers[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "add",
+        _run_add,
+        "add a photo or a further folder to a gallery; drops nothing",
+        "raiha gallery add ~/Holiday pictures.gallery",
+    )
+    _add_encoding(parser)
+
+
+def _add_remove(commands: "Subparsers[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "remove",
+        _run_remove,
+        "take photos out of a gallery for good; the files stay where they are",
+        "raiha gallery remove pictures.gallery 'screenshots/*'",
+    )
+    parser.add_argument("store", type=Path, metavar="STORE", help="the gallery's folder")
+    parser.add_argument("patterns", nargs="*", metavar="PHOTO", help="id, file, or pattern such as 'a/*'")
+    parser.add_argument("--group", action="append", default=[], help="all photos of a group; repeatable")
+
+
+def _add_info(commands: "Subparsers[argparse.ArgumentParser]") -> None:
+    text = "say what a gallery holds, and in which feature space"
+    _add_photos(_command(commands, "info", _run_info, text, "raiha gallery info pictures.gallery"))
+
+
+def _add_check(commands: "Subparsers[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "check",
+        _run_check,
+        "prove a gallery whole, and its photos unchanged; exit code 1 where anything is wrong",
+        "raiha gallery check pictures.gallery",
+    )
+    _add_photos(parser)
+    parser.add_argument("--no-photos", action="store_true", help="check the gallery's own files only")
+
+
+def _add_repair(commands: "Subparsers[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "repair",
+        _run_repair,
+        "keep what is whole of a damaged gallery, say what was dropped, and reclaim dead space",
+        "raiha gallery repair pictures.gallery",
+    )
+    parser.add_argument("store", type=Path, metavar="STORE", help="the gallery's folder")
+
+
+def _run_build(arguments: argparse.Namespace) -> int:
+    encoder = build_encoder(arguments.encoder, weights=arguments.weights, device=arguments.device)
+    with _bar("encoding", arguments.quiet) as progress:
+        report = build(
+            arguments.photos,
+            arguments.store,
+            encoder=encoder,
+            workers=arguments.workers,
+            group_by=arguments.group_by or "",
+            groups=read_groups(arguments.groups) if arguments.groups else None,
+            moved=arguments.moved,
+            progress=progress,
+        )
+    return _tell_build(arguments, report)
+
+
+def _run_add(arguments: argparse.Namespace) -> int:
+    encoder = build_encoder(arguments.encoder, weights=arguments.weights, device=arguments.device)
+    with _bar("encoding", arguments.quiet) as progress:
+        report = add(
+            arguments.photos,
+            arguments.store,
+            encoder=encoder,
+            workers=arguments.workers,
+            group_by=arguments.group_by or "",
+            groups=read_groups(arguments.groups) if arguments.groups else None,
+            progress=progress,
+        )
+    return _tell_build(arguments, report)
+
+
+def _tell_build(arguments: argparse.Namespace, report: BuildReport) -> int:
+    _list_bad("skipped", report.bad)
+    counts = ("added", "changed", "renewed", "unchanged", "removed", "excluded")
+    parts = [f"{getattr(report, name)} {name}" for name in counts if getattr(report, name)]
+    if report.bad:
+        parts.append(f"{len(report.bad)} skipped")
+    details = f" ({', '.join(parts)})" if parts else ""
+    _tell(arguments, report.to_json(), [f"{report.store}: {report.photos} photos{details}"])
+    return 0
+
+
+def _run_remove(arguments: argparse.Namespace) -> int:
+    removed = remove(arguments.store, arguments.patterns, groups=arguments.group)
+    lines = [f"{arguments.store}: {len(removed)} photos removed", *_shorten(removed)]
+    _tell(arguments, {"store": str(arguments.store), "removed": list(removed)}, lines)
+    return 0
+
+
+def _run_info(arguments: argparse.Namespace) -> int:
+    found = info(arguments.store, photos=arguments.photos)
+    _tell(arguments, found.to_json(), _describe(found))
+    return 0
+
+
+def _describe(found: GalleryInfo) -> list[str]:
+    state = "finished" if found.finished else f"unfinished: {found.photos} of {found.expected} photos"
+    if found.being_written:
+        state += ", being written"
+    lines = [
+        f"{found.store}: {found.photos} photos, {state}",
+        f"features    {found.spec['name']} (encoder {found.spec['encoder']})",
+        f"thresholds  {_thresholds(found)}",
+        f"on disk     {found.shards} shards, {found.bytes / 1e6:.1f} MB, {found.in_use:.0%} in use",
+    ]
+    lines += [f"photos in   {folder}" for folder in found.folders]
+    if found.grouped:
+        lines.append(f"groups      {found.groups}, with {found.grouped} photos")
+    if found.duplicates:
+        lines.append(f"duplicates  {found.duplicates}")
+    if found.excluded:
+        lines.append(f"excluded    {found.excluded} (removed on request)")
+    lines += [f"skipped     {file.id}: {file.reason}" for file in found.bad[:_SHOWN]]
+    return lines
+
+
+def _thresholds(found: GalleryInfo) -> str:
+    """The two numbers that a search uses, and where they come from."""
+    source = found.calibration if "content_threshold" in found.calibration else found.spec
+    origin = source.get("threshold_source", "calibrated on this gallery")
+    return f"content {source['content_threshold']}, appearance {source.get('appearance_threshold')}: {origin}"
+
+
+def _run_check(arguments: argparse.Namespace) -> int:
+    with _bar("checking", arguments.quiet) as progress:
+        report = check(
+            arguments.store,
+            photos=arguments.photos,
+            with_photos=not arguments.no_photos,
+            progress=progress,
+        )
+    lines = _shorten([f"{damage.kind}: {damage.message}" for damage in report.damages])
+    verdict = "sound" if report.sound else f"{len(report.damages)} damages"
+    whole = (
+        "" if report.sound else f", {'readable' if report.readable_as_whole else 'not readable'} as a whole"
+    )
+    _tell(arguments, report.to_json(), [*lines, f"{report.store}: {report.photos} photos, {verdict}{whole}"])
+    return 0 if report.sound else 1
+
+
+def _run_repair(arguments: argparse.Namespace) -> int:
+    report = repair(arguments.store)
+    lines = [*report.actions]
+    lines += [f"recovered {name}" for name in _shorten(report.recovered)]
+    lines += _shorten([f"dropped {file.id}: {file.reason}" for file in report.dropped])
+    if report.dropped:
+        lines.append("run `raiha gallery build` again to encode what was dropped")
+    lines.append(
+        f"{report.store}: {report.photos} photos" + ("" if report.actions else ", nothing to repair")
+    )
+    _tell(arguments, report.to_json(), lines)
+    return 0
+
+
+def _tell(arguments: argparse.Namespace, report: dict[str, object], lines: Sequence[str]) -> None:
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+    elif not arguments.quiet:
+        print("\n".join(lines))
+
+
+def _list_bad(verb: str, files: Sequence[BadFile]) -> None:
+    for line in _shorten([f"{verb} {file.id}: {file.reason}" for file in files]):
+        print(line, file=sys.stderr)
+
+
+def _shorten(lines: Sequence[str]) -> list[str]:
+    more = len(lines) - _SHOWN
+    return [*lines[:_SHOWN], *([f"... and {more} more (--json lists all)"] if more > 0 else [])]
+
+
+@contextmanager
+def _bar(text: str, quiet: bool) -> Iterator[Progress | None]:
+    """A progress callback that draws a bar, on a terminal only."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    with tqdm(desc=text, unit="photo") as bar:
+
+        def progress(done: int, total: int, _: str) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress

@@ -1,0 +1,85 @@
+"""One writer per gallery, by a lock of the operating system: it falls with the process that holds it."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PATIENCE = 1.0  # seconds; a reader that asks whether someone writes holds the lock for an instant
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(handle: int, shared: bool) -> bool:  # shared locks do not exist here
+        os.lseek(handle, 0, os.SEEK_SET)
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(handle: int) -> None:
+        os.lseek(handle, 0, os.SEEK_SET)
+        msvcrt.locking(handle, msvcrt.LK_UNLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(handle: int, shared: bool) -> bool:
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(handle: int) -> None:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+def _acquire(handle: int, shared: bool) -> bool:
+    deadline = time.monotonic() + _PATIENCE
+    while not _try_lock(handle, shared):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@contextmanager
+def writer_lock(path: Path) -> Iterator[None]:
+    """Hold the store's lock file `path`.
+
+    Raises: ValueError naming the store where another process (or thread) writes it; OSError naming it where
+    it cannot be written.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise OSError(f"gallery {path.parent} cannot be written: {error.strerror}") from error
+    try:
+        if not _acquire(handle, shared=False):
+            raise ValueError(f"gallery {path.parent} is being written by another process; try again later")
+        try:
+            yield
+        finally:
+            _unlock(handle)
+    finally:
+        os.close(handle)  # never deleted: a second writer could hold the lock of the deleted file
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a living process holds the lock file `path`."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:  # never written here, or not ours to open: then nobody can be asked
+        return False
+    try:
+        if not _acquire(handle, shared=True):
+            return True
+        _unlock(handle)
+        return False
+    finally:
+        os.close(handle)

@@ -1,0 +1,72 @@
+"""One photo file -> its features, or why not."""
+
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..features.patches import StoredPatches, store
+from ..images import read_picture
+from .manifest import Entry, Photo
+from .plan import Item
+from .protocol import PatchEncoder
+from .shards import file_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What became of one file."""
+
+    item: Item
+    entry: Entry | None = None
+    patches: StoredPatches | None = None  # None where the content was known: the entry says where
+    reason: str = ""  # why there is no entry
+
+
+def read_photo(item: Item, folder: int, known: Mapping[str, Entry], encoder: PatchEncoder) -> Reading:
+    """Hash a file, and read and encode it unless `known` has its content. Bad files give a reason."""
+    try:
+        return _read(item, folder, known, encoder)
+    except FileNotFoundError:
+        return Reading(item, reason="gone while the gallery was built")
+    except OSError as error:
+        return Reading(item, reason=_brief(error.strerror or str(error), item.path))
+    except ValueError as error:
+        return Reading(item, reason=_brief(str(error), item.path))
+    except MemoryError:
+        return Reading(item, reason="there is not enough memory to read it")
+
+
+def _read(item: Item, folder: int, known: Mapping[str, Entry], encoder: PatchEncoder) -> Reading:
+    before = item.path.stat()
+    if not stat.S_ISREG(before.st_mode):
+        raise ValueError("not a regular file")
+    digest = file_digest(item.path)
+    photo = Photo(
+        id=item.id,
+        path="",
+        size=before.st_size,
+        mtime_ns=before.st_mtime_ns,
+        sha256=digest,
+        width=0,
+        height=0,
+        group=item.group,
+    )
+    if same := known.get(digest):
+        photo = replace(photo, width=same.photo.width, height=same.photo.height)
+        return Reading(item, replace(same, photo=photo, folder=folder))
+    pixels = read_picture(item.path).pixels
+    with torch.no_grad():
+        patches = store(encoder.encode(pixels))
+    after = item.path.stat()
+    if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise ValueError("changed while it was read; build again")
+    photo = replace(photo, width=pixels.shape[3], height=pixels.shape[2])
+    return Reading(item, Entry(photo, folder, "", 0), patches)
+
+
+def _brief(reason: str, path: Path) -> str:
+    """Without the path in front: a report names the file itself."""
+    return reason.removeprefix(f"{path}: ").removeprefix(f"{path} ") or "cannot be read"

@@ -1,0 +1,151 @@
+"""Shard files: the features of up to a few hundred photos, and enough about them to stand alone.
+
+Shapes: n photos, P patches each, D content numbers, K histogram bins.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .. import durable
+from ..features.spec import FeatureSpec, from_json
+from .manifest import Entry, Folder, ShardInfo, entry_from_line, folder_line, photo_line
+
+SUFFIX = ".safetensors"
+_MOST_PHOTOS = 512  # what a power failure may cost: half a minute of encoding
+_MOST_BYTES = 128 << 20  # and what a shard may take in memory before it is written
+_NAME = re.compile(r"\d{6,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """An open shard. The tensors are mapped from the file: nothing is read until it is used."""
+
+    content: Tensor  # (n, P, D) float16
+    histogram: Tensor  # (n, P, K) uint8
+    norms: Tensor  # (n, P) float32, lengths of the content vectors rounded up: for bounds and checks
+
+
+@dataclass(frozen=True, slots=True)
+class ShardNotes:
+    """What a shard says about itself, so that a gallery outlives its manifest."""
+
+    spec: FeatureSpec
+    folders: tuple[Folder, ...]
+    entries: tuple[Entry, ...]  # the photos it was written for
+    sha256: str  # of the tensors
+
+
+def capacity(spec: FeatureSpec) -> int:
+    """Photos per shard: the same for every build of a space, so that shards come out the same."""
+    per_photo = spec.patches * (2 * spec.dim + spec.histogram.bins + 4)
+    return max(1, min(_MOST_PHOTOS, _MOST_BYTES // per_photo))
+
+
+def norms_up(content: Tensor) -> Tensor:
+    """Lengths of float16 vectors (..., D), as float32 numbers that are never too small."""
+    exact = content.double().square().sum(-1).sqrt()
+    below = exact.float()
+    above = torch.nextafter(below, torch.full_like(below, torch.inf))
+    # sqrt may itself have rounded down by half a unit of float64, hence the step even where equal
+    return torch.where(exact == 0, below, torch.where(below.double() > exact, below, above))
+
+
+def encode_shard(
+    spec: FeatureSpec,
+    folders: Sequence[Folder],
+    entries: Sequence[Entry],
+    content: Tensor,
+    histogram: Tensor,
+) -> bytes:
+    """The bytes of a shard file; the same features and photos give the same bytes.
+
+    Args:
+        content, histogram: (n, P, D) float16 and (n, P, K) uint8; row r belongs to `entries[r]`.
+    """
+    tensors = {"content": content, "histogram": histogram, "norms": norms_up(content)}
+    notes = {
+        "spec": spec.to_json(),
+        "folders": [folder_line(index, folder) for index, folder in enumerate(folders)],
+        "photos": [photo_line(entry) for entry in entries],
+        "sha256": _tensor_digest(tensors),
+    }
+    # one metadata entry only: the order of several is not fixed
+    return save(tensors, {"raiha": json.dumps(notes, separators=(",", ":"))})
+
+
+def write_shard(path: Path, photos: int, data: bytes) -> ShardInfo:
+    """Put a shard's bytes on the disk. Raises: OSError, and then no file is there."""
+    with durable.durable_path(path) as temporary:
+        temporary.write_bytes(data)
+    return ShardInfo(photos, len(data), hashlib.sha256(data).hexdigest())
+
+
+def open_shard(path: Path) -> Shard:
+    """Map a shard. Raises: OSError; ValueError naming the file where it is no shard."""
+    try:
+        with safe_open(path, "pt") as file:
+            return Shard(*(file.get_tensor(name) for name in ("content", "histogram", "norms")))
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole shard: {error}") from None
+
+
+def read_notes(path: Path) -> ShardNotes:
+    """What a shard says about itself, once its tensors are proved whole.
+
+    Raises: OSError; ValueError naming the file where anything in it is broken.
+    """
+    shard = open_shard(path)
+    try:
+        with safe_open(path, "pt") as file:
+            notes = json.loads(file.metadata()["raiha"])
+        spec = from_json(notes["spec"])
+        folders = tuple(Folder(f["name"], f["path"], f["relative"], f["group_by"]) for f in notes["folders"])
+        entries = tuple(entry_from_line(line) for line in notes["photos"])
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a whole shard: {error}") from None
+    tensors = {"content": shard.content, "histogram": shard.histogram, "norms": shard.norms}
+    if _tensor_digest(tensors) != notes["sha256"]:
+        raise ValueError(f"{path} is damaged: its numbers do not add up to its checksum")
+    return ShardNotes(spec, folders, entries, notes["sha256"])
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, read piece by piece. Raises: OSError."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def shard_path(folder: Path, name: str) -> Path:
+    return folder / f"{name}{SUFFIX}"
+
+
+def next_name(used: Sequence[str]) -> str:
+    """The number after the largest one in `used`."""
+    return f"{max((int(name) for name in used), default=-1) + 1:06d}"
+
+
+def shard_names(folder: Path) -> list[str]:
+    """The shard files that lie in a folder, in order."""
+    names = [path.stem for path in folder.glob(f"*{SUFFIX}") if _NAME.fullmatch(path.stem)]
+    return sorted(names, key=int)
+
+
+def _tensor_digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(np.ascontiguousarray(tensor.numpy()).data)
+    return digest.hexdigest()

@@ -1,0 +1,174 @@
+"""Changing a gallery: one writer at a time, and an order of writes that any kill may cut.
+
+Order: spec, then "begin", then per shard the file before its lines, then "end". What a reader may see
+is decided by the manifest alone.
+"""
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import torch
+
+from ..features.patches import StoredPatches
+from ..features.spec import FeatureSpec, require_same_space
+from . import journal
+from .journal import Line
+from .lock import writer_lock
+from .manifest import Entry, Folder, State, folder_line, photo_line, replay, shard_line
+from .shards import capacity, encode_shard, next_name, shard_names, write_shard
+from .store import Layout, read_journal, read_spec, write_spec
+
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+class Writer:
+    """Holds the lock of a store and adds to it. Use as a context manager.
+
+    Raises on entry: ValueError where another process writes the store, where it is damaged, or where it
+    is of another feature space than `spec`.
+    """
+
+    def __init__(self, path: Path, spec: FeatureSpec | None) -> None:
+        self.layout = Layout(path)
+        self.state = State()
+        self._wanted = spec  # None: the store must be there already
+        self._stack = ExitStack()
+        self._begun = False
+        self._folder: list[Line] = []
+        self._entries: list[Entry] = []  # waiting for the next shard, in order
+        self._patches: list[StoredPatches] = []  # of those that are not in an older shard
+        self._shard = ""
+
+    def __enter__(self) -> "Writer":
+        with ExitStack() as stack:
+            if self._wanted is not None:
+                with disk_trouble(self.layout.root):
+                    self.layout.root.mkdir(parents=True, exist_ok=True)
+            elif not self.layout.manifest.exists():
+                read_spec(self.layout)  # says what this folder is, before a lock is put there
+            stack.enter_context(writer_lock(self.layout.lock))
+            remove_leftovers(self.layout)
+            self._open()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _open(self) -> None:
+        with disk_trouble(self.layout.root):
+            new = not self.layout.manifest.exists() and not shard_names(self.layout.shards)
+            new = new and not self.layout.spec.exists()
+            if new and self._wanted is not None:
+                write_spec(self.layout, self._wanted)
+            self.spec = read_spec(self.layout)
+            if self._wanted is not None:
+                require_same_space(self.spec, self._wanted, f"gallery {self.layout.root}", "the encoder")
+            self.layout.shards.mkdir(exist_ok=True)
+            found = read_journal(self.layout)
+            if found.torn:  # a kill cut the last batch: what follows must not be glued to it
+                journal.rewrite(self.layout.manifest, found.batches)
+        self.state = replay(found.batches)
+        self._begun = self.state.expected is not None
+        self._shard = next_name(list(self.state.shards))
+
+    @property
+    def capacity(self) -> int:
+        return capacity(self.spec)
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Take photos out for good, all or none."""
+        self._append([{"kind": "remove", "id": name, "why": "asked"} for name in ids])
+
+    def _append(self, lines: Sequence[Line]) -> None:
+        lines = [*self._folder, *lines]
+        self._folder = []
+        with disk_trouble(self.layout.root):
+            journal.append(self.layout.manifest, lines)
+        self.state.apply(lines)
+
+    def set_folder(self, index: int, folder: Folder) -> None:
+        """Note where photos lie; written with the next batch."""
+        if index == len(self.state.folders) or self.state.folders[index] != folder:
+            self._folder = [folder_line(index, folder)]
+
+    def begin(self, photos: int, todo: int) -> None:
+        """From here to `end` the gallery is unfinished: it will hold `photos`, and `todo` are to do."""
+        self._append([{"kind": "begin", "photos": photos, "todo": todo}])
+        self._begun = True
+
+    def add(self, entry: Entry, patches: StoredPatches | None) -> None:
+        """Queue a photo; one without `patches` keeps the shard and row that its entry names."""
+        if patches is not None:
+            entry = replace(entry, shard=self._shard, row=len(self._patches))
+            self._patches.append(patches)
+        self._entries.append(entry)
+        if len(self._patches) >= self.capacity or len(self._entries) >= 8 * self.capacity:
+            self.flush()
+
+    def flush(self) -> None:
+        """Make what is queued durable: the shard, then the lines that make it visible."""
+        if not self._entries:
+            return
+        if not self._begun:
+            self.begin(len(self.state.live), len(self._entries))
+        lines: list[Line] = []
+        if self._patches:
+            fresh = [entry for entry in self._entries if entry.shard == self._shard]
+            content = torch.cat([patches.content for patches in self._patches])
+            histogram = torch.cat([patches.histogram for patches in self._patches])
+            data = encode_shard(self.spec, self.state.folders, fresh, content, histogram)
+            with disk_trouble(self.layout.root):
+                info = write_shard(self.layout.shard(self._shard), len(fresh), data)
+            lines.append(shard_line(self._shard, info))
+        lines += [photo_line(entry) for entry in self._entries]
+        self._append(lines)
+        self._entries, self._patches = [], []
+        self._shard = next_name(list(self.state.shards))
+
+    def end(self, removed: Sequence[Line], bad: Sequence[tuple[str, str]]) -> None:
+        """Flush, forget the removed photos, and declare the gallery whole, in one batch."""
+        self.flush()
+        end: Line = {"kind": "end", "bad": [{"id": name, "reason": why} for name, why in bad]}
+        if self._begun or self._folder or removed or tuple(bad) != self.state.bad:
+            self._append([*removed, end])
+        self._begun = False
+
+
+def remove_leftovers(layout: Layout) -> list[Path]:
+    """Delete the half-written files of killed writers; the lock says that no one is writing them."""
+    found = [path for folder in (layout.root, layout.shards) for path in folder.glob(".*.part*")]
+    for path in found:
+        with suppress(OSError):
+            path.unlink()
+    return found
+
+
+@contextmanager
+def disk_trouble(store: Path) -> Iterator[None]:
+    """Turn a full disk or a forbidden folder into one sentence that names the store."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise _like(error, f"the disk is full; gallery {store} keeps what was finished") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise _like(error, f"gallery {store} cannot be written: {os.strerror(error.errno)}") from error
+        raise
+
+
+def is_disk_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def _like(error: OSError, sentence: str) -> OSError:
+    told = OSError(sentence)  # a number given here would be printed in front
+    told.errno = error.errno
+    return told
