@@ -1,0 +1,117 @@
+"""From the photos that qualify to the answer of a search: chosen, explained, with a reason where empty."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..gallery.protocol import Gallery
+from .candidates import Candidate, Candidates
+from .explain import explain
+from .query import Query
+from .ranking import Hit, draw, order
+from .scan import Request
+
+GATHER = 64  # photos read at once to be explained
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One query with all that decided which photos it was compared with."""
+
+    gallery: Gallery
+    query: Query
+    request: Request
+    before: Candidates | None  # the search within which this one chooses
+    considered: int
+    excluded: int
+    notes: tuple[str, ...]
+
+
+def answer(asked: Asked, hits: list[Hit], top_k: int | None, seed: int | None) -> Candidates:
+    """The best of the hits, or a random draw of them, with scores and matched pairs."""
+    query, request = asked.query, asked.request
+    by = request.by
+    if asked.before is not None and _completes(asked.before, query, request):
+        by = "both"
+        hits = _with_light(hits, asked.before)
+    chosen = order(hits)[:top_k] if seed is None else draw(hits, top_k, seed, query.id)
+    return Candidates(
+        gallery=asked.gallery,
+        spec=asked.gallery.spec,
+        items=_explained(asked, chosen, by),
+        by=by,
+        content_threshold=request.content_threshold,
+        appearance_threshold=request.appearance_threshold,
+        considered=asked.considered,
+        qualified=len(hits),
+        excluded=asked.excluded,
+        grid=asked.gallery.spec.grid,
+        foreground=query.foreground,
+        background=query.background,
+        notes=(*asked.notes, *_why_empty(asked, hits)),
+        query_id=query.id,
+        query_digest=query.digest,
+    )
+
+
+def _completes(before: Candidates, query: Query, request: Request) -> bool:
+    """Whether this search asks the other half of eqs. 3 and 5 of the same query as `before` did."""
+    same = before.query_digest == query.digest and (
+        (before.content_threshold, before.appearance_threshold)
+        == (request.content_threshold, request.appearance_threshold)
+    )
+    return same and (before.by == "both" or {before.by, request.by} == {"content", "illumination"})
+
+
+def _with_light(hits: Sequence[Hit], before: Candidates) -> list[Hit]:
+    """The hits with the illumination agreement that the earlier search found, where this one asked none."""
+    known = {item.row: item.illumination for item in before.items}
+    return [
+        replace(hit, illumination=known[hit.row]) if math.isnan(hit.illumination) else hit for hit in hits
+    ]
+
+
+def _explained(asked: Asked, chosen: Sequence[Hit], by: str) -> tuple[Candidate, ...]:
+    request, photos = asked.request, asked.gallery.photos
+    appearance_threshold = None if by == "content" else request.appearance_threshold
+    items = []
+    for start in range(0, len(chosen), GATHER):
+        part = chosen[start : start + GATHER]
+        stored = asked.gallery.gather([hit.row for hit in part])
+        for hit, content, histogram in zip(part, stored.content, stored.histogram, strict=True):
+            reasons = explain(
+                asked.query, content, histogram, request.content_threshold, appearance_threshold
+            )
+            items.append(
+                Candidate(
+                    photo=photos[hit.row],
+                    row=hit.row,
+                    content=reasons.content,
+                    coverage=hit.coverage,
+                    illumination=hit.illumination,
+                    content_matches=reasons.content_matches,
+                    illumination_matches=reasons.illumination_matches,
+                )
+            )
+    return tuple(items)
+
+
+def _why_empty(asked: Asked, hits: Sequence[Hit]) -> tuple[str, ...]:
+    """One sentence where nothing was found, none otherwise."""
+    if hits:
+        return ()
+    request, name, count = asked.request, asked.gallery.name, asked.considered
+    if len(asked.gallery) == 0:
+        return (f"the gallery '{name}' is empty",)
+    if asked.before is not None and not asked.before.items:
+        return ("the earlier search found nothing to choose from",)
+    if count == 0:
+        return (f"all photos of the gallery '{name}' are excluded ({asked.excluded})",)
+    if request.by != "content" and not asked.query.background.any():
+        return ("the mask touches every patch: no background is left to compare the light of",)
+    wanted = f"content {request.content_threshold:g}"
+    if request.by != "content":
+        wanted += f" and appearance {request.appearance_threshold:g} on one background patch"
+    if request.by == "both":
+        wanted = f"content {request.content_threshold:g} on the object, and {wanted}"
+    return (f"none of {count} photos reaches {wanted}",)

@@ -1,0 +1,97 @@
+"""The answer of a search, with the reasons for it, and the references that a harmonizer is guided by.
+
+Shapes: P patches, D content numbers, K histogram bins, G patches per side.
+"""
+
+from dataclasses import dataclass
+
+from einops import rearrange
+from torch import Tensor
+
+from ..features.patches import PatchFeatures
+from ..features.references import Match, Reference
+from ..features.spec import FeatureSpec, differences
+from ..gallery.manifest import Photo
+from ..gallery.protocol import Gallery, PatchEncoder
+from .ranking import match_quality
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """One photo that qualifies, and which of its patches speak for it."""
+
+    photo: Photo
+    row: int  # of `gallery.photos`
+    content: float  # best cosine over object x photo patches
+    coverage: float  # share of the object's patches with a partner at >= the content threshold
+    illumination: float  # best appearance cosine among the pairs of eq. 5; NaN where it was not asked
+    content_matches: tuple[Match, ...]  # best partner of each object patch that has one
+    illumination_matches: tuple[Match, ...]  # best pair of each background patch that has one, capped
+
+    @property
+    def weight(self) -> float:
+        """Match quality 0..1 (`ranking.match_quality`)."""
+        return match_quality(self.content, self.coverage, self.illumination)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidates:
+    """The photos that answer one query, best first or in the order of the random draw."""
+
+    gallery: Gallery
+    spec: FeatureSpec
+    items: tuple[Candidate, ...]
+    by: str  # "both", "content" or "illumination"
+    content_threshold: float
+    appearance_threshold: float
+    considered: int  # photos that were compared
+    qualified: int  # photos that qualify, of which `items` may be the first few
+    excluded: int  # photos left out by hash, id or group
+    grid: int  # G
+    foreground: Tensor  # (P,) bool
+    background: Tensor  # (P,) bool
+    notes: tuple[str, ...]  # why something is empty or ignored
+    query_id: str
+    query_digest: str
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def references(candidates: Candidates, *, encoder: PatchEncoder | None = None) -> tuple[Reference, ...]:
+    """The candidates with their pixels and features, as `pipeline.harmonize` takes them.
+
+    Args:
+        encoder: computes the features anew where its feature space is not the gallery's, for a model
+            that needs another one. Otherwise they come from the gallery, rounded to float16.
+    Raises: OSError or ValueError naming a photo that is gone or is no longer the file that was indexed.
+    """
+    if not candidates.items:
+        return ()
+    stored = candidates.gallery.gather([item.row for item in candidates.items])
+    other = encoder if encoder is not None and differences(encoder.spec, candidates.spec) else None
+    found = []
+    for index, item in enumerate(candidates.items):
+        image = candidates.gallery.load(item.row)
+        features = (
+            other.encode(image)
+            if other is not None
+            else _features(stored.content[index], stored.histogram[index], candidates.spec)
+        )
+        found.append(
+            Reference(
+                id=item.photo.id,
+                image=image,
+                weight=item.weight,
+                features=features,
+                content_matches=item.content_matches,
+                illumination_matches=item.illumination_matches,
+            )
+        )
+    return tuple(found)
+
+
+def _features(content: Tensor, histogram: Tensor, spec: FeatureSpec) -> PatchFeatures:
+    """(P, D) float16 and (P, K) uint8 -> features of batch 1, as far as the store keeps them."""
+    maps = [rearrange(part.float(), "(h w) d -> 1 d h w", h=spec.grid) for part in (content, histogram)]
+    return PatchFeatures(maps[0], maps[1], spec)

@@ -1,0 +1,149 @@
+"""Eqs. 3 and 5 for a block of photos at once, with the same answer as `oracle.py`, bit for bit.
+
+The matrix product in float32 decides every pair whose score is clearly on one side of the threshold;
+the few others are computed again in float64. Why that is exact:
+- A product of two float16 numbers is a multiple of 2^-48. Sums of such products below 32 therefore fit
+  into float64's 53 bits: a float64 dot product of vectors no longer than 4 is exact, in any order.
+- A float32 dot product of D numbers, in any order, errs by at most g |q||x|, g = D u / (1 - D u),
+  u = 2^-24. Outside threshold +- band(D) >= 2 g (1.01)^2 the float32 score decides.
+- Histograms are whole numbers: a tie is settled in whole numbers.
+
+Shapes: n photos of P patches, D content numbers, K bins, m patches of a query.
+"""
+
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+UNIT = 2.0**-24  # rounding error of float32
+PAIRS_AT_ONCE = 1 << 13  # bounds the memory of a re-check where a whole gallery sits on the threshold
+APPEARANCE_BAND = 1e-4  # float32 cosine of K <= 800 normalised histogram numbers errs by less
+TIE = 1e-12  # float64 cosine of whole numbers errs by less than 1e-15
+
+
+def band(dim: int, device: torch.device) -> float:
+    """Half width of the zone around a threshold in which a float32 matrix product does not decide.
+
+    Source: Higham, Accuracy and Stability of Numerical Algorithms, section 3.1; the factor 2 covers
+    vectors slightly longer than 1 and the rounding of the threshold itself to float32.
+    """
+    error = 2 * dim * UNIT / (1 - dim * UNIT)
+    # Tensor cores (TF32) keep float16 inputs exactly but cut each partial sum instead of rounding it.
+    error *= 4 if device.type == "cuda" else 1
+    # The "medium" setting allows bfloat16 inputs: 2^-8 relative to each factor.
+    return error + (2.0**-7 + 2.0**-15 if torch.get_float32_matmul_precision() == "medium" else 0)
+
+
+def partners(query: Tensor, photos: Tensor, threshold: float, wide: Tensor | None = None) -> Tensor:
+    """Which query patches have a partner in which photo: some patch with cosine >= threshold.
+
+    Args:
+        query: (m, D) float16. photos: (n, P, D) float16.
+        wide: `photos` in float32, (n * P, D), where the caller has it already.
+    Returns: (m, n) bool.
+    Raises: ValueError where the photos hold NaN.
+    """
+    n, patches, dim = photos.shape
+    wide = photos.reshape(n * patches, dim).float() if wide is None else wide
+    best = (query.float() @ wide.T).view(len(query), n, patches).amax(2)
+    if not torch.isfinite(best).all():
+        raise ValueError("the stored features hold NaN or infinite values")
+    found = best >= threshold
+    unsure = (best - threshold).abs() <= band(dim, photos.device)
+    for i, r in unsure.nonzero().tolist():
+        found[i, r] = (photos[r].double() @ query[i].double()).amax() >= threshold
+    return found
+
+
+def content_cosines(query: Tensor, photos: Tensor) -> Tensor:
+    """Exact cosines of all pairs: (m, D) and (n, P, D) float16 -> (n, m, P) float64."""
+    return query.double() @ photos.double().transpose(1, 2)
+
+
+def _root(squares: Tensor) -> Tensor:
+    """Correctly rounded square roots of float64 numbers, at least 1.
+
+    torch's own on the CPU may be one unit off, and differently so at the end of a block.
+    """
+    return torch.from_numpy(np.sqrt(squares.cpu().numpy())).to(squares.device).clamp_min(1)
+
+
+def appearance_cosines(query: Tensor, photos: Tensor) -> Tensor:
+    """Cosines of all pairs of histograms: (m, K) and (n, P, K) uint8 -> (n, m, P) float64.
+
+    0 where a histogram is empty. Each is the correctly rounded quotient of whole numbers and a root.
+    """
+    first, second = query.double(), photos.double()
+    squares = first.square().sum(1)[:, None] * second.square().sum(2)[:, None, :]
+    return (first @ second.transpose(1, 2)) / _root(squares)
+
+
+def settle_ties(reaches: Tensor, cosine: Tensor, first: Tensor, second: Tensor, threshold: float) -> Tensor:
+    """Decide the pairs whose cosine float64 cannot tell from the threshold.
+
+    Args: reaches: (M,) bool, changed in place; cosine: (M,) float64; first, second: (M, K) uint8.
+    """
+    for pair in ((cosine - threshold).abs() <= TIE).nonzero()[:, 0].tolist():
+        a, b = first[pair].double(), second[pair].double()
+        dot, squares = int((a @ b).item()), int((a @ a).item()) * int((b @ b).item())
+        reaches[pair] = dot > 0 and dot * dot >= Fraction(threshold) ** 2 * squares
+    return reaches
+
+
+def appearance_of_pairs(first: Tensor, second: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """(M, K) and (M, K) uint8 -> cosine (M,) float64 and whether it reaches the threshold (M,) bool."""
+    a, b = first.double(), second.double()
+    squares = a.square().sum(1) * b.square().sum(1)
+    cosine = (a * b).sum(1) / _root(squares)
+    return cosine, settle_ties(cosine >= threshold, cosine, first, second, threshold)
+
+
+def _direction(histogram: Tensor) -> Tensor:
+    wide = histogram.float()
+    return wide / wide.norm(dim=-1, keepdim=True).clamp_min(1)
+
+
+def illumination(
+    content: Tensor,
+    histogram: Tensor,
+    photos: Tensor,
+    photo_histograms: Tensor,
+    content_threshold: float,
+    appearance_threshold: float,
+    wide: Tensor | None = None,
+) -> Tensor:
+    """Eq. 5: the best appearance cosine among the pairs that reach both thresholds.
+
+    Args:
+        content: (m, D) float16 and histogram: (m, K) uint8, of the query's background.
+        photos: (n, P, D) float16. photo_histograms: (n, P, K) uint8.
+        wide: `photos` in float32, (n * P, D), where the caller has it already.
+    Returns: (n,) float64, NaN for a photo without such a pair.
+    """
+    n, patches, dim = photos.shape
+    best = torch.full((n,), -torch.inf, dtype=torch.float64, device=photos.device)
+    if not len(content) or not n:
+        return best.fill_(torch.nan)
+    flat, flat_histograms = photos.reshape(n * patches, dim), photo_histograms.reshape(n * patches, -1)
+    wide = flat.float() if wide is None else wide
+    score = content.float() @ wide.T  # (m, n * P)
+    margin = band(dim, photos.device)
+    likely = score >= content_threshold - margin
+    # Few photos hold a pair of similar content: the histograms of the others are not looked at.
+    open_photos = likely.view(len(content), n, patches).any(2).any(0).nonzero()[:, 0]
+    columns = (open_photos[:, None] * patches + torch.arange(patches, device=photos.device)).flatten()
+    similar = _direction(histogram) @ _direction(flat_histograms[columns]).T
+    pairs = (likely[:, columns] & (similar >= appearance_threshold - APPEARANCE_BAND)).nonzero()
+    for chunk in pairs.split(PAIRS_AT_ONCE):
+        i, j = chunk[:, 0], columns[chunk[:, 1]]
+        unsure = (score[i, j] < content_threshold + margin).nonzero()[:, 0]
+        good = torch.ones(len(i), dtype=torch.bool, device=photos.device)
+        exact = (content[i[unsure]].double() * flat[j[unsure]].double()).sum(1)
+        good[unsure] = exact >= content_threshold
+        i, j = i[good], j[good]
+        cosine, reaches = appearance_of_pairs(histogram[i], flat_histograms[j], appearance_threshold)
+        photo, cosine = j[reaches] // patches, cosine[reaches]
+        best.scatter_reduce_(0, photo, cosine, "amax")
+    return best.masked_fill_(best == -torch.inf, torch.nan)

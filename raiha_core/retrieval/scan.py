@@ -1,0 +1,153 @@
+"""One pass over a gallery for many queries: which photos qualify, exactly.
+
+Blocks of photos stay small enough that their scores remain in the processor's cache, and every query's
+object patches share one matrix product. Blocks are independent: their size changes nothing but speed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..gallery.protocol import Block, Gallery
+from .exact import illumination, partners
+from .query import Query
+from .ranking import Hit
+
+BLOCK = 32  # photos at once: 32 x 144 x 320 numbers in float32 are 6 MB
+COLUMNS = 512  # query patches per matrix product
+
+BY = ("both", "content", "illumination")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """What is asked of every query of a pass."""
+
+    by: str
+    content_threshold: float
+    appearance_threshold: float
+
+    def __post_init__(self) -> None:
+        if self.by not in BY:
+            raise ValueError(f"by must be one of {', '.join(BY)}, got '{self.by}'")
+        for name in ("content_threshold", "appearance_threshold"):
+            value = getattr(self, name)
+            if not 0 < value <= 1:  # also catches NaN; at 0 every zero vector would qualify
+                raise ValueError(f"{name} must lie in (0, 1], got {value}")
+
+
+def _blocks(gallery: Gallery, wanted: Tensor, size: int) -> Iterator[Block]:
+    """The photos that some query may take: all blocks in order, or only the rows that matter."""
+    rows = wanted.nonzero()[:, 0].tolist()
+    if 2 * len(rows) > len(gallery):
+        yield from gallery.blocks(size)
+        return
+    for start in range(0, len(rows), size):
+        yield gallery.gather(rows[start : start + size])
+
+
+def _groups(queries: Sequence[Query]) -> Iterator[list[int]]:
+    """Indices of queries whose object patches go into one matrix product."""
+    group: list[int] = []
+    columns = 0
+    for index, query in enumerate(queries):
+        count = int(query.foreground.sum())
+        if group and columns + count > COLUMNS:
+            yield group
+            group, columns = [], 0
+        group.append(index)
+        columns += count
+    if group:
+        yield group
+
+
+class _Pass:
+    """The queries as tensors on the device, and one step per block of photos."""
+
+    def __init__(self, queries: Sequence[Query], request: Request, allowed: Tensor, device: torch.device):
+        self.request, self.allowed = request, allowed
+        self.foreground = [q.content[q.foreground].to(device) for q in queries]
+        self.background = [
+            (q.content[q.background].to(device), q.histogram[q.background].to(device)) for q in queries
+        ]
+        self.groups = list(_groups(queries))
+        self.joined = [torch.cat([self.foreground[q] for q in group]) for group in self.groups]
+
+    def step(self, rows: Tensor, content: Tensor, histogram: Tensor, wide: Tensor) -> Iterator[tuple]:
+        """Yields (query index, rows, coverage, illumination) of the photos of a block that qualify."""
+        if self.request.by == "illumination":
+            yield from self._illumination_first(rows, content, histogram, wide)
+            return
+        for group, joined in zip(self.groups, self.joined, strict=True):
+            found = partners(joined, content, self.request.content_threshold, wide)  # (m, n)
+            for query, part in zip(group, found.split([len(self.foreground[q]) for q in group]), strict=True):
+                passing = (part.any(0).cpu() & self.allowed[query, rows]).nonzero()[:, 0]
+                if not len(passing):
+                    continue
+                share = part[:, passing].double().mean(0).cpu()
+                light = torch.full((len(passing),), torch.nan, dtype=torch.float64)
+                if self.request.by == "both":
+                    light = self._light(query, content[passing], histogram[passing])
+                    passing, share, light = (x[~light.isnan()] for x in (passing, share, light))
+                yield query, rows[passing], share, light
+
+    def _light(self, query: int, content: Tensor, histogram: Tensor, wide: Tensor | None = None) -> Tensor:
+        eps_c, eps_a = self.request.content_threshold, self.request.appearance_threshold
+        return illumination(*self.background[query], content, histogram, eps_c, eps_a, wide).cpu()
+
+    def _illumination_first(
+        self, rows: Tensor, content: Tensor, histogram: Tensor, wide: Tensor
+    ) -> Iterator[tuple]:
+        for query, foreground in enumerate(self.foreground):
+            light = self._light(query, content, histogram, wide)
+            passing = (~light.isnan() & self.allowed[query, rows]).nonzero()[:, 0]
+            if len(passing):
+                found = partners(foreground, content[passing], self.request.content_threshold)
+                yield query, rows[passing], found.double().mean(0).cpu(), light[passing]
+
+
+def scan(
+    gallery: Gallery,
+    queries: Sequence[Query],
+    request: Request,
+    allowed: Tensor,
+    *,
+    block: int = BLOCK,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> list[list[Hit]]:
+    """The qualifying photos of each query, in the order of the gallery.
+
+    Args:
+        queries: all of the gallery's feature space.
+        allowed: (queries, photos) bool: which photos each query may take.
+        block: photos per step; changes the speed only.
+        progress: called with (photos done, photos in all).
+    Raises: ValueError where the gallery's numbers are NaN.
+    """
+    if block < 1:
+        raise ValueError(f"block must be at least 1, got {block}")
+    found: list[list[Hit]] = [[] for _ in queries]
+    device = torch.device(device)
+    # An empty background cannot match in light: its photos need not be compared.
+    asks = [request.by == "content" or bool(query.background.any()) for query in queries]
+    wanted = (allowed & torch.tensor(asks, dtype=torch.bool)[:, None]).any(0)
+    if not wanted.any():
+        return found
+    run = _Pass(queries, request, allowed, device)
+    photos, spec, done = gallery.photos, gallery.spec, 0
+    buffer = torch.empty(block * spec.patches, spec.dim, device=device)
+    for stored in _blocks(gallery, wanted, block):
+        content, histogram = stored.content.to(device), stored.histogram.to(device)
+        wide = buffer[: len(content) * spec.patches].copy_(content.reshape(-1, spec.dim))
+        for query, rows, share, light in run.step(stored.rows, content, histogram, wide):
+            found[query] += [
+                Hit(row, photos[row].id, covered, agreement)
+                for row, covered, agreement in zip(rows.tolist(), share.tolist(), light.tolist(), strict=True)
+            ]
+        done += len(content)
+        if progress is not None:
+            progress(done, int(wanted.sum()))
+    return found

@@ -1,0 +1,233 @@
+"""The one call behind the retrieval nodes, the command line, the RAHarmony4 builder and the trainer."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..features.encoders import build_encoder
+from ..features.patches import PatchFeatures
+from ..features.spec import require_same_space
+from ..gallery.protocol import Gallery, PatchEncoder
+from .answer import Asked, answer
+from .candidates import Candidate, Candidates, references
+from .query import Query, make_query, query_from_patches
+from .scan import BLOCK, Request, scan
+
+__all__ = [
+    "Candidate",
+    "Candidates",
+    "Exclusion",
+    "Query",
+    "make_query",
+    "query_from_patches",
+    "references",
+    "search",
+    "search_many",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exclusion:
+    """Photos that one query must not get; applied before ranking and before the random draw."""
+
+    sha256: Collection[str] = ()  # content hashes: the query's own photo and its copies
+    groups: Collection[str] = ()  # sequence, camera, same real picture
+    ids: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("sha256", "groups", "ids"):
+            if isinstance(getattr(self, name), str):
+                raise ValueError(f"exclude {name}: give a list of names, not the single string")
+
+    def __bool__(self) -> bool:
+        return bool(self.sha256 or self.groups or self.ids)
+
+
+class _Photos:
+    """Rows of a gallery by hash, group and id, looked up once for all queries."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self.rows: dict[str, dict[str, list[int]]] = {"sha256": {}, "group": {}, "id": {}}
+        for row, photo in enumerate(gallery.photos):
+            for key, table in self.rows.items():
+                table.setdefault(getattr(photo, key), []).append(row)
+
+    def excluded(self, exclusion: Exclusion) -> tuple[list[int], list[str]]:
+        """Rows to leave out, and one note per name of a group or id that the gallery does not know."""
+        rows: set[int] = set()
+        notes = []
+        for key, names in (("sha256", exclusion.sha256), ("group", exclusion.groups), ("id", exclusion.ids)):
+            for name in sorted(set(names) - {""}):  # "" is no group
+                found = self.rows[key].get(name, [])
+                rows.update(found)
+                if not found and key != "sha256":
+                    notes.append(f"no photo of the gallery has the {key} '{name}', which was to be excluded")
+        return sorted(rows), notes
+
+
+def search_many(
+    gallery: Gallery,
+    queries: Sequence[Query],
+    *,
+    by: str = "both",
+    top_k: int | None = 4,
+    seed: int | None = None,
+    content_threshold: float | None = None,
+    appearance_threshold: float | None = None,
+    exclude: Sequence[Exclusion] | Exclusion | None = None,
+    within: Sequence[Candidates] | None = None,
+    block: int = BLOCK,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Candidates]:
+    """References for many composites in one pass over the gallery; each answer is that of `search`.
+
+    Args:
+        by: "content" is eq. 3, "illumination" eq. 5, "both" photos that pass the two.
+        top_k: how many of the qualifying photos to keep; None keeps all.
+        seed: draw at random among those that qualify, as the paper does, instead of ranking.
+        content_threshold, appearance_threshold: in (0, 1]; None takes those of the gallery's spec.
+        exclude: for all queries, or one for each.
+        within: earlier answers, one for each query, whose `items` are the only photos considered.
+        block: photos compared at once; changes speed and memory only.
+        progress: called with (photos done, photos in all).
+    Raises: ValueError for a threshold outside (0, 1], a query of another feature space (naming both),
+        `within` of another gallery, or a gallery that holds NaN.
+    """
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    spec = gallery.spec
+    request = Request(
+        by=by,
+        content_threshold=spec.content_threshold if content_threshold is None else content_threshold,
+        appearance_threshold=(
+            spec.appearance_threshold if appearance_threshold is None else appearance_threshold
+        ),
+    )
+    for query in queries:
+        require_same_space(
+            query.spec, spec, f"the query '{query.id}'" if query.id else "the query", f"'{gallery.name}'"
+        )
+    exclusions = _per_query(exclude, len(queries))
+    earlier = _earlier(gallery, queries, within)
+    allowed, notes, excluded = _allowed(gallery, queries, exclusions, earlier)
+    found = scan(gallery, queries, request, allowed, block=block, device=device, progress=progress)
+    return [
+        answer(
+            Asked(gallery, query, request, before, int(row.sum()), left_out, tuple(said)), hits, top_k, seed
+        )
+        for query, hits, before, row, left_out, said in zip(
+            queries, found, earlier, allowed, excluded, notes, strict=True
+        )
+    ]
+
+
+def search(
+    gallery: Gallery,
+    composite: Tensor,
+    mask: Tensor,
+    *,
+    encoder: PatchEncoder | None = None,
+    features: PatchFeatures | None = None,
+    by: str = "both",
+    top_k: int | None = 4,
+    seed: int | None = None,
+    content_threshold: float | None = None,
+    appearance_threshold: float | None = None,
+    exclude_sha256: Collection[str] = (),
+    exclude_groups: Collection[str] = (),
+    exclude_ids: Collection[str] = (),
+    query_id: str = "",
+    within: Candidates | None = None,
+    device: torch.device | str | None = None,
+) -> Candidates:
+    """Photos that show similar content, under a light that agrees with the background (eqs. 1-5).
+
+    Two calls, content and then illumination `within` it (or the reverse), give what one call `by="both"`
+    gives, provided that the first keeps all (`top_k=None`) and the thresholds are the same.
+
+    Args:
+        composite: sRGB (1, 3, H, W), values 0..1. mask: (1, 1, H, W), 1 = object.
+        encoder, features: what the composite's patches come from; with neither, the gallery's own
+            encoder is loaded by name.
+        query_id: with `seed`, decides the random draw.
+        Others as in `search_many`.
+    Returns: at most top_k photos, best first; `notes` say why there are none. A mask without any
+        background patch finds nothing in light, but content still works.
+    Raises: ValueError as `search_many`, and for an empty mask, NaN, or shapes that disagree.
+    """
+    if encoder is None and features is None:
+        encoder = build_encoder(gallery.spec.encoder, device=device or "cpu")
+    for given, name in ((encoder, "the encoder"), (features, "the composite")):
+        if given is not None:  # before the composite is encoded in vain
+            require_same_space(given.spec, gallery.spec, name, f"'{gallery.name}'")
+    query = make_query(
+        composite,
+        mask,
+        encoder=encoder if features is None else None,
+        features=features,
+        query_id=query_id,
+    )
+    return search_many(
+        gallery,
+        [query],
+        by=by,
+        top_k=top_k,
+        seed=seed,
+        content_threshold=content_threshold,
+        appearance_threshold=appearance_threshold,
+        exclude=Exclusion(sha256=exclude_sha256, groups=exclude_groups, ids=exclude_ids),
+        within=None if within is None else [within],
+        device=device or "cpu",
+    )[0]
+
+
+def _per_query(exclude: Sequence[Exclusion] | Exclusion | None, count: int) -> list[Exclusion]:
+    if exclude is None or isinstance(exclude, Exclusion):
+        return [exclude or Exclusion()] * count
+    if len(exclude) != count:
+        raise ValueError(f"{len(exclude)} exclusions for {count} queries")
+    return list(exclude)
+
+
+def _earlier(
+    gallery: Gallery, queries: Sequence[Query], within: Sequence[Candidates] | None
+) -> list[Candidates | None]:
+    if within is None:
+        return [None] * len(queries)
+    if len(within) != len(queries):
+        raise ValueError(f"{len(within)} earlier answers for {len(queries)} queries")
+    for candidates in within:
+        if candidates.gallery.fingerprint != gallery.fingerprint:
+            raise ValueError(
+                f"the candidates come from '{candidates.gallery.name}', which is not '{gallery.name}' "
+                "as it is now: search again from the start"
+            )
+    return list(within)
+
+
+def _allowed(
+    gallery: Gallery,
+    queries: Sequence[Query],
+    exclusions: Sequence[Exclusion],
+    earlier: Sequence[Candidates | None],
+) -> tuple[Tensor, list[list[str]], list[int]]:
+    """(queries, photos) bool, notes, and how many photos each query's exclusion removed."""
+    allowed = torch.ones(len(queries), len(gallery), dtype=torch.bool)
+    notes: list[list[str]] = []
+    excluded = []
+    table = _Photos(gallery) if any(exclusions) else None
+    for query, (exclusion, before) in enumerate(zip(exclusions, earlier, strict=True)):
+        if before is not None:
+            allowed[query] = False
+            allowed[query, [item.row for item in before.items]] = True
+        candidates = int(allowed[query].sum())
+        said: list[str] = []
+        if table is not None and exclusion:
+            rows, said = table.excluded(exclusion)
+            allowed[query, rows] = False
+        excluded.append(candidates - int(allowed[query].sum()))
+        notes.append(said)
+    return allowed, notes, excluded

@@ -1,0 +1,96 @@
+"""Order, random draws and match quality."""
+
+import hashlib
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raiha_core.retrieval.ranking import Hit, draw, match_quality, order
+
+NAN = math.nan
+
+
+def hit(name, coverage=1.0, illumination=NAN):
+    return Hit(row=0, id=name, coverage=coverage, illumination=illumination)
+
+
+def names(hits):
+    return [h.id for h in hits]
+
+
+def test_coverage_then_illumination_then_id():
+    hits = [
+        hit("d", 0.5, 0.99),
+        hit("c", 1.0, 0.91),
+        hit("b", 1.0, 0.95),
+        hit("a", 1.0, 0.91),
+        hit("B", 1.0, 0.91),
+    ]
+    for permutation in itertools.permutations(hits):
+        assert names(order(permutation)) == ["b", "B", "a", "c", "d"]
+
+
+def test_without_illumination_the_id_breaks_ties():
+    assert names(order([hit("z"), hit("y"), hit("x", 0.25)])) == ["y", "z", "x"]
+
+
+def test_a_draw_follows_the_stated_rule():
+    # Oracle: the rule written out again, for one photo and for the seed of another query.
+    hits = [hit(f"{n:03d}") for n in range(100)]
+    for query_id in ("a", "b"):
+        digest = hashlib.sha256(f"7:{query_id}".encode()).digest()
+        index = np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], "big"))).integers(100)
+        assert names(draw(hits, 1, 7, query_id)) == [f"{index:03d}"]
+    assert names(draw(hits, 9, 7, "a")) != names(draw(hits, 9, 7, "b"))
+    assert names(draw(hits, 9, 7, "a")) != names(draw(hits, 9, 8, "a"))
+
+
+def test_a_draw_is_frozen():
+    # Written down once: a reference list must be the same on every machine and in every version.
+    assert names(draw([hit(c) for c in "abcdefgh"], 4, 0, "composite.png")) == ["c", "e", "f", "d"]
+
+
+@given(st.permutations("abcdefgh"), st.integers(0, 99), st.integers(1, 8))
+def test_a_draw_ignores_the_order_of_hits_and_grows_by_appending(letters, seed, count):
+    hits = [hit(c) for c in letters]
+    drawn = names(draw(hits, None, seed, "q"))
+    assert sorted(drawn) == list("abcdefgh")
+    assert names(draw(sorted(hits, key=lambda h: h.id), count, seed, "q")) == drawn[:count]
+
+
+def test_a_draw_is_uniform():
+    # 4,000 draws of one out of 4: each count within 5 standard deviations (27) of 1,000.
+    counts = {c: 0 for c in "abcd"}
+    for query in range(4000):
+        counts[draw([hit(c) for c in "abcd"], 1, 0, str(query))[0].id] += 1
+    assert all(abs(count - 1000) < 137 for count in counts.values())
+
+
+def test_drawing_from_nothing_gives_nothing():
+    assert draw([], 4, 0, "q") == []
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ((1.0, 1.0, 1.0), 1.0),
+        ((1.0, 1.0, NAN), 1.0),
+        ((0.8, 0.5, NAN), 0.6),  # 0.8 * 0.75
+        ((0.8, 0.5, 0.96), math.sqrt(0.6 * 0.96)),
+        ((-0.3, 0.0, NAN), 0.025),  # the floor 0.05, halved by no coverage
+    ],
+)
+def test_match_quality_by_hand(scores, expected):
+    assert match_quality(*scores) == pytest.approx(expected, abs=1e-12)
+
+
+@given(*[st.floats(0, 1)] * 3, st.sampled_from([0, 1, 2]), st.floats(0, 1))
+def test_match_quality_rises_with_each_score(content, coverage, illumination, which, more):
+    scores = [content, coverage, illumination]
+    better = list(scores)
+    better[which] = max(scores[which], more)
+    assert 0 < match_quality(*scores) <= match_quality(*better) <= 1
