@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-import torch.nn as nn
 from torch import Tensor
 
 from . import checkpoint, render
 from .features.encoders import Encoder, build_encoder
 from .features.references import Reference, collate
 from .features.spec import FeatureSpec, require_same_space
-from .models.presets import PRESETS, Preset
+from .models.blocks import Operations
+from .models.presets import PRESETS, requirements
 from .models.statistics import Statistics, StatisticsConfig
 
 WEIGHTS = Path(__file__).parent / "models" / "weights"
@@ -60,11 +60,12 @@ class StatisticsHarmonizer(Harmonizer):
 class NetworkHarmonizer(Harmonizer):
     """A network at its own size; its colour transform is rendered at the photo's by `render`."""
 
-    def __init__(self, name: str, network: nn.Module, preset: Preset, spec: FeatureSpec | None) -> None:
+    def __init__(self, name: str, loaded: checkpoint.LoadedCheckpoint) -> None:
         self.name = name
-        self.network = network.eval()
-        self.preset = preset
-        self.spec = spec
+        self.network = loaded.network
+        self.metadata = loaded.metadata
+        self.spec = loaded.spec
+        self.needs = requirements(loaded.config)
 
     def predict(
         self,
@@ -74,41 +75,35 @@ class NetworkHarmonizer(Harmonizer):
         *,
         encoder: Encoder | None = None,
     ) -> render.Prediction:
-        side = self.preset.requirements.size
-        size = (side, side)  # networks squash to a square; parameters are enlarged with the same anisotropy
-        needs_content = self.preset.requirements.content
-        if not self.preset.requirements.references:
+        most = max(len(row) for row in references)
+        if not self.needs.references:
             references = [()] * len(composite)
-        most = self.preset.requirements.max_references
-        if any(len(row) > most for row in references):
+        elif most > self.needs.max_references:
             raise ValueError(
-                f"{max(len(row) for row in references)} references, but '{self.name}' takes at most {most}"
+                f"{most} references, but '{self.name}' takes at most {self.needs.max_references}"
             )
-        batch = collate(references, size, needs_content)
-        content = self._content(composite, encoder, references) if needs_content else None
+        size = (self.needs.size, self.needs.size)  # a square; the answer is enlarged with the same anisotropy
+        batch = collate(references, size, self.needs.content)
+        content = None
+        if self.needs.content and (batch is not None or self.needs.content_without_references):
+            content = self._encoder(encoder, composite.device).encode(composite.float()).content
+        if batch is not None:
+            batch = batch.to(composite.device)
+            if batch.spec is not None and self.spec is not None:
+                require_same_space(self.spec, batch.spec, f"the model '{self.name}'", "the references")
         return self.network(
             render.shrink(composite.float(), size), render.shrink(mask.float(), size), content, batch
         )
 
-    def _content(
-        self, composite: Tensor, encoder: Encoder | None, references: Sequence[Sequence[Reference]]
-    ) -> Tensor:
+    def _encoder(self, encoder: Encoder | None, device: torch.device) -> Encoder:
+        if self.spec is None:
+            if encoder is None:
+                raise ValueError(f"'{self.name}' reads patch features but names no encoder: hand one in")
+            return encoder
         if encoder is None:
-            if self.spec is None:
-                raise ValueError(f"'{self.name}' reads patch features: hand in an encoder")
-            encoder = build_encoder(self.spec.encoder, device=composite.device)
-        if self.spec is not None:
-            require_same_space(self.spec, encoder.spec, f"the model '{self.name}'", "the encoder")
-            for row in references:
-                for reference in row:
-                    if reference.features is not None:
-                        require_same_space(
-                            self.spec,
-                            reference.features.spec,
-                            f"the model '{self.name}'",
-                            f"the reference '{reference.id}'",
-                        )
-        return encoder.encode(composite.float()).content
+            return build_encoder(self.spec.encoder, device=device)
+        require_same_space(self.spec, encoder.spec, f"the model '{self.name}'", "the encoder")
+        return encoder
 
 
 def shipped_weights() -> dict[str, Path]:
@@ -117,7 +112,7 @@ def shipped_weights() -> dict[str, Path]:
 
 
 def load_harmonizer(
-    name_or_file: str | Path, device: torch.device | str = "cpu", *, operations: object = torch.nn
+    name_or_file: str | Path, device: torch.device | str = "cpu", *, operations: Operations = torch.nn
 ) -> Harmonizer:
     """A harmonizer by the name of a preset without weights, of shipped weights, or from a file.
 
@@ -137,4 +132,4 @@ def load_harmonizer(
             )
         raise ValueError(f"no model '{name}': neither a file nor one of {known}")
     loaded = checkpoint.load(path, device=device, operations=operations)
-    return NetworkHarmonizer(path.stem, loaded.network, PRESETS[loaded.preset], loaded.spec)
+    return NetworkHarmonizer(path.stem, loaded)

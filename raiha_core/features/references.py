@@ -4,7 +4,7 @@ Shapes: B composites, K references, D content numbers, h x w patch grid.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +56,15 @@ class ReferenceBatch:
             )
         if (self.content is None) != (self.spec is None):
             raise ValueError("reference features and their spec come together or not at all")
+
+    def to(self, device: torch.device | str) -> "ReferenceBatch":
+        """The same references on a device; pinned memory is copied without waiting."""
+        tensors = {
+            name: getattr(self, name).to(device, non_blocking=True)
+            for name in ("images", "present", "weight")
+        }
+        content = None if self.content is None else self.content.to(device, non_blocking=True)
+        return replace(self, content=content, **tensors)
 
 
 def collate(
