@@ -62,7 +62,7 @@ class HostEncoder:
         extra = tokens.shape[1] - grid * grid
         if not 0 <= extra <= _MOST_EXTRA_TOKENS:
             raise ValueError(
-                f"'{self.spec.name}' gave {tokens.shape[1]} tokens where {grid} x {grid} patches were expected"
+                f"'{self.spec.name}' gave {tokens.shape[1]} tokens, but its grid has {grid} x {grid} patches"
             )
         raw = tokens[:, extra:].transpose(1, 2).unflatten(2, (grid, grid))  # (B, C, g, g)
         here = images.to("cpu", torch.float32)
@@ -77,7 +77,7 @@ def _identify(clip_vision: Any) -> FeatureSpec:
     size = _DINOV3_SIZE if "dinov3" in kind.lower() else int(clip_vision.image_size)
     if not convolutions or size <= 0:
         raise ValueError(
-            f"this CLIP_VISION model ({kind}) has no square grid of patches; use DINOv2, DINOv3, CLIP or SigLIP"
+            f"this CLIP_VISION model ({kind}) has no square patch grid; use DINOv2, DINOv3, CLIP or SigLIP"
         )
     patch, width = int(convolutions[0].kernel_size[0]), convolutions[0].out_channels
     depth = max((len(m) for m in model.modules() if isinstance(m, nn.ModuleList)), default=0)

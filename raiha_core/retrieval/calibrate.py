@@ -260,7 +260,7 @@ def _levels(
 
 
 def _thresholds(best: np.ndarray, rates: Sequence[float]) -> np.ndarray:
-    """For each rate the observed value that this share of the pairs reaches (more, where values are equal)."""
+    """For each rate the observed value that this share of the pairs reaches; more do where values tie."""
     values = best[np.isfinite(best)]
     ordered = np.sort(values)
     reached = np.floor(np.asarray(rates) * len(ordered) + 1e-9).astype(int)  # pairs that may reach it
