@@ -4,12 +4,13 @@ What a user opens is read by `raiha_core.images`, which applies both; scores mus
 """
 
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Bytes = NDArray[np.uint8]
+Bytes: TypeAlias = NDArray[np.uint8]
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -39,7 +40,7 @@ def decode_mask(path: Path) -> Bytes:
     if image.mode in ("1", "L", "LA"):
         return np.asarray(image.convert("L"))
     if image.mode in ("P", "RGB", "RGBA"):
-        return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., 0])
+        return np.asarray((image.convert("RGB") if image.mode == "P" else image).getchannel(0))
     raise ValueError(f"'{path}' has pixels of kind '{image.mode}', a mask must have 8 bits a channel or 1")
 
 

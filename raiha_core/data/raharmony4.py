@@ -1,0 +1,103 @@
+"""RAHarmony4: which reference photos belong to which composite of iHarmony4.
+
+Source: the Raiha paper, III-B and IV-A, and its published list. One JSON object a line:
+{"input": "SUBSET/composite_images/NAME.jpg", "mask": "SUBSET/masks/NAME.png",
+ "refs": ["SUBSET/real_images/PHOTO.jpg"]}
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..durable import write_text
+from .iharmony4 import item, parse_name
+from .item import Item, require_unique
+
+TEST_COUNTS = {"HAdobe5k": 586, "HFlickr": 174, "HCOCO": 1465, "Hday2night": 23}
+KEYS = ("input", "mask", "refs")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """One line of a list; paths are relative to the data root, best reference first."""
+
+    input: str
+    mask: str
+    refs: tuple[str, ...]
+
+    def to_line(self) -> str:
+        return json.dumps({"input": self.input, "mask": self.mask, "refs": list(self.refs)})
+
+
+def _parse(line: str) -> Listed:
+    data = json.loads(line)
+    if not isinstance(data, dict) or set(data) != set(KEYS):
+        raise ValueError(f"the keys must be {', '.join(KEYS)}")
+    refs = data["refs"]
+    if not isinstance(refs, list) or not refs or not all(isinstance(ref, str) for ref in refs):
+        raise ValueError("'refs' must be a list of at least one path")
+    if len(set(refs)) != len(refs):
+        raise ValueError("a reference stands twice")
+    if data["mask"] != parse_name(data["input"]).mask_path:
+        raise ValueError(f"'{data['mask']}' is not the mask of '{data['input']}'")
+    return Listed(input=data["input"], mask=data["mask"], refs=tuple(refs))
+
+
+def read_references(path: Path) -> list[Listed]:
+    """The lines of an official or own list, in order.
+
+    Raises: ValueError naming the file and the first bad line, or an input that stands twice.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise ValueError(f"the list '{path}' does not exist") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"the list '{path}' is not a text file") from None
+    listed = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            listed.append(_parse(line))
+        except ValueError as error:  # JSONDecodeError is one
+            raise ValueError(f"'{path}', line {number}: {error}") from None
+    require_unique([item(Path(), entry.input) for entry in listed])
+    return listed
+
+
+def write_references(path: Path, listed: Sequence[Listed]) -> None:
+    """Replace a list; the same entries give the same bytes."""
+    write_text(path, "".join(f"{entry.to_line()}\n" for entry in listed))
+
+
+def listed_items(root: Path, listed: Sequence[Listed]) -> list[Item]:
+    """The composites of a list, in its order."""
+    return [item(root, entry.input) for entry in listed]
+
+
+def seeded_generator(seed: int, name: str) -> np.random.Generator:
+    """A generator that depends on the seed and the item, never on its position in a list."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], "big")))
+
+
+def draw(entry: Listed, seed: int) -> str:
+    """Run `seed` of the paper's evaluation: one of the item's references, uniformly."""
+    return entry.refs[int(seeded_generator(seed, entry.input).integers(len(entry.refs)))]
+
+
+def draw_other(entry: Listed, pool: Sequence[str], seed: int) -> str:
+    """A photo of `pool` (sorted) that is none of the item's references nor its own real photo.
+
+    Raises: ValueError naming the item where the pool holds nothing else.
+    """
+    own = {*entry.refs, parse_name(entry.input).real_path}
+    others = [path for path in pool if path not in own]
+    if not others:
+        raise ValueError(f"no photo is left to draw at random for '{entry.input}'")
+    return others[int(seeded_generator(seed, f"random:{entry.input}").integers(len(others)))]
