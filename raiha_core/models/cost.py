@@ -12,7 +12,7 @@ from ..features.references import ReferenceBatch
 from ..features.spec import FeatureSpec
 from .presets import Config, Preset, requirements
 
-CONTENT_GRID = 32  # of the paper's features; only its resampling depends on it, which is not counted
+CONTENT_GRID = 12  # of the embedded encoder; networks that resample the content do not care
 ANY_DIM = 320  # numbers per patch where a network takes any
 
 

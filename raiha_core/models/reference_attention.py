@@ -22,16 +22,18 @@ def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> Tensor
 
     Args:
         query: (B, N, D), already scaled; key: (B, S, D); value: (B, S, C); float32 or float64.
-        allowed: (B, S) bool, false for keys that do not exist; their weight is exactly 0.
+        allowed: (B, S), or (B, N, S) where it depends on the query; bool, false for keys that do not
+            exist: their weight is exactly 0.
     Returns: (B, N, C).
     """
-    any_key = allowed.any(1)
+    pairs = allowed[:, None] if allowed.ndim == 2 else allowed  # (B, 1 or N, S)
+    any_key = pairs.any(2, keepdim=True)
     # a row that may look at nothing is let look at everything and then zeroed, so that no NaN is ever made
-    safe = allowed | ~any_key[:, None]
+    safe = pairs | ~any_key
     read = F.scaled_dot_product_attention(
-        query[:, None], key[:, None], value[:, None], attn_mask=safe[:, None, None, :], scale=1.0
+        query[:, None], key[:, None], value[:, None], attn_mask=safe[:, None], scale=1.0
     )[:, 0]
-    return torch.where(any_key[:, None, None], read, torch.zeros_like(read))
+    return torch.where(any_key, read, torch.zeros_like(read))
 
 
 def unit(vectors: Tensor) -> Tensor:

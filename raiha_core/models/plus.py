@@ -1,0 +1,222 @@
+"""`raiha-plus`, ours: a correction of the ring statistics, from pretrained features, looks and references.
+
+Order of what it says: a transfer of Lab statistics (exact at every size), then a small 3x4 colour map.
+Untrained, the correction is nothing and the answer is that of the `statistics` preset.
+Shapes: B images, K references, D content numbers, d decoder width, h x w the network's size, S look numbers.
+"""
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..features.references import ReferenceBatch
+from ..features.spec import FeatureSpec
+from ..render import LabTransfer, Prediction
+from .backbone import LITE0, STRIDES, Backbone
+from .blocks import Operations, masked_moments, resize_mask, widen, zero_initialise
+from .checks import check_content, check_inputs, drop_absent
+from .evidence import MAP_NUMBERS, VECTOR_NUMBERS, ReferenceEvidence
+from .heads import bounded_affine
+from .look import COUNT, RunningScale, describe
+from .statistics import StatisticsConfig, ring_statistics_transfer
+from .style_fusion import StyleFusion, background_style
+
+PLUS_MULTIPLE = STRIDES[-1]
+SHIFT_STEP, SHIFT_BOUND = 10.0, 40.0  # Lab units: per raw unit at the start, and the most there is
+SCALE_BOUND = 0.7  # of the logarithm: deviations are halved or doubled at most
+TRANSFER_NUMBERS = 6  # log scale and shift of the ring transfer, as inputs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlusConfig:
+    """Independent switches; each ablation is one changed field."""
+
+    size: int = 256
+    backbone: str = LITE0
+    frozen_stages: int = 2  # the stem and the first two groups of blocks keep their ImageNet weights
+    width: int = 64  # d
+    hidden: int = 256  # of the vector that sums up the picture
+    dropout: float = 0.15
+    statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
+    residual: bool = True  # start from the ring statistics; False: from the untouched composite
+    look: bool = True  # the 98 numbers of `look.describe` as inputs
+    local_map: bool = True  # a 3x4 transform per pixel behind the global one
+    style_fusion: bool = True
+    max_references: int = 4
+
+    def __post_init__(self) -> None:
+        if self.size < PLUS_MULTIPLE or min(self.width, self.hidden) < 1:
+            raise ValueError(f"size must be >= {PLUS_MULTIPLE}, width and hidden >= 1: {self}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        if self.max_references < 0 or self.frozen_stages < 0:
+            raise ValueError(f"max_references and frozen_stages must not be negative: {self}")
+
+
+class Plus(nn.Module):
+    """The network; `forward` is the same call as for the U-Net family."""
+
+    def __init__(
+        self, config: PlusConfig, *, name: str = "plus", operations: Operations = nn, pretrained: bool = True
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.name = name
+        self.feature_spec: FeatureSpec | None = None
+        self.backbone = Backbone(config.backbone, config.frozen_stages, pretrained=pretrained)
+        d, hidden, deep = config.width, config.hidden, self.backbone.channels[-1]
+        numbers = TRANSFER_NUMBERS + (COUNT if config.look else 0)
+        self.scale = RunningScale(numbers)
+        self.squeeze = operations.Linear(deep, d)  # of the deepest map, per region
+        self.vector = operations.Linear(numbers + 3 * d, hidden)
+        self.evidence = ReferenceEvidence() if config.max_references else None
+        # without bias, so that no references add exactly nothing
+        self.from_evidence = (
+            operations.Linear(VECTOR_NUMBERS, hidden, bias=False) if config.max_references else None
+        )
+        self.mixer = operations.Linear(hidden, hidden)
+        self.dropout = nn.Dropout(config.dropout)
+        self.colour = operations.Linear(hidden, 12)  # trust in the ring (6) and correction (6)
+        self.decoder = Decoder(self.backbone.channels, config, operations) if config.local_map else None
+        zero_initialise(self.colour)
+
+    def forward(
+        self,
+        image: Tensor,
+        mask: Tensor,
+        content: Tensor | None = None,
+        references: ReferenceBatch | None = None,
+    ) -> Prediction:
+        """The look of the object.
+
+        Args:
+            image: composite (B, 3, h, w), sRGB 0..1, any size; mask (B, 1, h, w), values 0..1.
+            content: retrieval features (B, D, g, g); read only where there are references. Any encoder
+                will do, as long as composite and references share it.
+            references: at most `config.max_references` per composite.
+        Returns: a Lab transfer (B, 3) thrice, and an affine map (B, 12, h', w') where the config has one.
+        Raises: ValueError as `checks.check_inputs` and `checks.check_content`.
+        """
+        most = self.config.max_references
+        image, mask = check_inputs(image, mask, references, name=self.name, max_references=most)
+        references = drop_absent(references)
+        if references is not None:
+            check_content(content, references, len(image), name=self.name, dim=None, spec=self.feature_spec)
+        wide_mask = widen(mask)
+        base = self._base(widen(image), wide_mask)
+        levels = self.backbone(_to_multiple(image))
+        seen: tuple[Tensor, Tensor] | None = None
+        if references is not None and content is not None and self.evidence is not None:
+            shown = content.expand(len(image), -1, -1, -1)
+            seen = self.evidence(widen(image), wide_mask, shown, references)
+        summary = self._summary(image, wide_mask, levels[-1], base, seen)
+        lab = correct(base, widen(self.colour(summary)))
+        if self.decoder is None:
+            return Prediction(lab=lab)
+        places = None if seen is None else seen[0]
+        return Prediction(lab=lab, affine=self.decoder(levels, wide_mask, summary, places))
+
+    def _base(self, image: Tensor, mask: Tensor) -> LabTransfer:
+        if self.config.residual:
+            return ring_statistics_transfer(image, mask, self.config.statistics)
+        still = image.new_zeros(len(image), 3)
+        found = ring_statistics_transfer(image, mask, self.config.statistics)
+        return LabTransfer(centre=found.centre, scale=still + 1, shift=still)
+
+    def _summary(
+        self, image: Tensor, mask: Tensor, deep: Tensor, base: LabTransfer, seen: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        """Everything that is known of the picture as a whole: (B, hidden)."""
+        numbers = [base.scale.clamp_min(1e-3).log(), base.shift / SHIFT_STEP]
+        if self.config.look:
+            numbers.append(describe(image, mask))
+        vector = self.scale(torch.cat(numbers, 1).float()).to(deep.dtype)
+        inside = resize_mask(mask, (deep.shape[-2], deep.shape[-1]), "area")
+        foreground, background = (
+            self.squeeze(masked_moments(deep, region)[0].flatten(1).to(deep.dtype))
+            for region in (inside, 1 - inside)
+        )
+        x = self.vector(torch.cat((vector, foreground, background, foreground - background), 1))
+        if seen is not None and self.from_evidence is not None:
+            x = x + self.from_evidence(seen[1].to(x.dtype))
+        return F.gelu(self.mixer(self.dropout(F.gelu(x))))
+
+
+class Decoder(nn.Module):
+    """A light way up from stride 32 to 4, steered by the summary, to a 3x4 transform per cell."""
+
+    def __init__(self, channels: tuple[int, ...], config: PlusConfig, operations: Operations) -> None:
+        super().__init__()
+        d = config.width
+        self.lateral = nn.ModuleList(operations.Conv2d(c + 1, d, 1) for c in channels)
+        self.steer = nn.ModuleList(operations.Linear(config.hidden, d) for _ in channels)
+        self.local = nn.ModuleList(operations.Conv2d(d, d, 3, 1, 1, groups=d) for _ in channels)
+        self.widen = nn.ModuleList(operations.Conv2d(d, 2 * d, 1) for _ in channels)
+        self.narrow = nn.ModuleList(operations.Conv2d(2 * d, d, 1) for _ in channels)
+        self.styles: nn.ModuleList | None = None
+        if config.style_fusion:
+            self.styles = nn.ModuleList(
+                StyleFusion(d, "area", with_references=False, operations=operations) for _ in channels[:-1]
+            )
+            for style in self.styles:
+                cast("StyleFusion", style).start()
+        self.places = operations.Conv2d(MAP_NUMBERS, d, 1, bias=False) if config.max_references else None
+        self.out = operations.Conv2d(d, 12, 1)
+        zero_initialise(self.out)
+
+    def forward(self, levels: list[Tensor], mask: Tensor, summary: Tensor, places: Tensor | None) -> Tensor:
+        """Backbone maps, mask, summary (B, hidden), evidence (B, 15, g, g) -> (B, 12, h/4, w/4)."""
+        x = None
+        for i in reversed(range(len(levels))):
+            size = (levels[i].shape[-2], levels[i].shape[-1])
+            inside = resize_mask(mask, size, "area").to(levels[i].dtype)
+            side = self.lateral[i](torch.cat((levels[i], inside), 1))
+            if x is None:
+                x = side
+                if places is not None and self.places is not None:
+                    shown = F.interpolate(places, size=size, mode="bilinear", align_corners=False)
+                    x = x + self.places(shown.to(x.dtype))
+            else:
+                x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+                if self.styles is not None:
+                    x = self.styles[i](x, mask, background_style(side, mask, "area"))
+                x = x + side
+            x = x + self.steer[i](summary)[..., None, None]
+            x = x + self.narrow[i](F.gelu(self.widen[i](_channel_norm(self.local[i](x)))))
+        assert x is not None
+        return bounded_affine(widen(self.out(F.gelu(x))))
+
+
+def correct(base: LabTransfer, raw: Tensor) -> LabTransfer:
+    """The ring transfer, trusted more or less per Lab channel, and corrected.
+
+    Args: raw (B, 12): trust in the shift (3) and in the scale (3), 0 is full and -inf none; shift (3) and log
+        scale (3) of the correction, 0 is none.
+    """
+    trust = 1 + torch.tanh(raw[:, :6])  # 0..2
+    shift = SHIFT_BOUND * torch.tanh(raw[:, 6:9] * (SHIFT_STEP / SHIFT_BOUND))
+    scale = SCALE_BOUND * torch.tanh(raw[:, 9:] / SCALE_BOUND)
+    return LabTransfer(
+        centre=base.centre,
+        # a power keeps the base's own bits at trust 1
+        scale=base.scale.clamp_min(1e-3) ** trust[:, 3:] * scale.exp(),
+        shift=base.shift * trust[:, :3] + shift,
+    )
+
+
+def _channel_norm(x: Tensor) -> Tensor:
+    """Mean 0 and deviation 1 over the channels of each cell."""
+    variance, mean = torch.var_mean(widen(x), 1, unbiased=False, keepdim=True)
+    return ((widen(x) - mean) * (variance + 1e-5).rsqrt()).to(x.dtype)
+
+
+def _to_multiple(image: Tensor) -> Tensor:
+    """Resized to sides that are multiples of 32: a map of parameters must cover the picture exactly."""
+    size = tuple(max(1, round(side / PLUS_MULTIPLE)) * PLUS_MULTIPLE for side in image.shape[-2:])
+    if image.shape[-2:] == size:
+        return image
+    small = F.interpolate(widen(image), size=size, mode="bilinear", antialias=True, align_corners=False)
+    return small.clamp(0, 1).to(image.dtype)
