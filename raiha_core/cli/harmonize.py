@@ -15,11 +15,11 @@ from ..features.references import Reference
 from ..gallery.protocol import Gallery
 from ..gallery.store import open_gallery
 from ..harmonizer import Harmonizer, load_harmonizer
-from ..images import list_photos, read_mask, read_picture, write_picture
+from ..images import list_photos, read_picture, write_picture
 from ..pipeline import harmonize
 from ..retrieval.search import references as load_references
 from ..retrieval.search import search
-from .pairs import Job, folder_jobs
+from .pairs import Job, file_digest, folder_jobs, read_pair
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -84,13 +84,7 @@ def load_tools(arguments: argparse.Namespace) -> Tools:
 def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dict[str, object]:
     """Read, retrieve, harmonize, write. Returns: the report of one picture."""
     started = time.perf_counter()
-    picture = read_picture(job.composite)
-    mask = read_mask(job.mask)
-    if picture.pixels.shape[-2:] != mask.shape[-2:]:
-        raise ValueError(
-            f"{job.mask} is {mask.shape[-1]}x{mask.shape[-2]} but {job.composite} is "
-            f"{picture.pixels.shape[-1]}x{picture.pixels.shape[-2]}; they must have the same size"
-        )
+    picture, mask = read_pair(job.composite, job.mask)
     references, notes = tools.references, ()
     if tools.gallery is not None and (mask > 0).any():
         found = search(
@@ -101,6 +95,7 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
             by=arguments.by,
             top_k=arguments.top_k,
             seed=arguments.random,
+            exclude_sha256=[file_digest(job.composite)],
             query_id=job.composite.name,
         )
         references, notes = load_references(found, encoder=tools.encoder), found.notes

@@ -1,10 +1,13 @@
 """Which mask belongs to which composite of a folder, and where the result goes."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..images import list_photos
+from torch import Tensor
+
+from ..images import Picture, list_photos, read_mask, read_picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +15,22 @@ class Job:
     composite: Path
     mask: Path
     output: Path
+
+
+def read_pair(composite: Path, mask: Path) -> tuple[Picture, Tensor]:
+    """A picture and its mask (1, 1, H, W). Raises: ValueError naming both files where the sizes differ."""
+    picture, pixels = read_picture(composite), read_mask(mask)
+    if picture.pixels.shape[-2:] != pixels.shape[-2:]:
+        raise ValueError(
+            f"{mask} is {pixels.shape[-1]}x{pixels.shape[-2]} but {composite} is "
+            f"{picture.pixels.shape[-1]}x{picture.pixels.shape[-2]}; they must have the same size"
+        )
+    return picture, pixels
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, by which a gallery knows its photos: a composite must not be its own reference."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def mask_for(composite: Path, masks: dict[str, Path]) -> Path | None:
