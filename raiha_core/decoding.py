@@ -14,7 +14,7 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
-from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import BmpImagePlugin, Image, JpegImagePlugin
 
 from .raster import PictureError, Raster, require_size, split_alpha
 from .tiff import decode_tiff
@@ -22,14 +22,16 @@ from .tiff import decode_tiff
 _PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, both byte orders
 _ORIENTATION = 0x0112
+_LARGEST_PROFILE = 1 << 24  # bytes; the largest printing profiles have a few million
 _NEXT_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan, FF 00 and restarts are data
 
 
-def _orientation(image: Image.Image, path: Path) -> int:
-    """The EXIF orientation, 1 where there is none."""
+def _orientation(exif: bytes | None, path: Path) -> int:
+    """The orientation in a block of EXIF data, 1 where there is none."""
+    tags = Image.Exif()
     try:
-        # the plain method: the one of PNG would decode all pixels to look for late metadata
-        value = Image.Image.getexif(image).get(_ORIENTATION, 1)
+        tags.load(exif or b"")
+        value = tags.get(_ORIENTATION, 1)
     except Exception as error:  # damaged EXIF raises whatever the bytes lead to; the pixels are sound
         warnings.warn(f"{path}: its EXIF data are damaged ({error}) and not used", stacklevel=2)
         return 1
@@ -59,17 +61,14 @@ def _decode_png(data: bytes, path: Path, max_pixels: int) -> Raster:
     require_size(path, int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big"), max_pixels)
     if b"acTL" in chunks:
         raise PictureError(f"{path} is animated; Raiha reads still pictures only, so export one frame")
-    image = PngImagePlugin.PngImageFile(io.BytesIO(data))  # for what the file says of itself, not for pixels
-    if b"eXIf" in chunks:
-        image.info["exif"] = b"Exif\0\0" + chunks[b"eXIf"]
+    profile = None
+    if b"iCCP" in chunks:  # name, 0, method 0, then compressed
+        packed = chunks[b"iCCP"].partition(b"\0")[2][1:]
+        profile = zlib.decompressobj().decompress(packed, _LARGEST_PROFILE)
     # libpng directly: Pillow cuts 16-bit colour to 8 bits and misreads transparency in 2 and 4 bits
     samples, alpha = split_alpha(imagecodecs.png_decode(data))
-    return Raster(
-        samples=samples,
-        alpha=alpha,
-        profile=image.info.get("icc_profile"),
-        orientation=_orientation(image, path),
-    )
+    orientation = _orientation(chunks.get(b"eXIf"), path)
+    return Raster(samples=samples, alpha=alpha, profile=profile, orientation=orientation)
 
 
 def _require_whole_jpeg(data: bytes, path: Path) -> None:
@@ -88,26 +87,50 @@ def _decode_jpeg(data: bytes, path: Path, max_pixels: int) -> Raster:
     image.load()  # the photo itself; further pictures (previews, gain maps) in the file are passed over
     if image.mode not in ("L", "RGB", "CMYK"):
         raise PictureError(f"{path} is a JPEG of an unknown kind ({image.mode})")
-    samples, _ = (np.asarray(image), None) if image.mode == "CMYK" else split_alpha(np.asarray(image))
+    samples = np.asarray(image)
     return Raster(
-        samples=samples, profile=image.info.get("icc_profile"), orientation=_orientation(image, path)
+        samples=samples[:, :, None] if samples.ndim == 2 else samples,
+        profile=image.info.get("icc_profile"),
+        orientation=_orientation(image.info.get("exif"), path),
     )
 
 
+def _webp_chunks(data: bytes, path: Path) -> dict[bytes, bytes]:
+    """First chunk of each kind. Raises: PictureError where the file is cut off."""
+    end = 8 + int.from_bytes(data[4:8], "little")
+    chunks: dict[bytes, bytes] = {}
+    position = 12
+    while position < end:
+        start = position + 8
+        length = int.from_bytes(data[position + 4 : start], "little")
+        if end > len(data) or start + length > end:
+            raise PictureError(f"{path} is truncated: its WebP data are cut off")
+        chunks.setdefault(data[position : position + 4], data[start : start + length])
+        position = start + length + length % 2
+    return chunks
+
+
+def _webp_size(chunks: dict[bytes, bytes]) -> tuple[int, int]:
+    if extended := chunks.get(b"VP8X"):
+        return int.from_bytes(extended[4:7], "little") + 1, int.from_bytes(extended[7:10], "little") + 1
+    if lossless := chunks.get(b"VP8L"):
+        bits = int.from_bytes(lossless[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    lossy = chunks.get(b"VP8 ", b"")
+    return int.from_bytes(lossy[6:8], "little") & 0x3FFF, int.from_bytes(lossy[8:10], "little") & 0x3FFF
+
+
 def _decode_webp(data: bytes, path: Path, max_pixels: int) -> Raster:
-    if 8 + int.from_bytes(data[4:8], "little") > len(data):
-        raise PictureError(f"{path} is truncated: its WebP data are cut off")
-    image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
-    require_size(path, *image.size, max_pixels)
-    if getattr(image, "is_animated", False):
+    chunks = _webp_chunks(data, path)
+    require_size(path, *_webp_size(chunks), max_pixels)
+    if chunks.get(b"VP8X", b"\0")[0] & 2:
         raise PictureError(f"{path} is animated; Raiha reads still pictures only, so export one frame")
-    image.load()
-    samples, alpha = split_alpha(np.asarray(image.convert("RGBA" if "A" in image.mode else "RGB")))
+    samples, alpha = split_alpha(imagecodecs.webp_decode(data))
     return Raster(
         samples=samples,
         alpha=alpha,
-        profile=image.info.get("icc_profile"),
-        orientation=_orientation(image, path),
+        profile=chunks.get(b"ICCP"),
+        orientation=_orientation(chunks.get(b"EXIF"), path),
     )
 
 

@@ -5,7 +5,12 @@ previews and other reduced pages are passed over, a second full page is refused.
 """
 
 import io
+import logging
 import math
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +22,23 @@ _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = (1,), 2, 3, 5, 6
 _WHITE_IS_ZERO = 0
 _JPEG = 7
 _ASSOCIATED = 1  # an alpha that is multiplied into the colours
+# Size, bits, compression, colour kind, samples, strips or tiles, predictor, palette, extra samples
+_NEEDED = {256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 338, 339}
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep tifffile's remarks on damaged files off the terminal: what matters becomes an error here."""
+    thread, logger = threading.get_ident(), logging.getLogger("tifffile")
+
+    def others(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    logger.addFilter(others)
+    try:
+        yield
+    finally:
+        logger.removeFilter(others)
 
 
 def _only_page(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
@@ -29,10 +51,20 @@ def _only_page(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
     return full[0]
 
 
-def _require_whole(page: tifffile.TiffPage, size: int, path: Path) -> None:
+def _declared_tags(page: tifffile.TiffPage, data: bytes) -> set[int]:
+    order, big = page.parent.byteorder, page.parent.is_bigtiff
+    (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, page.offset)
+    first, step = (page.offset + 8, 20) if big else (page.offset + 2, 12)
+    return {struct.unpack_from(order + "H", data, first + i * step)[0] for i in range(count)}
+
+
+def _require_whole(page: tifffile.TiffPage, data: bytes, path: Path) -> None:
+    # tifffile passes over tags that it cannot read, and then takes the picture for one of another kind
+    if lost := (_declared_tags(page, data) & _NEEDED) - {tag.code for tag in page.tags}:
+        raise PictureError(f"{path} is truncated or damaged: TIFF tag {min(lost)} cannot be read")
     ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
     missing = len(ends) < math.prod(page.chunked) or 0 in page.dataoffsets or 0 in page.databytecounts
-    if missing or max(ends) > size:
+    if missing or max(ends) > len(data):
         raise PictureError(f"{path} is truncated: part of its pixel data is missing")
 
 
@@ -82,11 +114,11 @@ def decode_tiff(data: bytes, path: Path, max_pixels: int) -> Raster:
     An extra sample of unspecified meaning counts as alpha, and as not multiplied in.
     Raises: PictureError in one sentence; other errors from tifffile on damaged files.
     """
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
+    with _without_log(), tifffile.TiffFile(io.BytesIO(data)) as file:
         page = _only_page(file, path)
         require_size(path, page.imagewidth, page.imagelength, max_pixels)
+        _require_whole(page, data, path)
         colours = _require_kind(page, path)
-        _require_whole(page, len(data), path)
         samples = page.asarray()
         if samples.ndim == 2:
             samples = samples[:, :, None]
