@@ -1,0 +1,254 @@
+"""The preset without weights: the object takes over the colour statistics of what surrounds it.
+
+Reinhard's transfer of mean and deviation in Lab (IEEE CG&A 21(5), 2001), with three changes, measured by
+`train/tune_statistics.py`: the background is a ring around the object; how far each mean moves depends on
+how plain the case is (`_trust`); references speak through their matched patches (`guidance`).
+Shapes: B images of h x w at a working size, K references.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import regions
+from ..color import srgb_to_lab
+from ..features.references import Reference, ReferenceBatch
+from ..regions import RegionStatistics, measure
+from ..render import LabTransfer, Prediction
+from .guidance import Guidance, from_batch, from_matches
+
+_LEAST_BACKGROUND = 2.5e-4  # of the picture: 16 cells of 256 x 256; a ring with less is widened
+_LEAST_CORE = 0.3  # of the object: where the margin eats more than the rest, the object is measured whole
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StatisticsConfig:
+    """What to measure and how far to follow it. Lengths are fractions of the sides, colours Lab units."""
+
+    rings: tuple[float, ...] = (0.03, 0.11)  # tried in this order, then the whole background
+    gap: float = 0.004  # between object and ring: soft edges and JPEG's chroma blocks bleed into it
+    margin: float = 0.004  # inside the object's edge, not measured
+    lightness: float = 1.0  # share of the difference of means that is closed where trust is full
+    chroma: float = 1.0
+    deviation: float = 0.43  # share of the ratio of deviations
+    lightness_scale: float | None = 33.0  # of `_trust`; None: full trust
+    chroma_scale: float | None = 19.0
+    chroma_limit: float | None = 15.0  # the furthest that the mean colour moves; None: no limit
+    ratio: tuple[float, float] = (0.5, 2.0)  # limits of the ratio of deviations
+    variance_floor: float = (
+        2.0  # added to variances, so that flat regions have a ratio: 2e-4 of L's range squared
+    )
+    reference_trust: float = 0.7  # the references' part in the answer where their match is perfect
+    strength: float = 1.0  # of the whole change; 0 gives the input
+    working_side: int = 256  # the long side at which statistics are measured
+
+    def __post_init__(self) -> None:
+        for name in ("lightness", "chroma", "deviation", "reference_trust", "strength"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        for name in ("gap", "margin"):
+            if not 0 <= getattr(self, name) < 0.5:
+                raise ValueError(f"{name} must lie in 0..0.5, got {getattr(self, name)}")
+        for name in ("lightness_scale", "chroma_scale", "chroma_limit"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0, or None, got {value}")
+        widths = (self.gap, *self.rings)
+        if not all(narrow < wide for narrow, wide in pairwise(widths)):
+            raise ValueError(f"rings must be wider than the gap {self.gap} and ascend, got {self.rings}")
+        if not 0 < self.ratio[0] <= 1 <= self.ratio[1]:
+            raise ValueError(f"ratio must be a range around 1, got {self.ratio}")
+        if not self.variance_floor > 0:
+            raise ValueError(f"variance_floor must be above 0, got {self.variance_floor}")
+        if self.working_side < 16:
+            raise ValueError(f"working_side must be at least 16, got {self.working_side}")
+
+
+def reinhard(strength: float) -> StatisticsConfig:
+    """The classic, to compare with: the whole background, the same share of every difference."""
+    return StatisticsConfig(
+        rings=(),
+        gap=0.0,
+        margin=0.0,
+        deviation=1.0,
+        lightness_scale=None,
+        chroma_scale=None,
+        chroma_limit=None,
+        ratio=(0.01, 100.0),
+        strength=strength,
+    )
+
+
+def ring_statistics_transfer(
+    image: Tensor, mask: Tensor, config: StatisticsConfig | None = None
+) -> LabTransfer:
+    """What the ring around each object says about the object's look.
+
+    Args: image sRGB (B, 3, h, w), values 0..1, at a working size; mask (B, 1, h, w), values 0..1.
+    Returns: (B, 3) each, float32, differentiable with respect to the image. Where a mask is empty or
+        leaves no background, the identity.
+    """
+    config = config or StatisticsConfig()
+    image, mask = image.float(), mask.float()
+    found, ring = _measure(image, image, mask, _whole_object(mask), regions.outside(mask), config)
+    return _follow(found, ring, None, config)
+
+
+class Statistics(nn.Module):
+    """The `statistics` preset: called like a network, or by `predict` with full-size pictures."""
+
+    def __init__(self, config: StatisticsConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or StatisticsConfig()
+
+    def forward(
+        self,
+        image: Tensor,
+        mask: Tensor,
+        content: Tensor | None = None,
+        references: ReferenceBatch | None = None,
+    ) -> Prediction:
+        """The look of the object, from a picture at a working size.
+
+        Args:
+            image: sRGB (B, 3, h, w), values 0..1; mask (B, 1, h, w), values 0..1.
+            content: patch features (B, D, g, g), which choose the references' matched patches; without
+                them a reference speaks as a whole.
+        Returns: a transfer of (B, 3) each. No reference, or weight 0, gives exactly the ring's answer.
+        """
+        image, mask = image.float(), mask.float()
+        found, ring = _measure(image, image, mask, _whole_object(mask), regions.outside(mask), self.config)
+        guidance = None if references is None else from_batch(mask, content, references)
+        return Prediction(lab=_follow(found, ring, guidance, self.config))
+
+    def predict(
+        self, composite: Tensor, mask: Tensor, references: Sequence[Sequence[Reference]] = ()
+    ) -> Prediction:
+        """The look of the object, from pictures of any size.
+
+        Args: composite sRGB (B, 3, H, W), values 0..1; mask (B, 1, H, W), values 0..1; references:
+            one row for each composite, or nothing.
+        Raises: ValueError where a mask leaves no background and its references have no weight, and
+            where there are rows of references for another number of composites.
+        """
+        if references and len(references) != len(composite):
+            raise ValueError(f"{len(references)} rows of references for {len(composite)} composites")
+        composite, mask = composite.float(), mask.float()
+        factor = math.ceil(max(composite.shape[-2:]) / self.config.working_side)
+        # colours are averaged on their own side of the edge, before the edge is resized away
+        own, clean = _whole_object(mask), regions.outside(mask)
+        inside, inside_weight = _pool_within(composite, own, factor)
+        around, around_weight = _pool_within(composite, clean, factor)
+        small = _pool(mask, factor)
+        found, ring = _measure(inside, around, small, inside_weight, around_weight, self.config)
+        guidance = None
+        if any(references):
+            guidance = from_matches(references, _pool(composite, factor), self.config.working_side)
+        self._require_guidance(found, ring, guidance)
+        return Prediction(lab=_follow(found, ring, guidance, self.config))
+
+    def _require_guidance(
+        self, found: RegionStatistics, ring: RegionStatistics, guidance: Guidance | None
+    ) -> None:
+        lost = (found.amount > 0) & (ring.amount == 0)
+        if guidance is not None:
+            lost &= guidance.weight == 0
+        if lost.any():
+            raise ValueError(
+                f"the masks of images {lost.nonzero().flatten().tolist()} cover the whole picture: without "
+                "a background there must be references of some weight"
+            )
+
+
+def _whole_object(mask: Tensor) -> Tensor:
+    """The object's own cells, without soft edges; where the mask is soft everywhere, the mask itself."""
+    filled = (mask > regions.FILLED).float()
+    return torch.where(filled.sum((1, 2, 3), keepdim=True) > 0, filled, mask)
+
+
+def _pool(values: Tensor, factor: int) -> Tensor:
+    """Means over factor x factor pixels; cells that the frame cuts average what they have."""
+    if factor == 1:
+        return values
+    return F.avg_pool2d(values, factor, ceil_mode=True, count_include_pad=False)
+
+
+def _pool_within(image: Tensor, region: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Mean colour of the region's pixels in each cell (B, 3, h, w), and their share of it (B, 1, h, w)."""
+    weight = _pool(region, factor)
+    return (_pool(image * region, factor) / weight.clamp_min(1e-12)).clamp(0, 1), weight
+
+
+def _measure(
+    inside: Tensor, around: Tensor, mask: Tensor, own: Tensor, clean: Tensor, config: StatisticsConfig
+) -> tuple[RegionStatistics, RegionStatistics]:
+    """Lab statistics of the object and of its ring.
+
+    Args: inside, around: sRGB (B, 3, h, w), colours of the object's and of the background's pixels;
+        mask (B, 1, h, w); own, clean (B, 1, h, w): shares of each cell that the two cover.
+    """
+    core = regions.core(mask, config.margin)
+    large = core.sum((1, 2, 3), keepdim=True) >= _LEAST_CORE * own.sum((1, 2, 3), keepdim=True)
+    found = measure(srgb_to_lab(inside), torch.where(large, core, own))
+    weight = clean
+    if config.rings:
+        distances = regions.distance(regions.touched(mask), config.rings[-1])
+        enough = _LEAST_BACKGROUND * mask.shape[-2] * mask.shape[-1]
+        for width in reversed(config.rings):  # the narrowest that holds something has the last word
+            ring = regions.ring(mask, width, config.gap, distances=distances) * clean
+            weight = torch.where(ring.sum((1, 2, 3), keepdim=True) >= enough, ring, weight)
+    return found, measure(srgb_to_lab(around), weight)
+
+
+def _trust(
+    difference: Tensor, found: RegionStatistics, target: RegionStatistics, config: StatisticsConfig
+) -> Tensor:
+    """How far to believe that the means of object and target should agree: (B, 3), 0..1.
+
+    s^2 / (s^2 + v), where v is the variance of both regions, and for lightness also the squared
+    difference. Among motley surroundings, or in a motley object, a mean says little; and what is much
+    darker than its surroundings is likelier made of something dark than lit too little.
+    """
+    spread = found.variance + target.variance
+    lightness = spread[:, :1] + difference[:, :1].square()
+    chroma = spread[:, 1:].mean(1, keepdim=True)  # of a and b alike, so that hues keep their order
+    parts = []
+    for scale, doubt in ((config.lightness_scale, lightness), (config.chroma_scale, chroma)):
+        parts.append(torch.ones_like(doubt) if scale is None else scale**2 / (scale**2 + doubt))
+    return torch.cat((config.lightness * parts[0], config.chroma * parts[1], config.chroma * parts[1]), 1)
+
+
+def _steps(
+    found: RegionStatistics, target: RegionStatistics, config: StatisticsConfig
+) -> tuple[Tensor, Tensor]:
+    """Scale - 1 and shift towards one target: (B, 3) each; zeros where object or target is empty."""
+    difference = target.mean - found.mean
+    shift = difference * _trust(difference, found, target, config)
+    if config.chroma_limit is not None:
+        length = shift[:, 1:].square().sum(1, keepdim=True).add(1e-12).sqrt()
+        limited = config.chroma_limit * torch.tanh(length / config.chroma_limit)
+        shift = torch.cat((shift[:, :1], shift[:, 1:] * (limited / length)), 1)
+    floor = config.variance_floor
+    ratio = ((target.variance + floor) / (found.variance + floor)).sqrt().clamp(*config.ratio)
+    known = ((found.amount > 0) & (target.amount > 0)).to(shift)[:, None]
+    return config.deviation * (ratio - 1) * known, shift * known
+
+
+def _follow(
+    found: RegionStatistics, ring: RegionStatistics, guidance: Guidance | None, config: StatisticsConfig
+) -> LabTransfer:
+    """The transfer towards the ring, and towards the references as far as they are to be believed."""
+    stretch, shift = _steps(found, ring, config)
+    if guidance is not None:
+        part = (config.reference_trust * guidance.weight)[:, None]
+        alone = ((ring.amount == 0) & (guidance.weight > 0))[:, None]
+        part = torch.where(alone, torch.ones_like(part), part)
+        reference_stretch, reference_shift = _steps(found, guidance.target, config)
+        stretch = stretch + part * (reference_stretch - stretch)
+        shift = shift + part * (reference_shift - shift)
+    return LabTransfer(centre=found.mean, scale=1 + config.strength * stretch, shift=config.strength * shift)

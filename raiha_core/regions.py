@@ -1,0 +1,115 @@
+"""Soft regions around and inside the pasted object, and the mean and variance over them, at any size.
+
+All widths are fractions of the picture's sides (0.03 reaches 3 % of the width sideways and 3 % of the
+height upwards), so a picture, its thumbnail and its squashed square have the same regions.
+Meant for working sizes of some hundred pixels: the cost grows with the reach. No gradient passes.
+Shapes: B images of h x w.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TOUCHED = 0.02  # a cell with more of the mask than this is no clean background, whatever resized the mask
+FILLED = 0.98  # a cell with less of the mask than this is not the object's alone
+
+
+def touched(mask: Tensor) -> Tensor:
+    """Cells that hold some of the object: (B, 1, h, w) bool. A mask that is faint everywhere counts
+    where it is at least half as strong as at its strongest, so that a resized speck is not lost.
+    """
+    strongest = mask.amax((1, 2, 3), keepdim=True)
+    return (mask > TOUCHED) | ((mask > 0) & (mask >= strongest / 2))
+
+
+@torch.no_grad()
+def distance(inside: Tensor, reach: float) -> Tensor:
+    """Euclidean distance to the nearest true cell, as a fraction of the sides.
+
+    Args: inside (B, 1, h, w) bool; reach: how far to look, > 0.
+    Returns: (B, 1, h, w) float32; 0 in true cells, inf where the nearest is further than about `reach`.
+    """
+    height, width = inside.shape[-2:]
+    place = torch.arange(width, device=inside.device, dtype=torch.float32)
+    left = torch.where(inside, place, -math.inf).cummax(-1).values
+    right = torch.where(inside, place, math.inf).flip(-1).cummin(-1).values.flip(-1)
+    along = (torch.minimum(place - left, right - place) / width).square()  # within the row
+    nearest = along.clone()
+    for step in range(1, min(math.ceil(reach * height), height - 1) + 1):
+        climb = (step / height) ** 2
+        nearest[..., step:, :] = torch.minimum(nearest[..., step:, :], along[..., :-step, :] + climb)
+        nearest[..., :-step, :] = torch.minimum(nearest[..., :-step, :], along[..., step:, :] + climb)
+    nearest = nearest.sqrt()
+    beyond = nearest > reach + 1 / min(height, width)  # rows were searched further than columns
+    return nearest.masked_fill(beyond, math.inf)
+
+
+def _within(distances: Tensor, width: float) -> Tensor:
+    """1 up to `width`, falling to 0 over one cell, so that widths between two cells mean something."""
+    height, wide = distances.shape[-2:]
+    return ((width - distances) * math.sqrt(height * wide) + 0.5).clamp(0, 1)
+
+
+def ring(mask: Tensor, outer: float, inner: float = 0.0, *, distances: Tensor | None = None) -> Tensor:
+    """Background within `outer` of the object and not within `inner`: (B, 1, h, w) float32, 0..1.
+
+    Args: mask (B, 1, h, w), 0..1; distances: `distance(touched(mask), outer or more)`, to save time.
+    """
+    if distances is None:
+        distances = distance(touched(mask), outer)
+    band = _within(distances, outer)
+    if inner > 0:
+        band = (band - _within(distances, inner)).clamp_min(0)
+    return band * outside(mask)
+
+
+def outside(mask: Tensor) -> Tensor:
+    """All clean background: (B, 1, h, w) float32, 0 or 1."""
+    return (~touched(mask)).float()
+
+
+def rim(mask: Tensor, width: float) -> Tensor:
+    """The object within `width` of its edge: (B, 1, h, w) float32, 0..1. The frame is not an edge."""
+    filled = mask > FILLED
+    return _within(distance(~filled, width), width) * filled
+
+
+def core(mask: Tensor, margin: float) -> Tensor:
+    """The object further than `margin` from its edge: (B, 1, h, w) float32, 0..1; may be empty."""
+    filled = mask > FILLED
+    if margin <= 0:
+        return filled.float()
+    return (1 - _within(distance(~filled, margin), margin)) * filled
+
+
+@dataclass(frozen=True, slots=True)
+class RegionStatistics:
+    """First and second moments of a region; zeros where the region is empty."""
+
+    mean: Tensor  # (B, C)
+    variance: Tensor  # (B, C)
+    amount: Tensor  # (B,) sum of the weights
+
+    def rows(self, chosen: Tensor, other: "RegionStatistics") -> "RegionStatistics":
+        """Own rows where `chosen` (B,) bool is true, the other's elsewhere."""
+        wide = chosen[:, None]
+        return RegionStatistics(
+            torch.where(wide, self.mean, other.mean),
+            torch.where(wide, self.variance, other.variance),
+            torch.where(chosen, self.amount, other.amount),
+        )
+
+
+def measure(values: Tensor, weight: Tensor) -> RegionStatistics:
+    """Weighted mean and variance of (B, C, h, w) over the region (B, 1, h, w), weights >= 0.
+
+    Differentiable with respect to both. In two passes, so that a flat region has variance 0 and no
+    cancellation noise.
+    """
+    amount = weight.sum((1, 2, 3))
+    share = weight / amount.clamp_min(1e-12)[:, None, None, None]
+    mean = (values * share).sum((2, 3))
+    variance = ((values - mean[:, :, None, None]).square() * share).sum((2, 3))
+    return RegionStatistics(mean, variance, amount)
