@@ -1,0 +1,164 @@
+"""`raiha retrieve`: photos of a gallery that may guide a composite, and why each was chosen."""
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+from ..features.encoders import build_encoder
+from ..features.references import Match
+from ..gallery.store import open_gallery
+from ..images import read_mask, read_picture, require_writable, write_picture
+from ..retrieval.search import Candidate, Candidates, references, search
+from ..sheet import captions, matches_sheet
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "retrieve",
+        help="find photos of similar content under the background's light",
+        description="Search a gallery for photos that show what the object shows (content) and agree with "
+        "the background's light (illumination), best first. The composite's own file is never among them.",
+        epilog="example: raiha retrieve composite.png --mask mask.png --gallery store --sheet why.png",
+    )
+    parser.add_argument("composite", type=Path, help="a picture with a pasted object")
+    parser.add_argument("--mask", type=Path, required=True, help="its mask (white = object)")
+    parser.add_argument("--gallery", type=Path, required=True, metavar="STORE", help="where to search")
+    parser.add_argument("--top-k", type=int, default=4, help="photos to list (default 4)")
+    parser.add_argument("--by", choices=("both", "content", "illumination"), default="both")
+    parser.add_argument(
+        "--random", type=int, metavar="SEED", help="draw among those that qualify, as the paper does"
+    )
+    for name, equation in (("content", 3), ("appearance", 5)):
+        parser.add_argument(
+            f"--{name}-threshold",
+            type=float,
+            metavar="X",
+            help=f"in (0, 1], of eq. {equation} (default: the gallery's)",
+        )
+    parser.add_argument(
+        "--exclude-group", nargs="+", default=[], metavar="G", help="groups of photos to leave out"
+    )
+    parser.add_argument("--sheet", type=Path, metavar="OUT.png", help="draw the photos and matched patches")
+    parser.add_argument("--device", default="cpu", help="where features and scores are computed (cpu)")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.top_k < 1:
+        raise ValueError(f"--top-k must be at least 1, got {arguments.top_k}")
+    if arguments.sheet is not None:
+        require_writable(arguments.sheet, alpha=False, bit_depth=8)  # before the work, not after it
+    started = time.perf_counter()
+    picture, mask = read_picture(arguments.composite), read_mask(arguments.mask)
+    if picture.pixels.shape[-2:] != mask.shape[-2:]:
+        raise ValueError(
+            f"{arguments.mask} is {mask.shape[-1]}x{mask.shape[-2]} but {arguments.composite} is "
+            f"{picture.pixels.shape[-1]}x{picture.pixels.shape[-2]}; they must have the same size"
+        )
+    gallery = open_gallery(arguments.gallery)
+    found = search(
+        gallery,
+        picture.pixels,
+        mask,
+        encoder=build_encoder(gallery.spec.encoder, device=arguments.device),
+        by=arguments.by,
+        top_k=arguments.top_k,
+        seed=arguments.random,
+        content_threshold=arguments.content_threshold,
+        appearance_threshold=arguments.appearance_threshold,
+        exclude_sha256=[hashlib.sha256(arguments.composite.read_bytes()).hexdigest()],
+        exclude_groups=arguments.exclude_group,
+        query_id=arguments.composite.name,
+        device=arguments.device,
+    )
+    seconds = time.perf_counter() - started
+    if arguments.sheet is not None:
+        sheet = matches_sheet(
+            picture.pixels,
+            mask,
+            references(found),
+            grid=found.grid,
+            title=f"References for {arguments.composite.name}",
+            subtitle=_summary(found),
+            captions=captions(found),
+        )
+        write_picture(arguments.sheet, sheet)
+    if arguments.json:
+        print(json.dumps(_report(found, arguments, seconds)))
+    else:
+        _print_table(found, seconds, arguments.sheet)
+    return 0
+
+
+def _summary(found: Candidates) -> str:
+    thresholds = f"content {found.content_threshold:g}"
+    if found.by != "content":
+        thresholds += f", appearance {found.appearance_threshold:g}"
+    asked = "content and illumination" if found.by == "both" else found.by
+    return f"{found.qualified} of {found.considered} photos qualify by {asked} ({thresholds})"
+
+
+def _match(match: Match) -> dict[str, float]:
+    return {
+        "query_patch": match.query_patch,
+        "photo_patch": match.photo_patch,
+        "content": match.content,
+        "appearance": match.appearance,
+    }
+
+
+def _photo(item: Candidate) -> dict[str, object]:
+    return {
+        "id": item.photo.id,
+        "path": item.photo.path,
+        "group": item.photo.group,
+        "content": item.content,
+        "coverage": item.coverage,
+        "illumination": None if math.isnan(item.illumination) else item.illumination,
+        "weight": item.weight,
+        "content_matches": [_match(m) for m in item.content_matches],
+        "illumination_matches": [_match(m) for m in item.illumination_matches],
+    }
+
+
+def _report(found: Candidates, arguments: argparse.Namespace, seconds: float) -> dict[str, object]:
+    return {
+        "composite": str(arguments.composite),
+        "mask": str(arguments.mask),
+        "gallery": str(arguments.gallery),
+        "by": found.by,
+        "random": arguments.random,
+        "content_threshold": found.content_threshold,
+        "appearance_threshold": found.appearance_threshold,
+        "feature_spec": found.spec.name,
+        "grid": found.grid,
+        "considered": found.considered,
+        "qualified": found.qualified,
+        "excluded": found.excluded,
+        "photos": [_photo(item) for item in found.items],
+        "notes": list(found.notes),
+        "sheet": str(arguments.sheet) if arguments.sheet else None,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _print_table(found: Candidates, seconds: float, sheet: Path | None) -> None:
+    print(f"{_summary(found)}, {seconds:.1f} s")
+    if found.items:
+        width = max(len(item.photo.id) for item in found.items)
+        print(f"{'photo':{width}}  coverage  content  illumination  matched patches")
+    for item in found.items:
+        light = "-" if math.isnan(item.illumination) else f"{item.illumination:.3f}"
+        print(
+            f"{item.photo.id:{width}}  {item.coverage:8.0%}  {item.content:7.3f}  {light:>12}  "
+            f"{len(item.content_matches)} object, {len(item.illumination_matches)} background"
+        )
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if sheet is not None:
+        print(f"sheet: {sheet}")
