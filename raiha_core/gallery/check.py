@@ -64,7 +64,7 @@ def check(
     """
     layout = Layout(Path(store))
     if not any(path.exists() for path in (layout.spec, layout.manifest, layout.shards)):
-        read_spec(layout)
+        return _nothing_yet(layout, str(store))
     damages = _check_spec(layout)
     found = journal.read(layout.manifest)
     state, more = _check_manifest(layout, found)
@@ -78,6 +78,14 @@ def check(
     return CheckReport(
         store=str(store), photos=len(state.live), readable_as_whole=whole, damages=tuple(damages)
     )
+
+
+def _nothing_yet(layout: Layout, store: str) -> CheckReport:
+    """A build that was killed at its very beginning. Raises: ValueError where there was none at all."""
+    if not layout.lock.exists():
+        read_spec(layout)  # says what this folder is instead
+    damage = Damage("unfinished", layout.spec.name, "the gallery is unfinished: 0 photos")
+    return CheckReport(store=store, photos=0, readable_as_whole=False, damages=(damage,))
 
 
 def _check_spec(layout: Layout) -> list[Damage]:

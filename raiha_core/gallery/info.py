@@ -46,7 +46,7 @@ def info(store: str | Path, *, photos: str | Path | None = None) -> GalleryInfo:
     state = replay(found.batches)
     live = [entry for _, entry in sorted(state.live.items())]
     groups = Counter(entry.photo.group for entry in live if entry.photo.group)
-    rows = sum(shard.photos for shard in state.shards.values())
+    rows = sum(shard.rows for shard in state.shards.values())
     return GalleryInfo(
         store=str(store),
         finished=state.expected is None,

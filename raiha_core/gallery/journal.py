@@ -49,9 +49,13 @@ def rewrite(path: Path, batches: Sequence[Sequence[Line]]) -> None:
 def read(path: Path) -> Journal:
     """The whole batches of a manifest; an absent file has none. Raises: OSError."""
     try:
-        raw = path.read_bytes()
+        return parse(path.read_bytes())
     except FileNotFoundError:
         return Journal((), 0, ())
+
+
+def parse(raw: bytes) -> Journal:
+    """The whole batches among the bytes of a manifest."""
     *lines, rest = raw.split(b"\n")  # a whole file ends in a newline, so `rest` is empty or torn
     batches: list[tuple[Line, ...]] = []
     pending: list[bytes] = []

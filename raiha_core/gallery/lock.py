@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_PATIENCE = 1.0  # seconds; a reader that asks whether someone writes holds the lock for an instant
+# Seconds. A reader that asks whether someone writes holds the lock for an instant: longer than that is a
+# writer. Readers wait less, since on Windows alone they can disturb each other.
+_WRITER_PATIENCE, _READER_PATIENCE = 1.0, 0.1
 
 
 if sys.platform == "win32":
@@ -40,7 +42,7 @@ else:
 
 
 def _acquire(handle: int, shared: bool) -> bool:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + (_READER_PATIENCE if shared else _WRITER_PATIENCE)
     while not _try_lock(handle, shared):
         if time.monotonic() > deadline:
             return False

@@ -54,7 +54,7 @@ class Entry:
 class ShardInfo:
     """What the manifest says about a shard file."""
 
-    photos: int
+    rows: int  # at least one photo each, or none any more
     bytes: int
     sha256: str
 
@@ -88,7 +88,7 @@ class State:
             self.excluded.discard(entry.photo.id)
             self.todo = max(0, self.todo - 1)
         elif kind == "shard":
-            self.shards[line["name"]] = ShardInfo(line["photos"], line["bytes"], line["sha256"])
+            self.shards[line["name"]] = ShardInfo(line["rows"], line["bytes"], line["sha256"])
         elif kind == "remove":
             self.live.pop(line["id"], None)
             if line["why"] == "asked":
@@ -186,7 +186,7 @@ def shard_line(name: str, info: ShardInfo) -> Line:
     return {
         "kind": "shard",
         "name": name,
-        "photos": info.photos,
+        "rows": info.rows,
         "bytes": info.bytes,
         "sha256": info.sha256,
     }

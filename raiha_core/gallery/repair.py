@@ -114,7 +114,7 @@ def _sift(layout: Layout, state: State) -> _Salvage:
         except ValueError:
             salvage.broken[name] = "not in the manifest, and not whole"
         else:
-            salvage.orphans[name] = (ShardInfo(len(notes.entries), size, digest), notes)
+            salvage.orphans[name] = (ShardInfo(notes.rows, size, digest), notes)
     salvage.broken |= {name: "missing" for name in state.shards if name not in present}
     return salvage
 
@@ -144,8 +144,8 @@ def _mend_spec(layout: Layout, salvage: _Salvage, actions: list[str]) -> Feature
 
 def _drop(state: State, salvage: _Salvage) -> list[BadFile]:
     """Forget the photos whose features are not whole."""
-    rows = {name: info.photos for name, info in salvage.listed.items()}
-    rows |= {name: info.photos for name, (info, _) in salvage.orphans.items()}
+    rows = {name: info.rows for name, info in salvage.listed.items()}
+    rows |= {name: info.rows for name, (info, _) in salvage.orphans.items()}
     dropped = []
     for name, entry in sorted(state.live.items()):
         if entry.row >= rows.get(entry.shard, 0):
@@ -184,7 +184,7 @@ def _compact(layout: Layout, spec: FeatureSpec, state: State) -> list[str]:
     for entry in state.live.values():
         alive[entry.shard].add(entry.row)
     most = capacity(spec)
-    dead = [name for name, rows in alive.items() if 2 * len(rows) < state.shards[name].photos]
+    dead = [name for name, rows in alive.items() if 2 * len(rows) < state.shards[name].rows]
     small = [name for name, rows in alive.items() if 2 * len(rows) < most and name not in dead]
     victims = sorted([*dead, *(small if len(small) > 1 or dead else [])])
     if not victims:
@@ -216,15 +216,14 @@ def _rewrite(
     moving: Iterable[Entry],
 ) -> ShardInfo:
     """Write one new shard from rows of old ones."""
-    first: dict[tuple[str, int], Entry] = {}
-    for entry in moving:
-        first.setdefault((entry.shard, entry.row), entry)
-    entries = [replace(first[old], shard=name, row=row) for row, old in enumerate(rows)]
+    new = {old: row for row, old in enumerate(rows)}
+    mine = (entry for entry in moving if (entry.shard, entry.row) in new)
+    entries = [replace(entry, shard=name, row=new[entry.shard, entry.row]) for entry in mine]
     shards = {shard: open_shard(layout.shard(shard)) for shard, _ in rows}
     content = torch.stack([shards[shard].content[row] for shard, row in rows])
     histogram = torch.stack([shards[shard].histogram[row] for shard, row in rows])
     data = encode_shard(spec, state.folders, entries, content, histogram)
-    return write_shard(layout.shard(name), len(entries), data)
+    return write_shard(layout.shard(name), len(rows), data)
 
 
 def _mend_calibration(layout: Layout) -> list[str]:

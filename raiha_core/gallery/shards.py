@@ -42,7 +42,7 @@ class ShardNotes:
     spec: FeatureSpec
     folders: tuple[Folder, ...]
     entries: tuple[Entry, ...]  # the photos it was written for
-    sha256: str  # of the tensors
+    rows: int
 
 
 def capacity(spec: FeatureSpec) -> int:
@@ -70,24 +70,25 @@ def encode_shard(
     """The bytes of a shard file; the same features and photos give the same bytes.
 
     Args:
-        content, histogram: (n, P, D) float16 and (n, P, K) uint8; row r belongs to `entries[r]`.
+        entries: the photos, at least one for each row; equal files share one.
+        content, histogram: (n, P, D) float16 and (n, P, K) uint8.
     """
     tensors = {"content": content, "histogram": histogram, "norms": norms_up(content)}
-    notes = {
+    notes: dict[str, object] = {
         "spec": spec.to_json(),
         "folders": [folder_line(index, folder) for index, folder in enumerate(folders)],
         "photos": [photo_line(entry) for entry in entries],
-        "sha256": _tensor_digest(tensors),
     }
+    notes["sha256"] = _own_digest(notes, tensors)
     # one metadata entry only: the order of several is not fixed
     return save(tensors, {"raiha": json.dumps(notes, separators=(",", ":"))})
 
 
-def write_shard(path: Path, photos: int, data: bytes) -> ShardInfo:
+def write_shard(path: Path, rows: int, data: bytes) -> ShardInfo:
     """Put a shard's bytes on the disk. Raises: OSError, and then no file is there."""
     with durable.durable_path(path) as temporary:
         temporary.write_bytes(data)
-    return ShardInfo(photos, len(data), hashlib.sha256(data).hexdigest())
+    return ShardInfo(rows, len(data), hashlib.sha256(data).hexdigest())
 
 
 def open_shard(path: Path) -> Shard:
@@ -100,7 +101,7 @@ def open_shard(path: Path) -> Shard:
 
 
 def read_notes(path: Path) -> ShardNotes:
-    """What a shard says about itself, once its tensors are proved whole.
+    """What a shard says about itself, once all of it is proved whole.
 
     Raises: OSError; ValueError naming the file where anything in it is broken.
     """
@@ -111,12 +112,13 @@ def read_notes(path: Path) -> ShardNotes:
         spec = from_json(notes["spec"])
         folders = tuple(Folder(f["name"], f["path"], f["relative"], f["group_by"]) for f in notes["folders"])
         entries = tuple(entry_from_line(line) for line in notes["photos"])
+        digest = notes.pop("sha256")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a whole shard: {error}") from None
     tensors = {"content": shard.content, "histogram": shard.histogram, "norms": shard.norms}
-    if _tensor_digest(tensors) != notes["sha256"]:
-        raise ValueError(f"{path} is damaged: its numbers do not add up to its checksum")
-    return ShardNotes(spec, folders, entries, notes["sha256"])
+    if _own_digest(notes, tensors) != digest:
+        raise ValueError(f"{path} is damaged: it does not add up to its checksum")
+    return ShardNotes(spec, folders, entries, len(shard.content))
 
 
 def file_digest(path: Path) -> str:
@@ -143,8 +145,9 @@ def shard_names(folder: Path) -> list[str]:
     return sorted(names, key=int)
 
 
-def _tensor_digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _own_digest(notes: dict[str, object], tensors: dict[str, Tensor]) -> str:
+    """What a shard says of itself, by which it can be proved without a manifest."""
+    digest = hashlib.sha256(json.dumps(notes, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(np.ascontiguousarray(tensor.numpy()).data)

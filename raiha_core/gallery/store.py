@@ -75,7 +75,7 @@ def read_spec(layout: Layout) -> FeatureSpec:
     try:
         data = json.loads(layout.spec.read_bytes())
     except FileNotFoundError:
-        if layout.manifest.exists():
+        if layout.manifest.exists() or shard_names(layout.shards):
             raise ValueError(
                 f"gallery {layout.root} is damaged: spec.json is missing; {_cure(layout)}"
             ) from None
@@ -210,7 +210,7 @@ def _open(layout: Layout, spec: FeatureSpec, name: str, expected: ShardInfo) -> 
             f"{_cure(layout)}"
         )
     shard = open_shard(path)
-    if shard.content.shape != (expected.photos, spec.patches, spec.dim):
+    if shard.content.shape != (expected.rows, spec.patches, spec.dim):
         raise ValueError(
             f"gallery {layout.root} is damaged: {path.name} is not of {spec.name}; {_cure(layout)}"
         )

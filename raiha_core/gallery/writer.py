@@ -41,7 +41,8 @@ class Writer:
         self._begun = False
         self._folder: list[Line] = []
         self._entries: list[Entry] = []  # waiting for the next shard, in order
-        self._patches: list[StoredPatches] = []  # of those that are not in an older shard
+        self._patches: list[StoredPatches] = []  # the rows of the next shard
+        self._placed: dict[str, Entry] = {}  # SHA-256 -> the photo that a row of it was made for
         self._shard = ""
 
     def __enter__(self) -> "Writer":
@@ -105,10 +106,18 @@ class Writer:
         self._begun = True
 
     def add(self, entry: Entry, patches: StoredPatches | None) -> None:
-        """Queue a photo; one without `patches` keeps the shard and row that its entry names."""
-        if patches is not None:
+        """Queue a photo; one without `patches` keeps the shard and row that its entry names.
+
+        Equal files share a row, so that a store has the same rows however often its build was cut.
+        """
+        content = entry.photo.sha256
+        same = self._placed.get(content) or self.state.by_content.get(content)
+        if patches is not None and same is not None:
+            entry = replace(entry, shard=same.shard, row=same.row)
+        elif patches is not None:
             entry = replace(entry, shard=self._shard, row=len(self._patches))
             self._patches.append(patches)
+            self._placed[content] = entry
         self._entries.append(entry)
         if len(self._patches) >= self.capacity or len(self._entries) >= 8 * self.capacity:
             self.flush()
@@ -126,11 +135,11 @@ class Writer:
             histogram = torch.cat([patches.histogram for patches in self._patches])
             data = encode_shard(self.spec, self.state.folders, fresh, content, histogram)
             with disk_trouble(self.layout.root):
-                info = write_shard(self.layout.shard(self._shard), len(fresh), data)
+                info = write_shard(self.layout.shard(self._shard), len(content), data)
             lines.append(shard_line(self._shard, info))
         lines += [photo_line(entry) for entry in self._entries]
         self._append(lines)
-        self._entries, self._patches = [], []
+        self._entries, self._patches, self._placed = [], [], {}
         self._shard = next_name(list(self.state.shards))
 
     def end(self, removed: Sequence[Line], bad: Sequence[tuple[str, str]]) -> None:
