@@ -30,7 +30,7 @@ def _srgb() -> bytes:
 def _convert_8(samples: np.ndarray, profile: bytes) -> np.ndarray:
     transform = ImageCms.buildTransform(
         ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-        ImageCms.ImageCmsProfile(io.BytesIO(_srgb())),
+        ImageCms.createProfile("sRGB"),
         _MODES[samples.shape[2]],
         "RGB",
         renderingIntent=_INTENT,

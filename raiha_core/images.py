@@ -69,10 +69,11 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 def _grey_values(raster: Raster, path: Path) -> Tensor:
     # Without the profile: a mask's codes are shares of cover, not colours.
-    pixels = _to_tensor(to_srgb(replace(raster, profile=None), path), raster.full)
-    if (pixels.amax(1) - pixels.amin(1)).amax() > _NOT_GREY:
+    codes = to_srgb(replace(raster, profile=None), path)
+    if (codes.max(2) - codes.min(2)).max() > _NOT_GREY * raster.full:
         raise ValueError(f"{path} is a colour picture without alpha; a mask must be grey or have an alpha")
-    return pixels.mean(1, keepdim=True)
+    # the mean as one division of whole numbers, so that equal channels give code / full to the bit
+    return _to_tensor(codes.sum(2, dtype=np.uint32, keepdims=True), 3 * raster.full)
 
 
 def read_mask(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Tensor:
