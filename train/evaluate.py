@@ -67,6 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="start anew in a used folder")
     parser.add_argument("--compare", type=Path, help="folder of another run, compared image by image")
     parser.add_argument("--no-plots", action="store_true")
+    parser.add_argument("--quiet", action="store_true", help="do not print the report")
     return parser
 
 
@@ -163,7 +164,7 @@ def make_source(arguments: argparse.Namespace, setup: Setup, folder: PredictionF
     device = torch.device(arguments.device)
     harmonizer = load_harmonizer(arguments.model, device)
     listed = None
-    if setup.listed is not None:
+    if setup.listed:
         encoder = build_encoder(
             harmonizer.spec.encoder if harmonizer.spec else arguments.encoder, device=device
         )
@@ -232,6 +233,12 @@ def write_per_image(path: Path, table: Table, setup: Setup, order: Sequence[str]
     write_text(path, text.getvalue())
 
 
+def scored_ids(run_folder: Path) -> list[str]:
+    """Ids of a finished run's `per_image.csv`, in order."""
+    with open(run_folder / "per_image.csv", newline="", encoding="utf-8") as file:
+        return [row["id"] for row in csv.DictReader(file)]
+
+
 def title_of(arguments: argparse.Namespace) -> str:
     if arguments.predictions:
         return f"Predictions of {arguments.predictions.name}"
@@ -269,9 +276,10 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
 
         write_plots(arguments.out, table, setup.plan, order, title_of(arguments), str(setup.protocol))
         write_sheets(arguments.out, setup.items, setup.protocol, source, table, setup.plan)
-    print(page)
-    if arguments.compare:
-        print(json.dumps(result["comparison"], indent=1))
+    if not arguments.quiet:
+        print(page)
+        if arguments.compare:
+            print(json.dumps(result["comparison"], indent=1))
     return result
 
 

@@ -47,27 +47,35 @@ def _parse(line: str) -> Listed:
     return Listed(input=data["input"], mask=data["mask"], refs=tuple(refs))
 
 
-def read_references(path: Path) -> list[Listed]:
-    """The lines of an official or own list, in order.
+def parse_references(text: str, name: str) -> list[Listed]:
+    """The entries of a list's text, in order.
 
-    Raises: ValueError naming the file and the first bad line, or an input that stands twice.
+    Raises: ValueError with `name` and the first bad line, or an input that stands twice.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise ValueError(f"the list '{path}' does not exist") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"the list '{path}' is not a text file") from None
     listed = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
             listed.append(_parse(line))
         except ValueError as error:  # JSONDecodeError is one
-            raise ValueError(f"'{path}', line {number}: {error}") from None
+            raise ValueError(f"'{name}', line {number}: {error}") from None
     require_unique([item(Path(), entry.input) for entry in listed])
     return listed
+
+
+def read_references(path: Path) -> list[Listed]:
+    """The entries of an official or own list, in order.
+
+    Raises: ValueError naming the file and the first bad line, or an input that stands twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ValueError(f"the list '{path}' does not exist") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"the list '{path}' is not a text file") from None
+    return parse_references(text, str(path))
 
 
 def write_references(path: Path, listed: Sequence[Listed]) -> None:

@@ -1,0 +1,144 @@
+"""train/reproduce.py and the published figures it stands beside."""
+
+import csv
+
+import numpy as np
+import pytest
+import reproduce
+from scoring import anchors
+
+from raiha_core.data.iharmony4 import TEST_COUNTS, parse_name
+from raiha_core.data.raharmony4 import TEST_COUNTS as LISTED_COUNTS
+from raiha_core.metrics import foreground_bin
+from tests.gallery_fakes import FakeEncoder
+from tests.tiny_iharmony4 import make
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make(tmp_path / "data")
+
+
+def count(names):
+    subsets = [parse_name(name).subset for name in names]
+    return {subset: subsets.count(subset) for subset in sorted(set(subsets))}
+
+
+def test_the_official_lists_parse_whole():
+    names, listed = anchors.test_names(), anchors.official_list()
+    assert len(set(names)) == len(names) == 7404
+    assert count(names) == dict(sorted(TEST_COUNTS.items()))
+    assert len(listed) == 2248
+    assert count([e.input for e in listed]) == dict(sorted(LISTED_COUNTS.items()))
+    lengths = [len(e.refs) for e in listed]
+    assert [lengths.count(n) for n in (1, 2, 3, 4)] == [661, 283, 170, 1134]
+    assert {e.input for e in listed} <= set(names)
+
+
+def test_means_of_the_published_per_image_scores():
+    # Oracle: the table of recomputed means, MSE / PSNR over all 7,404 and over RAHarmony4.
+    everything = anchors.peers([row["name"] for row in anchors.peer_rows()])
+    listed = anchors.peers([row["name"] for row in anchors.peer_rows() if row["in_RAHarmony4"] == "True"])
+    expected = {
+        "PCT-Net ViT": ((18.84, 39.29), (20.26, 37.91)),
+        "PCT-Net CNN": ((24.02, 38.30), (27.01, 36.69)),
+        "DCCF": ((24.72, 38.01), (27.39, 36.55)),
+        "Harmonizer": ((27.62, 37.23), (31.07, 35.70)),
+        "R2R": ((12.51, 41.93), (13.82, 40.49)),
+        "Harmonizer, rebuilt from its fMSE": ((27.41, 37.62), (30.86, 36.00)),
+    }
+    assert {name for name, _ in everything} == set(expected)
+    for found, number in ((everything, 0), (listed, 1)):
+        for (name, _), scores in found.items():
+            means = np.mean([s.mse for s in scores]), np.mean([s.psnr for s in scores])
+            assert means == pytest.approx(expected[name][number], abs=0.0051)
+
+
+def test_foreground_bins_of_the_test_list():
+    bins = [foreground_bin(float(row["fg_ratio"])) for row in anchors.peer_rows()]
+    assert [bins.count(i) for i in range(3)] == [3831, 1955, 1618]
+
+
+def test_printed_averages_follow_from_their_subsets():
+    # Table I weighted by image counts gives the printed average, except where the paper quotes another's.
+    weights = np.array([TEST_COUNTS[s] for s in ("HAdobe5k", "HFlickr", "HCOCO", "Hday2night")]) / 7404
+    odd = []
+    for row in anchors.paper_tables()["1"]["rows"]:
+        scores = row["scores"]
+        for metric, tolerance in (("mse", 0.02), ("psnr", 0.02)):
+            parts = [scores[s][metric] for s in ("HAdobe5k", "HFlickr", "HCOCO", "Hday2night")]
+            if abs(weights @ parts - scores["average"][metric]) > tolerance:
+                odd.append(row["method"])
+    assert sorted(set(odd)) == ["Intrinsic", "RainNet"]
+    composite = anchors.paper_tables()["1"]["rows"][0]
+    assert composite["scores"]["average"] == {"mse": 172.47, "psnr": 31.63}
+
+
+@pytest.mark.parametrize("table", ["1", "2", "3"])
+def test_tables_of_the_tiny_set(root, tmp_path, table, monkeypatch, capsys):
+    import evaluate
+
+    monkeypatch.setattr(evaluate, "build_encoder", lambda name, device: FakeEncoder())
+    (root / "RAHarmony4_test.jsonl").write_bytes((root / "refs.jsonl").read_bytes())
+    out = tmp_path / "out"
+    command = ["--table", table, "--data", str(root), "--out", str(out), "--protocols", "A"]
+    assert reproduce.main(command) == 0
+    page = (out / f"table{table}.md").read_text(encoding="utf-8")
+    assert "protocols differ" in page or table == "3"
+    with open(out / f"table{table}.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    paper = [row for row in rows if row["source"] == "paper"]
+    assert len(paper) == len(anchors.paper_tables()[table]["rows"])
+    ours = {row["method"]: row for row in rows if row["source"] == "ours"}
+    empty = [row for row in ours.values() if row["note"].startswith(("no checkpoint", "no list"))]
+    assert all(not row["average_mse"] for row in empty)
+    assert {row["method"] for row in empty} >= ({"Raiha (ours)"} if table != "1" else {"HDNet (ours)"})
+    if table != "3":
+        assert float(ours["composite"]["average_psnr"]) > 10
+        assert ours["composite"]["protocol"] == "A"
+        assert int(ours["composite"]["n"]) == (8 if table == "1" else 7)
+    if table == "2":
+        assert ours["statistics"]["average_mse_std"]
+        assert not ours["statistics, no reference"]["average_mse_std"]
+    before = (out / f"table{table}.csv").read_bytes()
+    assert reproduce.main(command) == 0  # goes on from its runs
+    assert (out / f"table{table}.csv").read_bytes() == before
+    capsys.readouterr()
+
+
+def test_peers_are_averaged_over_the_images_at_hand(tmp_path, root, capsys):
+    # a3630_1_1 of the tiny set is an item of the published table; its peers' row is that one image.
+    (root / "one.jsonl").write_text((root / "refs.jsonl").read_text(encoding="utf-8").split("\n")[2] + "\n")
+    command = ["--table", "2", "--data", str(root), "--out", str(tmp_path / "out"), "--protocols", "A"]
+    (root / "RAHarmony4_test.jsonl").write_bytes((root / "one.jsonl").read_bytes())
+    assert reproduce.main(command) == 0
+    with open(tmp_path / "out" / "table2.csv", newline="", encoding="utf-8") as file:
+        peer = next(row for row in csv.DictReader(file) if row["method"] == "PCT-Net ViT")
+    published = next(row for row in anchors.peer_rows() if row["name"] == "a3630_1_1")
+    assert peer["n"] == "1"
+    assert float(peer["average_mse"]) == float(published["PCTNet_ViT_FR_MSE"])
+    capsys.readouterr()
+
+
+def test_without_the_listed_references_the_rest_is_scored(root, tmp_path, capsys):
+    # The official list names photos that the data lacks, as dev sets do.
+    (root / "HCOCO/real_images/c437938.jpg").unlink()
+    command = ["--table", "2", "--data", str(root), "--out", str(tmp_path / "out"), "--protocols", "A"]
+    assert reproduce.main(command) == 0
+    page = (tmp_path / "out" / "table2.md").read_text(encoding="utf-8")
+    assert "items lack a file" in page
+    assert "no reference of the list is there" in page
+    capsys.readouterr()
+
+
+def test_wrong_calls(root, tmp_path, capsys):
+    base = ["--table", "1", "--data", str(root), "--out", str(tmp_path / "out"), "--protocols", "A"]
+    for extra, message in (
+        (["--checkpoint", "nothing=x"], "the table has no row 'nothing'"),
+        (["--checkpoint", "raiha=missing.safetensors"], "'missing.safetensors' does not exist"),
+        (["--other-light", "light_07=x"], "the table has no row 'light_07'"),
+    ):
+        assert reproduce.main([*base, *extra]) == 1
+        assert message in capsys.readouterr().err
+    assert reproduce.main(["--table", "2", *base[2:], "--references", str(tmp_path / "no.jsonl")]) == 1
+    assert "no.jsonl' does not exist" in capsys.readouterr().err
