@@ -10,7 +10,7 @@ from .lock import is_being_written
 from .manifest import State, progress_of, replay
 from .plan import is_untouched
 from .shards import file_digest, shard_names
-from .store import Layout, locate, photo_paths, read_calibration, read_spec
+from .store import Layout, is_lost, locate, photo_paths, read_calibration, read_spec
 
 Progress = Callable[[int, int, str], object]
 
@@ -101,8 +101,9 @@ def _check_spec(layout: Layout) -> list[Damage]:
 def _check_manifest(layout: Layout, found: journal.Journal) -> tuple[State, list[Damage]]:
     name = layout.manifest.name
     damages = []
-    if not layout.manifest.exists():
-        damages.append(Damage("manifest-missing", name, f"{name} is missing"))
+    lost = is_lost(layout, found) or not layout.manifest.exists()
+    if lost:
+        damages.append(Damage("manifest-missing", name, f"{name} is missing or empty"))
     damages += [
         Damage("manifest-damaged", name, f"line {line} of {name} is broken") for line in found.damaged
     ]
@@ -113,7 +114,7 @@ def _check_manifest(layout: Layout, found: journal.Journal) -> tuple[State, list
         state = replay(found.batches)
     except ValueError as error:
         return State(), [*damages, Damage("manifest-damaged", name, str(error))]
-    if state.expected is not None:
+    if state.expected is not None and not lost:
         what = "is being written" if is_being_written(layout.lock) else "is unfinished"
         damages.append(Damage("unfinished", name, f"the gallery {what}: {progress_of(state)}"))
     try:

@@ -78,6 +78,12 @@ def repair(store: str | Path) -> RepairReport:
             actions.append(f"wrote {layout.manifest.name} anew")
         dropped = _drop(state, salvage)
         recovered = _recover(state, spec, salvage)
+        if not found.batches:  # nobody knows whether the build was finished: `build` will
+            state.expected, state.todo = len(state.live), 0
+        if dropped:
+            actions.append(f"dropped {len(dropped)} photos with their damaged shards")
+        if recovered:
+            actions.append(f"took {len(recovered)} photos back from their shards")
         actions += _compact(layout, spec, state)
         actions += _mend_calibration(layout)
         unnamed = [name for name in shard_names(layout.shards) if name not in state.shards]
@@ -159,22 +165,25 @@ def _drop(state: State, salvage: _Salvage) -> list[BadFile]:
 def _recover(state: State, spec: FeatureSpec, salvage: _Salvage) -> tuple[str, ...]:
     """Take back what shards know and the manifest lost. Later shards know better."""
     back: dict[str, Entry] = {}
+    places = {sha: entry for sha, entry in state.by_content.items() if entry.shard in state.shards}
     for name, (info, notes) in sorted(salvage.orphans.items()):
         if differences(spec, notes.spec):
             continue
         for index, folder in enumerate(notes.folders):
             if index >= len(state.folders):
                 state.folders.append(folder)
-        wanted = {e.photo.id: e for e in notes.entries if e.photo.id not in state.excluded}
-        back |= {key: entry for key, entry in wanted.items() if key not in state.live}
-        in_use = any(entry.shard == name for entry in state.live.values())
-        if in_use or any(entry.shard == name for entry in back.values()):
-            state.shards[name] = info
+        state.shards[name] = info
+        places |= {entry.photo.sha256: entry for entry in notes.entries if entry.shard == name}
+        for entry in notes.entries:
+            key, place = entry.photo.id, places.get(entry.photo.sha256)
+            if key not in state.live and key not in state.excluded and place is not None:
+                back[key] = replace(entry, shard=place.shard, row=place.row)
     state.live |= back
     state.todo = max(0, state.todo - len(back))
-    for name in [name for name in state.shards if name in salvage.orphans]:
-        if not any(entry.shard == name for entry in state.live.values()):
-            del state.shards[name]  # a later orphan knew all its photos better
+    in_use = {entry.shard for entry in state.live.values()}
+    for name in salvage.orphans:
+        if name not in in_use:
+            state.shards.pop(name, None)
     return tuple(sorted(back))
 
 

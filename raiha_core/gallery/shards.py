@@ -41,7 +41,7 @@ class ShardNotes:
 
     spec: FeatureSpec
     folders: tuple[Folder, ...]
-    entries: tuple[Entry, ...]  # the photos it was written for
+    entries: tuple[Entry, ...]  # the photos written with it; some may have their features in an older shard
     rows: int
 
 
@@ -70,7 +70,7 @@ def encode_shard(
     """The bytes of a shard file; the same features and photos give the same bytes.
 
     Args:
-        entries: the photos, at least one for each row; equal files share one.
+        entries: the photos written with it: at least one for each row, and those that share older rows.
         content, histogram: (n, P, D) float16 and (n, P, K) uint8.
     """
     tensors = {"content": content, "histogram": histogram, "norms": norms_up(content)}

@@ -110,13 +110,22 @@ def read_calibration(layout: Layout) -> dict[str, object]:
 
 
 def read_journal(layout: Layout) -> journal.Journal:
-    """The manifest, torn tail aside. Raises: ValueError naming the store where lines are broken."""
+    """The manifest, torn tail aside. Raises: ValueError naming the store where lines are broken or lost."""
     found = journal.read(layout.manifest)
+    if is_lost(layout, found):
+        raise ValueError(
+            f"gallery {layout.root} is damaged: {layout.manifest.name} is missing or empty; {_cure(layout)}"
+        )
     if found.damaged:
         raise ValueError(
             f"gallery {layout.root} is damaged: line {found.damaged[0]} of manifest.jsonl; {_cure(layout)}"
         )
     return found
+
+
+def is_lost(layout: Layout, found: journal.Journal) -> bool:
+    """Whether the manifest says nothing although there are shards: lines are written before any shard."""
+    return not found.batches and bool(shard_names(layout.shards))
 
 
 def folder_root(layout: Layout, folder: Folder) -> Path:
@@ -177,8 +186,6 @@ def open_gallery(
 def _readable_state(layout: Layout, found: journal.Journal, allow_partial: bool) -> State:
     """The state that a reader may see."""
     state = replay(found.batches)
-    if not layout.manifest.exists() and shard_names(layout.shards):
-        raise ValueError(f"gallery {layout.root} is damaged: manifest.jsonl is missing; {_cure(layout)}")
     if state.expected is None or allow_partial:
         return state
     written = is_being_written(layout.lock)

@@ -130,10 +130,9 @@ class Writer:
             self.begin(len(self.state.live), len(self._entries))
         lines: list[Line] = []
         if self._patches:
-            fresh = [entry for entry in self._entries if entry.shard == self._shard]
             content = torch.cat([patches.content for patches in self._patches])
             histogram = torch.cat([patches.histogram for patches in self._patches])
-            data = encode_shard(self.spec, self.state.folders, fresh, content, histogram)
+            data = encode_shard(self.spec, self.state.folders, self._entries, content, histogram)
             with disk_trouble(self.layout.root):
                 info = write_shard(self.layout.shard(self._shard), len(content), data)
             lines.append(shard_line(self._shard, info))
