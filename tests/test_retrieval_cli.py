@@ -9,7 +9,9 @@ import pytest
 from raiha_core.cli.retrieve import add_parser
 from raiha_core.features.encoders import build_encoder
 from raiha_core.gallery.build import build
-from raiha_core.images import read_picture
+from raiha_core.gallery.store import open_gallery
+from raiha_core.images import read_mask, read_picture
+from raiha_core.retrieval.search import search
 
 ASSETS = Path(__file__).parent.parent / "assets"
 PHOTOS = ("lomiri_picosdeeuropa_by_Aitzol_Berasategi", "lomiri_sunset_by_Aitzol_Berasategi", "skimage_coffee")
@@ -88,3 +90,13 @@ def test_nothing_found_says_why_and_succeeds(store, capsys):
 def test_wrong_calls_name_the_value(store, words, message):
     with pytest.raises((ValueError, OSError), match=message):
         run(store, *words)
+
+
+def test_without_an_encoder_the_gallerys_own_is_used(store):
+    picture, mask = read_picture(ASSETS / "demo/tree.png").pixels, read_mask(ASSETS / "demo/tree_mask.png")
+    gallery = open_gallery(store)
+    named = search(gallery, picture, mask, by="content", content_threshold=0.3)
+    given = search(
+        gallery, picture, mask, by="content", content_threshold=0.3, encoder=build_encoder("lite0")
+    )
+    assert [item.content for item in named.items] == [item.content for item in given.items] != []

@@ -27,6 +27,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("composite", type=Path, help="a picture with a pasted object")
     parser.add_argument("--mask", type=Path, required=True, help="its mask (white = object)")
     parser.add_argument("--gallery", type=Path, required=True, metavar="STORE", help="where to search")
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="where its photos lie now, if moved")
     parser.add_argument("--top-k", type=int, default=4, help="photos to list (default 4)")
     parser.add_argument("--by", choices=("both", "content", "illumination"), default="both")
     parser.add_argument(
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.mask} is {mask.shape[-1]}x{mask.shape[-2]} but {arguments.composite} is "
             f"{picture.pixels.shape[-1]}x{picture.pixels.shape[-2]}; they must have the same size"
         )
-    gallery = open_gallery(arguments.gallery)
+    gallery = open_gallery(arguments.gallery, photos=arguments.photos)
     found = search(
         gallery,
         picture.pixels,

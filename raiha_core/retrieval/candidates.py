@@ -34,7 +34,7 @@ class Candidate:
         return match_quality(self.content, self.coverage, self.illumination)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Candidates:
     """The photos that answer one query, best first or in the order of the random draw."""
 

@@ -19,7 +19,7 @@ from ..masks import background_patches, check_pair, foreground_patches
 LONGEST = 1.01
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Query:
     """One composite as eqs. 3 and 5 see it. `id` seeds the random draw and names it in messages."""
 

@@ -84,6 +84,9 @@ def search_many(
 ) -> list[Candidates]:
     """References for many composites in one pass over the gallery; each answer is that of `search`.
 
+    Memory grows by one byte per query and photo, and by what qualifies: for all-pairs jobs, ask a few
+    thousand queries at a time.
+
     Args:
         by: "content" is eq. 3, "illumination" eq. 5, "both" photos that pass the two.
         top_k: how many of the qualifying photos to keep; None keeps all.
@@ -92,7 +95,7 @@ def search_many(
         exclude: for all queries, or one for each.
         within: earlier answers, one for each query, whose `items` are the only photos considered.
         block: photos compared at once; changes speed and memory only.
-        progress: called with (photos done, photos in all).
+        progress: called with (photos done, photos in all); what it raises ends the search.
     Raises: ValueError for a threshold outside (0, 1], a query of another feature space (naming both),
         `within` of another gallery, or a gallery that holds NaN.
     """
@@ -142,6 +145,7 @@ def search(
     query_id: str = "",
     within: Candidates | None = None,
     device: torch.device | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Candidates:
     """Photos that show similar content, under a light that agrees with the background (eqs. 1-5).
 
@@ -163,13 +167,8 @@ def search(
     for given, name in ((encoder, "the encoder"), (features, "the composite")):
         if given is not None:  # before the composite is encoded in vain
             require_same_space(given.spec, gallery.spec, name, f"'{gallery.name}'")
-    query = make_query(
-        composite,
-        mask,
-        encoder=encoder if features is None else None,
-        features=features,
-        query_id=query_id,
-    )
+    only_encoder = encoder if features is None else None
+    query = make_query(composite, mask, encoder=only_encoder, features=features, query_id=query_id)
     return search_many(
         gallery,
         [query],
@@ -181,6 +180,7 @@ def search(
         exclude=Exclusion(sha256=exclude_sha256, groups=exclude_groups, ids=exclude_ids),
         within=None if within is None else [within],
         device=device or "cpu",
+        progress=progress,
     )[0]
 
 
