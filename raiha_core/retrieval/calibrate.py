@@ -207,13 +207,13 @@ def _best_cosines(
         for row, mask in zip(query_rows, chosen, strict=True)
     ]
     patches = torch.cat(parts)  # (F, D)
-    owner = torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([len(p) for p in parts]))
-    best = torch.full((len(parts), len(rows)), -torch.inf)
+    lengths = [len(part) for part in parts]
+    best = torch.empty(len(parts), len(rows))
     step = max(1, min(_BLOCK, _SCORES // (len(patches) * gallery.spec.patches)))
     for start in range(0, len(rows), step):
         block = gallery.gather(rows[start : start + step].tolist()).content.to(torch.float32)  # (n, P, D)
         scores = (patches @ block.flatten(0, 1).T).unflatten(1, block.shape[:2]).amax(2)  # (F, n)
-        best[:, start : start + step].index_reduce_(0, owner, scores, "amax")
+        best[:, start : start + step] = torch.stack([own.amax(0) for own in scores.split(lengths)])
         if progress is not None:
             progress(min(start + step, len(rows)), len(rows))
     return best.numpy().astype(np.float64)
