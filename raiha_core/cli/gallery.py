@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..features.encoders import ENCODERS, build_encoder
+from ..features.encoders import ENCODERS, Encoder, build_encoder
 from ..gallery.build import BuildReport, add, build
 from ..gallery.check import check
 from ..gallery.info import GalleryInfo, info
@@ -17,6 +17,7 @@ from ..gallery.listing import read_groups
 from ..gallery.plan import BadFile
 from ..gallery.remove import remove
 from ..gallery.repair import repair
+from ..gallery.store import Layout, read_spec
 
 Subparsers = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
 Progress = Callable[[int, int, str], object]
@@ -59,7 +60,11 @@ def _command(
 def _add_encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos; only read")
     parser.add_argument("store", type=Path, metavar="STORE", help="the gallery's own folder")
-    parser.add_argument("--encoder", default="lite0", choices=sorted(ENCODERS), help="feature space (lite0)")
+    parser.add_argument(
+        "--encoder",
+        choices=sorted(ENCODERS),
+        help="feature space (the gallery's own; lite0 for a new one)",
+    )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights for the encoder")
     parser.add_argument("--device", default="cpu", help="where the encoder runs: cpu, cuda, mps (cpu)")
     parser.add_argument(
@@ -147,7 +152,7 @@ def _add_repair(commands: "Subparsers[argparse.ArgumentParser]") -> None:
 
 
 def _run_build(arguments: argparse.Namespace) -> int:
-    encoder = build_encoder(arguments.encoder, weights=arguments.weights, device=arguments.device)
+    encoder = _encoder(arguments)
     with _bar("encoding", arguments.quiet) as progress:
         report = build(
             arguments.photos,
@@ -163,7 +168,7 @@ def _run_build(arguments: argparse.Namespace) -> int:
 
 
 def _run_add(arguments: argparse.Namespace) -> int:
-    encoder = build_encoder(arguments.encoder, weights=arguments.weights, device=arguments.device)
+    encoder = _encoder(arguments)
     with _bar("encoding", arguments.quiet) as progress:
         report = add(
             arguments.photos,
@@ -175,6 +180,13 @@ def _run_add(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     return _tell_build(arguments, report)
+
+
+def _encoder(arguments: argparse.Namespace) -> Encoder:
+    name, layout = arguments.encoder, Layout(arguments.store)
+    if name is None:
+        name = read_spec(layout).encoder if layout.spec.exists() else "lite0"
+    return build_encoder(name, weights=arguments.weights, device=arguments.device)
 
 
 def _tell_build(arguments: argparse.Namespace, report: BuildReport) -> int:
@@ -238,7 +250,8 @@ def _run_check(arguments: argparse.Namespace) -> int:
             progress=progress,
         )
     lines = _shorten([f"{damage.kind}: {damage.message}" for damage in report.damages])
-    verdict = "sound" if report.sound else f"{len(report.damages)} damages"
+    count = len(report.damages)
+    verdict = "sound" if report.sound else f"{count} damage{'s' if count > 1 else ''}"
     whole = (
         "" if report.sound else f", {'readable' if report.readable_as_whole else 'not readable'} as a whole"
     )
