@@ -92,15 +92,6 @@ class RegionStatistics:
     variance: Tensor  # (B, C)
     amount: Tensor  # (B,) sum of the weights
 
-    def rows(self, chosen: Tensor, other: "RegionStatistics") -> "RegionStatistics":
-        """Own rows where `chosen` (B,) bool is true, the other's elsewhere."""
-        wide = chosen[:, None]
-        return RegionStatistics(
-            torch.where(wide, self.mean, other.mean),
-            torch.where(wide, self.variance, other.variance),
-            torch.where(chosen, self.amount, other.amount),
-        )
-
 
 def measure(values: Tensor, weight: Tensor) -> RegionStatistics:
     """Weighted mean and variance of (B, C, h, w) over the region (B, 1, h, w), weights >= 0.

@@ -35,9 +35,11 @@ class StatisticsConfig:
     margin: float = 0.004  # inside the object's edge, not measured
     lightness: float = 1.0  # share of the difference of means that is closed where trust is full
     chroma: float = 1.0
-    deviation: float = 0.43  # share of the ratio of deviations
-    lightness_scale: float | None = 33.0  # of `_trust`; None: full trust
-    chroma_scale: float | None = 19.0
+    deviation: float = 0.3  # share of the ratio of deviations
+    contrast: float = 0.4  # power with which all contrasts follow the lightness; a gain in linear light has 1
+    joint_chroma: bool = True  # one trust and one ratio for a and b, so that hues keep their order
+    lightness_scale: float | None = 30.0  # of `_trust`; None: full trust
+    chroma_scale: float | None = 18.0
     chroma_limit: float | None = 15.0  # the furthest that the mean colour moves; None: no limit
     ratio: tuple[float, float] = (0.5, 2.0)  # limits of the ratio of deviations
     variance_floor: float = (
@@ -48,7 +50,7 @@ class StatisticsConfig:
     working_side: int = 256  # the long side at which statistics are measured
 
     def __post_init__(self) -> None:
-        for name in ("lightness", "chroma", "deviation", "reference_trust", "strength"):
+        for name in ("lightness", "chroma", "deviation", "contrast", "reference_trust", "strength"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
         for name in ("gap", "margin"):
@@ -76,6 +78,8 @@ def reinhard(strength: float) -> StatisticsConfig:
         gap=0.0,
         margin=0.0,
         deviation=1.0,
+        contrast=0.0,
+        joint_chroma=False,
         lightness_scale=None,
         chroma_scale=None,
         chroma_limit=None,
@@ -205,6 +209,13 @@ def _measure(
     return found, measure(srgb_to_lab(around), weight)
 
 
+def _joint(variance: Tensor, config: StatisticsConfig) -> Tensor:
+    """(B, 3) with the mean of both chroma channels in each of the two, where the config asks for it."""
+    if not config.joint_chroma:
+        return variance
+    return torch.cat((variance[:, :1], variance[:, 1:].mean(1, keepdim=True).expand(-1, 2)), 1)
+
+
 def _trust(
     difference: Tensor, found: RegionStatistics, target: RegionStatistics, config: StatisticsConfig
 ) -> Tensor:
@@ -216,11 +227,11 @@ def _trust(
     """
     spread = found.variance + target.variance
     lightness = spread[:, :1] + difference[:, :1].square()
-    chroma = spread[:, 1:].mean(1, keepdim=True)  # of a and b alike, so that hues keep their order
+    chroma = _joint(spread, config)[:, 1:]
     parts = []
     for scale, doubt in ((config.lightness_scale, lightness), (config.chroma_scale, chroma)):
         parts.append(torch.ones_like(doubt) if scale is None else scale**2 / (scale**2 + doubt))
-    return torch.cat((config.lightness * parts[0], config.chroma * parts[1], config.chroma * parts[1]), 1)
+    return torch.cat((config.lightness * parts[0], config.chroma * parts[1]), 1)
 
 
 def _steps(
@@ -233,10 +244,14 @@ def _steps(
         length = shift[:, 1:].square().sum(1, keepdim=True).add(1e-12).sqrt()
         limited = config.chroma_limit * torch.tanh(length / config.chroma_limit)
         shift = torch.cat((shift[:, :1], shift[:, 1:] * (limited / length)), 1)
-    floor = config.variance_floor
-    ratio = ((target.variance + floor) / (found.variance + floor)).sqrt().clamp(*config.ratio)
+    before, after = (_joint(x.variance, config) + config.variance_floor for x in (found, target))
+    ratio = (after / before).sqrt().clamp(*config.ratio)
+    # light that is k times as strong makes L + 16, a and b of every pixel the cube root of k times as large
+    lightness = found.mean[:, :1] + 16
+    gain = ((lightness + shift[:, :1]) / lightness).clamp(0.5, 2)
+    stretch = (1 + config.deviation * (ratio - 1)) * gain**config.contrast - 1
     known = ((found.amount > 0) & (target.amount > 0)).to(shift)[:, None]
-    return config.deviation * (ratio - 1) * known, shift * known
+    return stretch * known, shift * known
 
 
 def _follow(
