@@ -73,9 +73,11 @@ def matches_sheet(
         empty = Image.new("RGB", (CARD, CARD * 2 // 3), (236, 234, 229))
         columns.append([Panel(empty, "No reference", ("no photo of the gallery qualifies",), CARD)])
     if result is not None:
-        columns.append(
-            [Panel(fit(to_pil(result), MAIN, MAIN), "Result", ("changed inside the outline only",))]
-        )
+        after = Panel(fit(to_pil(result), MAIN, MAIN), "Result", ("changed inside the outline only",))
+        if main.width >= main.height:
+            columns[0].append(after)  # below the composite: easy to compare, and no paper is wasted
+        else:
+            columns.append([after])
     return to_tensor(compose(columns, title, subtitle, _legend(chosen)))
 
 

@@ -76,10 +76,16 @@ def test_two_chained_calls_are_the_joint_call(gallery, first, thresholds):
     for seed in (None, 5):
         joint = ask(gallery, top_k=7, seed=seed, **options)
         half = ask(gallery, by=first, top_k=None, seed=None, **options)
-        chained = ask(gallery, by=second, top_k=7, seed=seed, within=half, **options)
+        if second == "content":  # asks no light: the appearance threshold is the first call's
+            chained = ask(
+                gallery, by=second, top_k=7, seed=seed, within=half, content_threshold=thresholds[0]
+            )
+        else:
+            chained = ask(gallery, by=second, top_k=7, seed=seed, within=half, **options)
         assert 0 < joint.qualified < half.qualified
         assert scores(chained) == scores(joint)
         assert (chained.by, chained.qualified) == ("both", joint.qualified)
+        assert chained.appearance_threshold == thresholds[1]
 
 
 def test_chained_within_few_chooses_among_those_only(gallery):

@@ -137,7 +137,7 @@ def test_a_sheet_shows_composite_references_and_result():
     composite = grey(level=0.25)
     plain = matches_sheet(composite, mask, cards, grid=GRID, title="Title")
     full = matches_sheet(composite, mask, cards, grid=GRID, title="Title", result=blue)
-    assert full.shape[3] > plain.shape[3]
+    assert full.shape[2] > plain.shape[2], "the result stands below the composite"
     for sheet in (plain, full):
         composites, cards_shown, results = (
             area(sheet, colour) for colour in ((64,) * 3, (128, 0, 0), (0, 0, 128))
@@ -146,6 +146,14 @@ def test_a_sheet_shows_composite_references_and_result():
         assert cards_shown > 4 * 90_000
         assert (results > 400_000) == (sheet is full)
     assert torch.equal(full, matches_sheet(composite, mask, cards, grid=GRID, title="Title", result=blue))
+
+
+def test_a_tall_result_stands_at_the_end():
+    tall, mask = grey(60, 120, 0.2), torch.ones(1, 1, 120, 60)
+    sheet = matches_sheet(tall, mask, [reference("a")], grid=GRID, title="t", result=grey(60, 120, 0.8))
+    before, after = (colour_at(sheet, (level,) * 3)[:, 1].float().mean() for level in (51, 204))
+    assert before < sheet.shape[3] / 2 < after
+    assert sheet.shape[2] < 900
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 5])

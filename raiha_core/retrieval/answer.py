@@ -30,16 +30,17 @@ class Asked:
 def answer(asked: Asked, hits: list[Hit], top_k: int | None, seed: int | None) -> Candidates:
     """The best of the hits, or a random draw of them, with scores and matched pairs."""
     query, request = asked.query, asked.request
-    by = request.by
     if asked.before is not None and _completes(asked.before, query, request):
-        by = "both"
         hits = _with_light(hits, asked.before)
+        # A search by content asks no light, so its appearance threshold means nothing.
+        of_light = asked.before if request.by == "content" else request
+        request = replace(request, by="both", appearance_threshold=of_light.appearance_threshold)
     chosen = order(hits)[:top_k] if seed is None else draw(hits, top_k, seed, query.id)
     return Candidates(
         gallery=asked.gallery,
         spec=asked.gallery.spec,
-        items=_explained(asked, chosen, by),
-        by=by,
+        items=_explained(asked, request, chosen),
+        by=request.by,
         content_threshold=request.content_threshold,
         appearance_threshold=request.appearance_threshold,
         considered=asked.considered,
@@ -56,10 +57,7 @@ def answer(asked: Asked, hits: list[Hit], top_k: int | None, seed: int | None) -
 
 def _completes(before: Candidates, query: Query, request: Request) -> bool:
     """Whether this search asks the other half of eqs. 3 and 5 of the same query as `before` did."""
-    same = before.query_digest == query.digest and (
-        (before.content_threshold, before.appearance_threshold)
-        == (request.content_threshold, request.appearance_threshold)
-    )
+    same = before.query_digest == query.digest and before.content_threshold == request.content_threshold
     return same and (before.by == "both" or {before.by, request.by} == {"content", "illumination"})
 
 
@@ -71,9 +69,9 @@ def _with_light(hits: Sequence[Hit], before: Candidates) -> list[Hit]:
     ]
 
 
-def _explained(asked: Asked, chosen: Sequence[Hit], by: str) -> tuple[Candidate, ...]:
-    request, photos = asked.request, asked.gallery.photos
-    appearance_threshold = None if by == "content" else request.appearance_threshold
+def _explained(asked: Asked, request: Request, chosen: Sequence[Hit]) -> tuple[Candidate, ...]:
+    photos = asked.gallery.photos
+    appearance_threshold = None if request.by == "content" else request.appearance_threshold
     items = []
     for start in range(0, len(chosen), GATHER):
         part = chosen[start : start + GATHER]
