@@ -193,4 +193,4 @@ def decode(path: Path, max_pixels: int) -> Raster:
         raise
     except Exception as error:  # on damaged data decoders raise nearly anything
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise PictureError(f"{path} is damaged and cannot be decoded ({reason})") from error
+        raise PictureError(f"{path} cannot be decoded ({reason})") from error

@@ -3,6 +3,7 @@
 import io
 import logging
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -116,7 +117,14 @@ def test_of_several_extra_channels_the_alpha_counts(read):
     assert (raster.alpha == samples[:, :, 4]).all()
 
 
-@pytest.mark.parametrize("compression", [None, "group3", "group4", "tiff_lzw"])
+FAX = pytest.mark.skipif(
+    not hasattr(imagecodecs, "ccittfax4_decode"), reason="this imagecodecs has no fax decoder"
+)
+
+
+@pytest.mark.parametrize(
+    "compression", [None, "tiff_lzw", pytest.param("group3", marks=FAX), pytest.param("group4", marks=FAX)]
+)
 def test_one_bit(read, compression):
     image = Image.fromarray(codes(np.uint8, 19, 29)).convert("1")
     raster = read(by_pillow(image, compression=compression))
