@@ -27,6 +27,14 @@ class Paste:
 
 PASTES = (
     Paste(
+        name="grapefruit",
+        scene="palapeli_citrus-fruits.jpg",
+        cutout="palapeli_grapefruit_slice.png",
+        height=0.4704,
+        foot=(0.3047, 0.7663),
+        gains=(0.5, 0.62, 0.95),  # dull and cold, as lit from the front and not through from behind
+    ),
+    Paste(
         name="tree",
         scene="lomiri_picosdeeuropa_by_Aitzol_Berasategi.jpg",
         cutout="tuxpaint_Christmas_Tree_photo.png",
