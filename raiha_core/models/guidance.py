@@ -56,7 +56,7 @@ def _pixels(cells: Tensor, side: int) -> Tensor:
 
 def _square(image: Tensor, grid: int, working_side: int) -> tuple[Tensor, int]:
     """Lab of the picture squashed so that patches are c x c pixels, and c. Statistics need no aspect."""
-    side = max(1, round(working_side / grid))
+    side = max(1, min(working_side, *image.shape[-2:]) // grid)
     return srgb_to_lab(shrink(image, (grid * side, grid * side))), side
 
 
@@ -115,7 +115,7 @@ def from_batch(mask: Tensor, content: Tensor | None, references: ReferenceBatch)
     region = whole
     if content is not None and references.content is not None and references.spec is not None:
         grid = content.shape[-1]
-        side = max(1, round(min(images.shape[-2:]) / grid))
+        side = max(1, min(images.shape[-2:]) // grid)
         images = shrink(images, (grid * side, grid * side))
         cells = _matched(mask, content, references.content, references.spec.content_threshold)
         region = _pixels(cells.view(batch * most, 1, grid, grid), side).to(images)

@@ -1,0 +1,432 @@
+"""The statistics preset against closed forms, and on everything that has no statistics to speak of."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from raiha_core.color import lab_to_srgb, srgb_to_lab
+from raiha_core.features.patches import PatchFeatures
+from raiha_core.features.references import Match, Reference, collate
+from raiha_core.features.spec import FeatureSpec
+from raiha_core.models.guidance import LIGHT_SHARE, UNMATCHED
+from raiha_core.models.statistics import Statistics, StatisticsConfig, reinhard, ring_statistics_transfer
+from raiha_core.regions import measure
+from raiha_core.render import apply
+
+GRID, DIM = 4, 5
+SPEC = FeatureSpec(
+    name="test",
+    encoder="test",
+    layer="",
+    input_size=32,
+    grid=GRID,
+    dim=DIM,
+    weights="",
+    content_threshold=0.7,
+    threshold_source="a test",
+)
+FULL_SHARE = replace(
+    StatisticsConfig(),
+    lightness_scale=None,
+    chroma_scale=None,
+    chroma_limit=None,
+    deviation=0.0,
+    contrast=0.0,
+)
+
+
+def lab_colour(lightness: float, a: float = 0.0, b: float = 0.0) -> Tensor:
+    return lab_to_srgb(torch.tensor([lightness, a, b], dtype=torch.float32).view(1, 3, 1, 1))
+
+
+RED, GREY, DARK, GREEN = lab_colour(50, 60, 40), lab_colour(60), lab_colour(30), lab_colour(55, -30, 30)
+
+
+def box(size: tuple[int, int] = (96, 128), rows: tuple[float, float] = (0.3, 0.7)) -> Tensor:
+    mask = torch.zeros(1, 1, *size)
+    top, bottom = (round(r * size[0]) for r in rows)
+    mask[..., top:bottom, round(rows[0] * size[1]) : round(rows[1] * size[1])] = 1
+    return mask
+
+
+def painted(mask: Tensor, inside: Tensor, outside: Tensor, noise: float = 0.0, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.where(mask > 0, inside, outside)
+    return (image + noise * torch.randn(image.shape, generator=generator)).clamp(0, 1)
+
+
+def lab_mean(image: Tensor, mask: Tensor) -> Tensor:
+    return measure(srgb_to_lab(image), mask).mean
+
+
+def features(content: Tensor) -> PatchFeatures:
+    return PatchFeatures(content, torch.ones(1, SPEC.histogram.bins, GRID, GRID), SPEC)
+
+
+def reference(
+    image: Tensor, weight: float, matches: tuple[Match, ...] = (), light: tuple[Match, ...] = ()
+) -> Reference:
+    content = torch.zeros(1, DIM, GRID, GRID)
+    return Reference(
+        id="photo",
+        image=image,
+        weight=weight,
+        features=features(content),
+        content_matches=matches,
+        illumination_matches=light,
+    )
+
+
+def match(query: int, photo: int, content: float = 0.9) -> Match:
+    return Match(query_patch=query, photo_patch=photo, content=content, appearance=0.95)
+
+
+def test_reinhard_takes_over_mean_and_deviation_of_the_whole_background():
+    mask = box()
+    image = painted(mask, lab_colour(40, 5, -5), lab_colour(60, -5, 10), 0.05)
+    background = measure(srgb_to_lab(image), 1 - mask)
+    result = apply(Statistics(reinhard(1.0)).predict(image, mask), image, mask)
+    found = measure(srgb_to_lab(result), mask)
+    torch.testing.assert_close(found.mean, background.mean, atol=0.05, rtol=0)
+    torch.testing.assert_close(found.variance.sqrt(), background.variance.sqrt(), atol=0.1, rtol=0)
+    half = apply(Statistics(reinhard(0.5)).predict(image, mask), image, mask)
+    middle = (lab_mean(image, mask) + background.mean) / 2
+    torch.testing.assert_close(lab_mean(half, mask), middle, atol=0.05, rtol=0)
+
+
+def test_the_nearest_ring_counts_and_not_what_lies_behind_it():
+    mask = box((128, 128))
+    near = box((128, 128), (0.2, 0.8))
+    image = torch.where(mask > 0, DARK, torch.where(near > 0, GREEN, RED))
+    transfer = ring_statistics_transfer(image, mask, FULL_SHARE)
+    torch.testing.assert_close(transfer.shift, lab_mean(GREEN, torch.ones(1, 1, 1, 1)) - transfer.centre)
+
+
+@pytest.mark.parametrize("hole", ["one pixel", "thinner than the gap"])
+def test_where_the_ring_is_empty_the_whole_background_is_asked(hole):
+    mask = torch.ones(1, 1, 64, 64)
+    config = FULL_SHARE
+    if hole == "one pixel":
+        mask[..., 0, 0] = 0
+    else:
+        mask[..., :2] = 0
+        config = replace(FULL_SHARE, gap=0.05, rings=(0.06, 0.11))
+    image = painted(mask, DARK, GREY)
+    transfer = ring_statistics_transfer(image, mask, config)
+    torch.testing.assert_close(transfer.shift, torch.tensor([[30.0, 0, 0]]), atol=1e-2, rtol=0)
+
+
+def test_trust_is_the_closed_form_and_fades_among_motley_surroundings():
+    # Oracle: flat regions 20 apart in lightness and 10 in a: s^2 / (s^2 + d^2) of the first
+    # and all of the second.
+    mask = box()
+    config = replace(StatisticsConfig(), lightness_scale=20.0, chroma_scale=15.0, chroma_limit=None)
+    flat = painted(mask, lab_colour(40), lab_colour(60, 10, 0))
+    shift = ring_statistics_transfer(flat, mask, config).shift
+    torch.testing.assert_close(shift, torch.tensor([[10.0, 10.0, 0.0]]), atol=0.02, rtol=0)
+    spread = [0.0, 0.05, 0.1, 0.2]
+    moves = [ring_statistics_transfer(painted(mask, DARK, GREEN, n), mask).shift[0] for n in spread]
+    assert all(a[0] > b[0] for a, b in pairwise(moves))
+    assert all(a[1:].norm() > b[1:].norm() for a, b in pairwise(moves))
+
+
+def test_contrast_follows_lightness_as_light_does():
+    # Oracle: with power 1, an object lit k times as strongly is k times as strong in linear light, so a
+    # grey that was L + 16 = 56 beside one of 66 keeps the ratio.
+    config = replace(FULL_SHARE, contrast=1.0)
+    mask = box((64, 64))
+    image = painted(mask, lab_colour(40), lab_colour(54))
+    image[..., 30, 30] = lab_colour(50)[0, :, 0, 0]
+    transfer = ring_statistics_transfer(image, mask, config)
+    lab = srgb_to_lab(transfer(image))
+    ratio = (lab[0, 0, 30, 30] + 16) / (lab[0, 0, 25, 25] + 16)
+    assert ratio == pytest.approx(66 / 56, abs=1e-3)
+
+
+def test_strength_scales_the_change_and_zero_returns_the_bits():
+    mask, image = box(), painted(box(), RED, GREY, 0.1)
+    whole, none, half = (
+        Statistics(replace(StatisticsConfig(), strength=s)).predict(image, mask).lab for s in (1.0, 0.0, 0.5)
+    )
+    assert whole is not None
+    assert none is not None
+    assert half is not None
+    torch.testing.assert_close(half.shift, whole.shift / 2)
+    torch.testing.assert_close(half.scale - 1, (whole.scale - 1) / 2)
+    still = Statistics(replace(StatisticsConfig(), strength=0.0)).predict(image, mask)
+    assert torch.equal(apply(still, image, mask), image)
+
+
+def test_a_red_object_before_a_grey_wall_stays_red():
+    mask = box()
+    image = painted(mask, lab_colour(50, 70, 50), GREY, 0.02)
+    result = apply(Statistics().predict(image, mask), image, mask)
+    before, after = lab_mean(image, mask)[0, 1:], lab_mean(result, mask)[0, 1:]
+    assert after.norm() > 0.75 * before.norm()
+    assert torch.cosine_similarity(before, after, dim=0) > 0.99
+
+
+@pytest.mark.parametrize("colour", [0.0, 1.0, 0.5])
+def test_black_white_and_grey_objects_move_a_little_and_stay_grey(colour):
+    mask = box()
+    image = painted(mask, torch.full((1, 3, 1, 1), colour), torch.full((1, 3, 1, 1), 0.6))
+    result = apply(Statistics().predict(image, mask), image, mask)
+    change = (lab_mean(result, mask) - lab_mean(image, mask))[0]
+    limit = StatisticsConfig().lightness_scale
+    assert limit is not None
+    assert 0 < change[0].abs() < limit / 2 + 0.1
+    assert change[1:].abs().max() < 1e-3
+    assert ((result >= 0) & (result <= 1)).all()
+
+
+def test_one_pixel_of_a_large_photo_is_measured_exactly():
+    image = painted(torch.zeros(1, 1, 1200, 1600), RED, GREY, 0.05)
+    mask = torch.zeros_like(image[:, :1])
+    mask[..., 700, 301] = 1
+    image[..., 700, 301] = RED[0, :, 0, 0]
+    found = Statistics().predict(image, mask).lab
+    assert found is not None
+    torch.testing.assert_close(found.centre, torch.tensor([[50.0, 60.0, 40.0]]), atol=0.05, rtol=0)
+    assert found.shift.isfinite().all()
+    assert found.shift[0, 1] < 0  # towards the grey
+
+
+def test_soft_edges_and_fringes_do_not_count():
+    # The fringe is white, half transparent; neither object nor ring may see it, at full size or reduced.
+    for size in ((90, 120), (900, 1200)):
+        mask = box(size)
+        fringe = torch.nn.functional.max_pool2d(mask, 5, 1, 2) - mask
+        image = torch.where(mask > 0, RED, torch.where(fringe > 0, torch.ones(1, 3, 1, 1), GREEN))
+        transfer = Statistics(FULL_SHARE).predict(image, mask + 0.5 * fringe).lab
+        assert transfer is not None
+        torch.testing.assert_close(transfer.centre, torch.tensor([[50.0, 60.0, 40.0]]), atol=0.05, rtol=0)
+        moved = transfer.centre + transfer.shift
+        torch.testing.assert_close(moved, torch.tensor([[55.0, -30.0, 30.0]]), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "where", [(slice(0, 9), slice(0, 9)), (slice(0, 40), slice(None)), (slice(None), slice(1, None))]
+)
+def test_masks_at_the_frame(where):
+    mask = torch.zeros(1, 1, 40, 50)
+    mask[0, 0, where[0], where[1]] = 1
+    if bool(mask.all()):
+        mask[..., -1, -1] = 0
+    if where[0] == slice(0, 40) and where[1] == slice(None):
+        mask[..., -3:, :] = 0
+    transfer = ring_statistics_transfer(painted(mask, DARK, GREY, 0.02), mask)
+    assert 0 < transfer.shift[0, 0] < 20
+    assert (transfer.scale > 0).all()
+
+
+@pytest.mark.parametrize("side", [16, 17, 31])
+def test_smallest_pictures_give_finite_answers(side):
+    generator = torch.Generator().manual_seed(side)
+    image = torch.rand(3, 3, side, side, generator=generator)
+    mask = torch.zeros(3, 1, side, side)
+    mask[0, 0, 3, 4] = 1
+    mask[1, 0, :, : side // 2] = 0.3  # soft everywhere
+    result = apply(Statistics().predict(image, mask), image, mask)
+    assert result.isfinite().all()
+    assert not torch.equal(result[:2], image[:2])
+    assert torch.equal(result[2], image[2])  # an empty mask
+
+
+def test_an_empty_mask_is_the_identity_and_a_full_one_asks_for_references():
+    image = painted(torch.zeros(1, 1, 32, 32), RED, GREEN, 0.1)
+    for mask in (torch.zeros(1, 1, 32, 32), torch.ones(1, 1, 32, 32)):
+        transfer = ring_statistics_transfer(image, mask)
+        assert (transfer.scale == 1).all()
+        assert (transfer.shift == 0).all()
+    full = torch.ones(1, 1, 32, 32)
+    with pytest.raises(ValueError, match=r"images \[0\] cover the whole picture"):
+        Statistics().predict(image, full)
+    worthless = reference(RED.expand(1, 3, 32, 32), 0.0)
+    with pytest.raises(ValueError, match="whole picture"):
+        Statistics().predict(image, full, [[worthless]])
+    guided = Statistics().predict(image, full, [[reference(RED.expand(1, 3, 32, 32), 0.4)]]).lab
+    assert guided is not None
+    assert guided.shift[0, 1] > 5
+
+
+def test_batches_equal_single_images_and_runs_repeat():
+    masks = torch.cat([box((80, 60), rows) for rows in ((0.1, 0.3), (0.3, 0.9), (0.45, 0.5))])
+    images = torch.cat([painted(m[None], RED, GREEN, 0.1, i) for i, m in enumerate(masks)])
+    model = Statistics()
+    together = model.predict(images, masks).lab
+    again = model.predict(images, masks).lab
+    assert together is not None
+    assert again is not None
+    assert torch.equal(together.shift, again.shift)
+    for i in range(3):
+        alone = model.predict(images[i : i + 1], masks[i : i + 1]).lab
+        assert alone is not None
+        torch.testing.assert_close(together.shift[i : i + 1], alone.shift, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(together.scale[i : i + 1], alone.scale, atol=1e-4, rtol=1e-4)
+
+
+def test_a_squashed_picture_has_the_same_answer():
+    y, x = torch.meshgrid(torch.linspace(0, 1, 200), torch.linspace(0, 1, 400), indexing="ij")
+    outside = torch.stack((0.3 + 0.4 * x, 0.5 - 0.3 * y, 0.4 + 0 * x))[None]
+    mask = box((200, 400))
+    image = torch.where(mask > 0, RED, outside)
+    wide = ring_statistics_transfer(image, mask)
+    square = ring_statistics_transfer(image[..., ::2], mask[..., ::2])
+    torch.testing.assert_close(square.shift, wide.shift, atol=0.3, rtol=0.05)
+
+
+def test_the_network_call_equals_predict_on_small_pictures():
+    mask, image = box(), painted(box(), RED, GREEN, 0.1)
+    called, predicted = Statistics()(image, mask).lab, Statistics().predict(image, mask).lab
+    ring = ring_statistics_transfer(image, mask)
+    for name in ("centre", "scale", "shift"):
+        torch.testing.assert_close(getattr(called, name), getattr(predicted, name), atol=1e-5, rtol=1e-5)
+        assert torch.equal(getattr(called, name), getattr(ring, name))
+
+
+def test_gradients_agree_with_finite_differences():
+    mask, image = box((24, 24)), painted(box((24, 24)), RED, GREEN, 0.05)
+    image.requires_grad_()
+    ring_statistics_transfer(image, mask).shift[0, 0].backward()
+    assert image.grad is not None
+    with torch.no_grad():
+        direction = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+        step = 1e-3
+        ends = [ring_statistics_transfer(image + s * step * direction, mask).shift[0, 0] for s in (1, -1)]
+    slope = (ends[0] - ends[1]) / (2 * step)
+    assert (image.grad * direction).sum().item() == pytest.approx(slope.item(), rel=2e-2, abs=1e-2)
+
+
+def half_red_half_green() -> Tensor:
+    """A reference whose left two columns of patches are red, the others green."""
+    image = GREEN.expand(1, 3, 40, 40).clone()
+    image[..., :20] = RED
+    return image
+
+
+def test_matched_patches_with_the_right_colour_beat_a_ring_with_the_wrong_one():
+    mask = box()
+    image = painted(mask, lab_colour(50, 40, 20), GREEN, 0.02)
+    right = tuple(match(5, cell) for cell in (0, 5, 9))  # all in the red half
+    wrong = tuple(match(5, cell) for cell in (2, 7, 11))
+    truth = torch.tensor([[50.0, 60.0, 40.0]])
+
+    def distance(matches: tuple[Match, ...], weight: float) -> float:
+        rows = [[reference(half_red_half_green(), weight, matches)]]
+        return float(
+            (lab_mean(apply(Statistics().predict(image, mask, rows), image, mask), mask) - truth).norm()
+        )
+
+    by_weight = [distance(right, weight) for weight in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert all(a > b + 0.1 for a, b in pairwise(by_weight))
+    assert by_weight[-1] < float((lab_mean(image, mask) - truth).norm())  # better than the untouched one
+    assert distance(wrong, 1.0) > distance(right, 1.0) + 5
+
+
+def test_no_reference_and_a_weightless_one_are_exactly_the_ring():
+    mask, image = box(), painted(box(), DARK, GREEN, 0.1)
+    ring = Statistics().predict(image, mask).lab
+    assert ring is not None
+    nothing = reference(half_red_half_green(), 0.0, (match(5, 0),), (match(0, 3),))
+    for rows in ([[]], [[nothing]], [[nothing, nothing]]):
+        found = Statistics().predict(image, mask, rows).lab
+        assert found is not None
+        for name in ("centre", "scale", "shift"):
+            assert torch.equal(getattr(found, name), getattr(ring, name))
+
+
+def test_each_composite_listens_to_its_own_references_in_any_order():
+    masks = box().expand(2, -1, -1, -1)
+    images = painted(masks, DARK, GREEN, 0.05)
+    red = reference(half_red_half_green(), 0.8, (match(5, 0),))
+    green = reference(half_red_half_green(), 0.5, (match(5, 3),))
+    both = Statistics().predict(images, masks, [[red, green], []]).lab
+    swapped = Statistics().predict(images, masks, [[green, red], []]).lab
+    ring = Statistics().predict(images, masks).lab
+    assert both is not None
+    assert swapped is not None
+    assert ring is not None
+    torch.testing.assert_close(both.shift, swapped.shift)
+    torch.testing.assert_close(both.shift[1], ring.shift[1], atol=1e-5, rtol=1e-5)
+    assert (both.shift[0] - ring.shift[0]).abs().max() > 1
+
+
+def test_matched_backgrounds_carry_over_the_difference_of_light():
+    # Oracle: the composite's matched background is 10 lighter than the reference's, so its object should
+    # be LIGHT_SHARE * 10 lighter than the reference's too.
+    mask = box()
+    image = painted(mask, lab_colour(40), lab_colour(60))
+    picture = lab_colour(45).expand(1, 3, 40, 40).clone()
+    picture[..., :20] = lab_colour(50)
+    config = replace(FULL_SHARE, reference_trust=1.0)
+    plain, lit = (
+        Statistics(config).predict(image, mask, [[reference(picture, 1.0, (match(5, 3),), light)]]).lab
+        for light in ((), (match(0, 0),))
+    )
+    assert plain is not None
+    assert lit is not None
+    assert plain.shift[0, 0] == pytest.approx(5, abs=0.02)
+    assert lit.shift[0, 0] == pytest.approx(5 + LIGHT_SHARE * 10, abs=0.02)
+
+
+def test_the_network_call_finds_the_same_matches_by_content():
+    # The object's patches and the reference's red half share a direction; the rest is orthogonal.
+    mask = box((64, 64), (0.25, 0.75))
+    image = painted(mask, DARK, GREEN)
+    content = torch.zeros(1, DIM, GRID, GRID)
+    content[:, 0] = 1
+    content[:, :, 1:3, 1:3] = 0
+    content[:, 1, 1:3, 1:3] = 1
+    shown = torch.zeros(1, DIM, GRID, GRID)
+    shown[:, 1, :, :2] = 1
+    shown[:, 2, :, 2:] = 1
+    cells = [row * GRID + column for row in range(GRID) for column in (0, 1)]
+    matched = replace(
+        reference(half_red_half_green(), 0.6, tuple(match(5, cell) for cell in cells)),
+        features=features(shown),
+    )
+    batch = collate([[matched]], (40, 40), True)
+    by_content = Statistics()(image, mask, content, batch).lab
+    by_matches = Statistics().predict(image, mask, [[matched]]).lab
+    assert by_content is not None
+    assert by_matches is not None
+    torch.testing.assert_close(by_content.shift, by_matches.shift, atol=1e-3, rtol=1e-3)
+    blind = Statistics()(image, mask, None, collate([[matched]], (40, 40), False)).lab
+    whole = replace(matched, content_matches=())
+    assert blind is not None
+    as_a_whole = Statistics().predict(image, mask, [[whole]]).lab
+    assert as_a_whole is not None
+    torch.testing.assert_close(blind.shift, as_a_whole.shift, atol=1e-2, rtol=1e-2)
+    assert 0 < UNMATCHED < 1
+
+
+def test_broken_references_are_named():
+    mask, image = box(), painted(box(), DARK, GREEN)
+    loose = replace(reference(half_red_half_green(), 0.5, (match(0, 0),)), features=None)
+    with pytest.raises(ValueError, match="'photo' has matched patches but no features"):
+        Statistics().predict(image, mask, [[loose]])
+    with pytest.raises(ValueError, match=r"'photo' must lie in 0..1, got 1.5"):
+        Statistics().predict(image, mask, [[reference(half_red_half_green(), 1.5)]])
+    with pytest.raises(ValueError, match="2 rows of references for 1"):
+        Statistics().predict(image, mask, [[], []])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("strength", 1.5),
+        ("lightness", -0.1),
+        ("gap", 0.04),
+        ("rings", (0.1, 0.05)),
+        ("ratio", (1.2, 2.0)),
+        ("chroma_scale", 0.0),
+        ("variance_floor", 0.0),
+        ("working_side", 8),
+    ],
+)
+def test_settings_out_of_range_are_named(field, value):
+    with pytest.raises(ValueError, match=field if field != "gap" else "rings"):
+        replace(StatisticsConfig(), **{field: value})
