@@ -20,7 +20,7 @@ BIN_NAMES = ("0-5 %", "5-15 %", "15-100 %")
 
 Window = Literal["box", "gauss"]
 
-_STRIP = 256  # rows summed at a time: a 24-megapixel photo in float64 would not fit in memory
+_STRIP = 64  # rows summed at a time: a 24-megapixel photo in float64 would not fit in memory
 _TILE = 128  # windows per side filtered at a time, so that a tile stays in the cache
 
 

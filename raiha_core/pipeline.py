@@ -90,10 +90,14 @@ def harmonize(
         return composite.clone()
     _require_guidance(mask, rows, rows_of_references)
     harmonizer = model if isinstance(model, Harmonizer) else load_harmonizer(model, composite.device)
-    chosen, chosen_mask = composite[rows], mask[rows]
+    every = len(rows) == len(composite)  # then nothing is copied: at 12 megapixels that is 150 MB a copy
+    chosen, chosen_mask = (composite, mask) if every else (composite[rows], mask[rows])
     prediction = harmonizer.predict(
         chosen, chosen_mask, [rows_of_references[row] for row in rows], encoder=encoder
     )
+    rendered = render.apply(prediction, chosen, chosen_mask, strength=strength)
+    if every:
+        return rendered
     result = composite.clone()
-    result[rows] = render.apply(prediction, chosen, chosen_mask, strength=strength)
+    result[rows] = rendered
     return result

@@ -71,7 +71,7 @@ class Prepared:
 
     def inputs(self) -> tuple[Tensor, Tensor]:
         """Composite (1, 3, h, w) and mask (1, 1, h, w), float32, 0..1."""
-        return to_tensor(self.composite).float() / 255, to_tensor(self.mask).float() / 255
+        return to_tensor(self.composite).float().div_(255), to_tensor(self.mask).float().div_(255)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

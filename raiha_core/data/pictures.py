@@ -28,7 +28,9 @@ def _open(path: Path) -> Image.Image:
 
 def decode_rgb(path: Path) -> Bytes:
     """(H, W, 3) uint8; grey and palette pictures become RGB. Raises: ValueError naming the file."""
-    return np.asarray(_open(path).convert("RGB"))
+    image = _open(path)
+    # convert() copies even what is RGB already; np.array, because torch warns about read-only memory.
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def decode_mask(path: Path) -> Bytes:
@@ -38,9 +40,9 @@ def decode_mask(path: Path) -> Bytes:
     """
     image = _open(path)
     if image.mode in ("1", "L", "LA"):
-        return np.asarray(image.convert("L"))
+        return np.array(image.convert("L"))
     if image.mode in ("P", "RGB", "RGBA"):
-        return np.asarray((image.convert("RGB") if image.mode == "P" else image).getchannel(0))
+        return np.array((image.convert("RGB") if image.mode == "P" else image).getchannel(0))
     raise ValueError(f"'{path}' has pixels of kind '{image.mode}', a mask must have 8 bits a channel or 1")
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from raiha_core.data.item import Item
 from raiha_core.data.pictures import decode_mask, decode_rgb
-from raiha_core.protocols import Prepared, Protocol, composite_prediction, prepare, score
+from raiha_core.protocols import Prepared, Protocol, composite_prediction, encode, prepare, score
 
 from .sources import Job, Source
 from .units import UNTOUCHED, Plan, Row
@@ -82,14 +82,14 @@ def evaluate(
     """Outcomes in the order of `items`.
 
     Args:
-        workers: threads that decode and score; at full size four photos at most are in memory.
+        workers: threads that decode and score.
         batch_size: pictures per forward where the harmonizer takes them at 256; 1 at full size.
     Raises: ValueError where the harmonizer refuses a picture; an unreadable one is an outcome.
     """
     batch_size = 1 if protocol.full_size else batch_size
     with ThreadPoolExecutor(max_workers=workers) as pool:
-        # A full-size triple weighs 7 bytes a pixel: one is read while another is harmonized, one scored.
-        ahead, behind = (1, 1) if protocol.full_size else (workers + batch_size, workers)
+        # Rendering 12 megapixels takes a gigabyte: at full size only the next triple is read meanwhile.
+        ahead, behind = (1, 0) if protocol.full_size else (workers + batch_size, workers)
         loaded = _ahead(pool, protocol, items, ahead)
         waiting: deque[Future[Outcome]] = deque()
         for batch in _batches(loaded, batch_size):
@@ -98,7 +98,13 @@ def evaluate(
                 for item, found in batch
                 if not isinstance(found, str)
             ]
-            predictions = dict(zip((job.item.id for job in jobs), source.predict(jobs), strict=True))
+            predicted = source.predict(jobs)
+            # Bytes at once: a float picture is four times as large, and waits for its score.
+            predictions = {
+                job.item.id: [encode(protocol, p) for p in row]
+                for job, row in zip(jobs, predicted, strict=True)
+            }
+            del predicted
             by_id = {job.item.id: job for job in jobs}
             for item, found in batch:
                 if isinstance(found, str):
