@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import struct
+import threading
 import time
 import zlib
 
@@ -81,10 +82,23 @@ def test_the_files_are_the_same_for_any_number_of_workers(photos, tmp_path):
     assert stores[0] == stores[1] == stores[2]
 
 
-def test_the_number_of_torch_threads_is_given_back(photos, tmp_path):
-    before = torch.get_num_threads()
-    build(photos, tmp_path / "store", encoder=FakeEncoder())
-    assert torch.get_num_threads() == before
+def test_threads_are_given_back_also_after_an_error(photos, tmp_path):
+    before, running = torch.get_num_threads(), threading.active_count()
+    torch.set_num_threads(3)
+    try:
+        build(photos, tmp_path / "store", encoder=FakeEncoder())
+        assert torch.get_num_threads() == 3
+
+        def stop(*_):
+            raise StopError
+
+        with pytest.raises(StopError) as told:  # its traceback keeps the frames of the build alive
+            build(photos, tmp_path / "second", encoder=FakeEncoder(), progress=stop)
+        assert torch.get_num_threads() == 3
+        assert threading.active_count() == running
+        del told
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_second_build_encodes_and_writes_nothing(photos, tmp_path):

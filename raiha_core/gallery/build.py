@@ -4,8 +4,8 @@ The photo folder is only read. docs/store-format.md states what is on the disk a
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -166,16 +166,17 @@ class _Update:
         try:
             for entry in plan.regroup:
                 writer.add(entry, None)
-            for done, result in enumerate(self._readings(index, plan, writer.state), 1):
-                if result.entry is not None:
-                    counts[_verb(result)] += 1
-                    writer.add(result.entry, result.patches)
-                else:
-                    plan.bad.append(BadFile(result.item.id, result.reason))
-                    if result.item.entry is not None:
-                        lost.append({"kind": "remove", "id": result.item.id, "why": "unreadable"})
-                if self.progress is not None:
-                    self.progress(done, len(plan.work), result.item.id)
+            with closing(self._readings(index, plan, writer.state)) as readings:
+                for done, result in enumerate(readings, 1):
+                    if result.entry is not None:
+                        counts[_verb(result)] += 1
+                        writer.add(result.entry, result.patches)
+                    else:
+                        plan.bad.append(BadFile(result.item.id, result.reason))
+                        if result.item.entry is not None:
+                            lost.append({"kind": "remove", "id": result.item.id, "why": "unreadable"})
+                    if self.progress is not None:
+                        self.progress(done, len(plan.work), result.item.id)
         except BaseException as error:  # Ctrl-C and the host's interruption too: what was done stays
             if not is_disk_full(error):
                 with suppress(OSError):  # the first trouble is the one to tell
@@ -183,7 +184,7 @@ class _Update:
             raise
         return counts, lost
 
-    def _readings(self, index: int, plan: Plan, state: State) -> Iterator[Reading]:
+    def _readings(self, index: int, plan: Plan, state: State) -> Generator[Reading, None, None]:
         known: dict[str, Entry] = dict(state.by_content)  # a copy: timing must not decide what is known
 
         def work(item: Item) -> Reading:

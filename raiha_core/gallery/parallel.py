@@ -1,7 +1,7 @@
 """A parallel map that keeps the order, holds few results, and can be interrupted between them."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
@@ -21,8 +21,8 @@ def map_in_order(
     *,
     workers: int,
     interrupted: Callable[[], object] | None = None,
-) -> Iterator[Result]:
-    """Results of `work` in the order of `items`, computed by `workers` threads.
+) -> Generator[Result, None, None]:
+    """Results of `work` in the order of `items`, computed by `workers` threads; close it to end them.
 
     `interrupted` is called all the while; what it raises ends the map, as does an error of `work`.
     """
