@@ -73,7 +73,7 @@ class FolderPaths:
         return [name for name in files if os.path.splitext(name)[1].lower() in IMAGE_ENDINGS]
 
     def get_annotated_filepath(self, name: str) -> str:
-        """`x.png`, `folder/x.png`, `x.png [output]` -> path. Raises: ValueError where it leaves the folder."""
+        """`x.png`, `folder/x.png`, `x.png [output]` -> path. Raises: ValueError outside the folder."""
         folder, kind = self.get_input_directory(), "input"
         for annotation in _ANNOTATIONS:
             if name.endswith(f"[{annotation}]"):

@@ -43,8 +43,12 @@ def _error(kind: str, message: str, details: str = "", **extra: Any) -> Error:
 
 
 def is_link(value: Any) -> bool:
-    """Lists are links; a list that is a value is wrapped as {"__value__": [...]}."""
-    return isinstance(value, list)
+    """["id", slot]. In a prompt that is not yet checked every list stands for a link, and a list that is a
+    value is wrapped as {"__value__": [...]}; the check unwraps it.
+    """
+    return (
+        isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
+    )
 
 
 def literals(schema: io.Schema, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -132,7 +136,7 @@ class Validator:
                             input_name=entry.id,
                         )
                     )
-            elif is_link(inputs[entry.id]):
+            elif isinstance(inputs[entry.id], list):
                 above, error = self._link(entry, inputs[entry.id], (*path, node_id))
                 fit = fit and above
                 errors.extend([error] if error else [])

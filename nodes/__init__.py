@@ -1,0 +1,39 @@
+"""Raiha's nodes for ComfyUI: they convert, call `raiha_core`, and convert back."""
+
+from .compare import Compare
+from .compat import ComfyExtension, io
+from .gallery import BuildGallery, ImagesToGallery, LoadEncoder, LoadGallery
+from .harmonize import Harmonize, LoadHarmonizer, StatisticsOptions
+from .models import register_folders
+from .pictures import LoadMask, LoadPicture, SavePicture
+from .retrieve import ReferencesToImages, RetrieveByContent, RetrieveByIllumination
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadPicture,
+    LoadMask,
+    SavePicture,
+    LoadEncoder,
+    LoadGallery,
+    BuildGallery,
+    ImagesToGallery,
+    RetrieveByContent,
+    RetrieveByIllumination,
+    ReferencesToImages,
+    LoadHarmonizer,
+    StatisticsOptions,
+    Harmonize,
+    Compare,
+]
+
+
+class Raiha(ComfyExtension):
+    async def on_load(self) -> None:
+        register_folders()
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return list(NODES)
+
+
+async def comfy_entrypoint() -> Raiha:
+    """What ComfyUI asks for the pack's nodes."""
+    return Raiha()

@@ -1,0 +1,27 @@
+"""The host's names, in one place: ComfyUI's own, or those of the embedded host that stands in for it.
+
+`workflows/run.py` loads the pack as the package `raiha_embedded` to run it without ComfyUI.
+"""
+
+# ruff: noqa: F401  the other modules import from here
+if __name__.startswith("raiha_embedded."):
+    from ..workflows import host_io as io
+    from ..workflows import host_ui as ui
+    from ..workflows.host_io import ComfyExtension
+    from ..workflows.host_services import (
+        ProgressBar,
+        folder_paths,
+        model_management,
+        model_patcher,
+        operations,
+    )
+else:
+    try:
+        from comfy_api.v0_0_2 import ComfyExtension, io, ui
+    except ImportError:  # an older or a newer ComfyUI
+        from comfy_api.latest import ComfyExtension, io, ui
+    import comfy.model_management as model_management
+    import comfy.model_patcher as model_patcher
+    import folder_paths
+    from comfy.ops import manual_cast as operations
+    from comfy.utils import ProgressBar

@@ -1,0 +1,155 @@
+"""Encoders and harmonizers inside ComfyUI: where their files lie, and who decides on their memory.
+
+Networks rest and run where ComfyUI's memory manager says; what has no weights needs no manager.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from ..raiha_core.features.encoders import ENCODERS, Encoder, build_encoder
+from ..raiha_core.features.host import HostEncoder
+from ..raiha_core.features.patches import PatchFeatures
+from ..raiha_core.features.references import Reference
+from ..raiha_core.gallery.protocol import PatchEncoder
+from ..raiha_core.harmonizer import Harmonizer, NetworkHarmonizer, load_harmonizer, shipped_weights
+from ..raiha_core.pipeline import harmonize
+from .compat import folder_paths, model_management, model_patcher, operations
+
+_FOLDERS = {"raiha": {".safetensors"}, "raiha_encoders": {".safetensors", ".pth"}}
+NO_FILE = "(its own)"
+CLIP_VISION = "comfy"  # the encoder is the model in the clip_vision socket
+
+
+def register_folders() -> None:
+    """Make `models/raiha` (harmonizers) and `models/raiha_encoders` known to ComfyUI."""
+    for name, endings in _FOLDERS.items():
+        # A configuration file may have named the folder already, with an empty set that means all files.
+        folder_paths.folder_names_and_paths.setdefault(name, ([], set()))[1].update(endings)
+        folder_paths.add_model_folder_path(name, os.path.join(folder_paths.models_dir, name))
+
+
+def encoder_names() -> list[str]:
+    """The embedded encoder first: it needs no download."""
+    return [*ENCODERS, CLIP_VISION]
+
+
+def encoder_files() -> list[str]:
+    return [NO_FILE, *folder_paths.get_filename_list("raiha_encoders")]
+
+
+def harmonizer_names() -> list[str]:
+    """What needs no weights first, then what ships with the pack, then the user's files."""
+    return ["statistics", *shipped_weights(), *folder_paths.get_filename_list("raiha")]
+
+
+class ManagedEncoder:
+    """A patch encoder that ComfyUI moves between devices; its features come back on the CPU."""
+
+    def __init__(self, encoder: PatchEncoder, patcher: object) -> None:
+        self._encoder = encoder
+        self._patcher = patcher
+        self.spec = encoder.spec
+
+    def resident(self) -> PatchEncoder:
+        """The encoder, brought to where it computes: for a loop over many pictures, also from threads.
+
+        Valid until the node that asked for it returns.
+        """
+        model_management.load_models_gpu([self._patcher])
+        return self._encoder
+
+    def encode(self, images: Tensor) -> PatchFeatures:
+        """(B, 3, H, W) sRGB 0..1, any size and device -> features on the CPU."""
+        return self.resident().encode(images)
+
+
+class _OnDevice:
+    """Our own encoder, wherever ComfyUI has put it; pictures go there and features come back."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.spec = encoder.spec
+
+    def encode(self, images: Tensor) -> PatchFeatures:
+        found = self._encoder.encode(images)  # it moves pictures to its own device
+        return PatchFeatures(found.content.cpu(), found.appearance.cpu(), found.spec)
+
+
+class ManagedHarmonizer:
+    """A harmonizer, with ComfyUI's hold on its network if it has one."""
+
+    def __init__(self, harmonizer: Harmonizer) -> None:
+        self.harmonizer = harmonizer
+        self._patcher = _patcher(harmonizer.network) if isinstance(harmonizer, NetworkHarmonizer) else None
+
+    @property
+    def name(self) -> str:
+        return self.harmonizer.name
+
+    def run(
+        self,
+        composite: Tensor,
+        mask: Tensor,
+        references: Sequence[Reference],
+        encoder: ManagedEncoder | None,
+        strength: float,
+    ) -> Tensor:
+        """`pipeline.harmonize` on the device that ComfyUI computes on; the result is on its carrying one."""
+        device = composite.device
+        if self._patcher is not None:
+            model_management.load_models_gpu([self._patcher])
+            device = self._patcher.load_device
+        result = harmonize(
+            composite.to(device),
+            mask.to(device),
+            references,
+            self.harmonizer,
+            encoder=encoder,
+            strength=strength,
+        )
+        return result.to(model_management.intermediate_device())
+
+
+def load_encoder(name: str, file: str = NO_FILE, clip_vision: object = None) -> ManagedEncoder:
+    """An encoder by one of `encoder_names`: with its own weights, a file of `models/raiha_encoders`, or
+    what ComfyUI's CLIPVisionLoader gives.
+
+    Raises: ValueError where the name and what is connected do not belong together.
+    """
+    if (name == CLIP_VISION) != (clip_vision is not None):
+        raise ValueError(
+            f"'{CLIP_VISION}' needs a model from CLIPVisionLoader in 'clip_vision'"
+            if clip_vision is None
+            else f"'clip_vision' is connected but the encoder is '{name}': choose '{CLIP_VISION}'"
+        )
+    if name == CLIP_VISION:
+        for part in ("model", "patcher", "load_device", "image_size"):
+            if not hasattr(clip_vision, part):
+                raise ValueError(
+                    f"'clip_vision' must come from CLIPVisionLoader, got {type(clip_vision).__name__}"
+                )
+        return ManagedEncoder(HostEncoder(clip_vision), clip_vision.patcher)
+    weights = None
+    if file != NO_FILE:
+        weights = Path(folder_paths.get_full_path_or_raise("raiha_encoders", file))
+    encoder = build_encoder(name, weights=weights)
+    return ManagedEncoder(_OnDevice(encoder), _patcher(encoder.network))
+
+
+def load_named_harmonizer(name: str) -> ManagedHarmonizer:
+    """A harmonizer by one of `harmonizer_names`."""
+    known = name == "statistics" or name in shipped_weights()
+    source = name if known else folder_paths.get_full_path_or_raise("raiha", name)
+    return ManagedHarmonizer(load_harmonizer(source, operations=operations))
+
+
+def _patcher(model: object) -> "model_patcher.CoreModelPatcher":
+    # Looked up at every call: on NVIDIA cards ComfyUI replaces the class after the packs are loaded.
+    return model_patcher.CoreModelPatcher(
+        model,
+        load_device=model_management.get_torch_device(),
+        offload_device=model_management.unet_offload_device(),
+    )

@@ -1,0 +1,201 @@
+"""Nodes that read and write pictures without ComfyUI's losses: 16 bit, ICC, EXIF orientations, rounding."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from torch import Tensor
+
+from ..raiha_core.images import read_mask, read_picture, write_picture
+from .compat import folder_paths, io, model_management, ui
+from .tensors import from_image, from_mask, to_image, to_mask
+
+_ASSETS = Path(__file__).resolve().parent.parent / "assets"
+_EXAMPLES = ("demo", "scenes/photos", "scenes/cutouts")
+_PREFIX = "example: "  # in the list of pictures; no file of the input folder is meant
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+
+
+def _examples() -> dict[str, Path]:
+    """Names in the list -> pictures that come with the pack."""
+    found = {}
+    for folder in _EXAMPLES:
+        for path in sorted((_ASSETS / folder).glob("*")):
+            if path.suffix.lower() in _ENDINGS:
+                found[f"{_PREFIX}{path.relative_to(_ASSETS).as_posix()}"] = path
+    return found
+
+
+def _choices() -> list[str]:
+    """The user's pictures first, then the examples."""
+    folder = folder_paths.get_input_directory()
+    files = [name for name in os.listdir(folder) if name.lower().endswith(_ENDINGS)]
+    return [*sorted(files), *_examples()]
+
+
+def _path(name: str) -> Path:
+    """The file behind an entry of the list. Raises: ValueError where there is none."""
+    if name.startswith(_PREFIX):
+        path = _examples().get(name)
+        if path is None:
+            raise ValueError(f"there is no picture '{name}' in this version of the pack")
+        return path
+    path = Path(folder_paths.get_annotated_filepath(name))
+    if not path.is_file():
+        raise ValueError(f"there is no picture '{name}' in ComfyUI's input folder")
+    return path
+
+
+def _validate(name: str | None) -> bool | str:
+    if name is None:  # linked: known only when it runs
+        return True
+    try:
+        _path(name)
+    except Exception as error:  # ComfyUI raises several types for names that leave the input folder
+        return str(error)
+    return True
+
+
+def _fingerprint(name: str | None) -> str:
+    if name is None:
+        return ""
+    return hashlib.sha256(_path(name).read_bytes()).hexdigest()
+
+
+def _preview(name: str, pixels: Tensor) -> ui.PreviewImage | None:
+    """Examples need one; pictures of the input folder are shown by the page itself."""
+    return ui.PreviewImage(to_image(pixels)) if name.startswith(_PREFIX) else None
+
+
+class LoadPicture(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Raiha_LoadPicture",
+            display_name="Load Picture (Raiha)",
+            category="Raiha",
+            description="Reads a picture as it was meant: 16 bit stays 16 bit, colour profiles become sRGB, "
+            "every EXIF orientation is applied, and a truncated file is refused by name.",
+            search_aliases=["load image", "16 bit", "icc", "exif", "open picture"],
+            inputs=[
+                io.Combo.Input(
+                    "image",
+                    options=_choices(),
+                    upload=io.UploadType.image,
+                    image_folder=io.FolderType.input,
+                    tooltip="A picture of ComfyUI's input folder, or one of the pack's examples.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="The picture, sRGB."),
+                io.Mask.Output(
+                    "alpha",
+                    display_name="alpha",
+                    tooltip="1 where the picture is opaque, so the object of a cut-out is 1 (ComfyUI's own "
+                    "loader has it the other way round). All 1 for a picture without alpha.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, image: str | None = None) -> bool | str:
+        return _validate(image)
+
+    @classmethod
+    def fingerprint_inputs(cls, image: str | None = None) -> str:
+        return _fingerprint(image)
+
+    @classmethod
+    def execute(cls, image: str) -> io.NodeOutput:
+        picture = read_picture(_path(image))
+        pixels = picture.pixels.to(model_management.intermediate_device())
+        alpha = (
+            pixels.new_ones(1, 1, *pixels.shape[-2:]) if picture.alpha is None else picture.alpha.to(pixels)
+        )
+        return io.NodeOutput(to_image(pixels), to_mask(alpha), ui=_preview(image, pixels))
+
+
+class LoadMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Raiha_LoadMask",
+            display_name="Load Mask (Raiha)",
+            category="Raiha",
+            description="Reads a mask from a picture: from its alpha if that varies, else from its grey "
+            "values. White is the pasted object; soft edges and 16 bit are kept.",
+            search_aliases=["load mask", "image to mask", "alpha", "matte"],
+            inputs=[
+                io.Combo.Input(
+                    "image",
+                    options=_choices(),
+                    upload=io.UploadType.image,
+                    image_folder=io.FolderType.input,
+                    tooltip="A picture whose alpha or grey values are the mask: white = pasted object.",
+                ),
+            ],
+            outputs=[io.Mask.Output("mask", display_name="mask", tooltip="1 = pasted object.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, image: str | None = None) -> bool | str:
+        return _validate(image)
+
+    @classmethod
+    def fingerprint_inputs(cls, image: str | None = None) -> str:
+        return _fingerprint(image)
+
+    @classmethod
+    def execute(cls, image: str) -> io.NodeOutput:
+        mask = read_mask(_path(image)).to(model_management.intermediate_device())
+        return io.NodeOutput(to_mask(mask), ui=_preview(image, mask.expand(-1, 3, -1, -1)))
+
+
+class SavePicture(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Raiha_SavePicture",
+            display_name="Save Picture (Raiha)",
+            category="Raiha",
+            description="Writes PNG files of 8 or 16 bit into ComfyUI's output folder. Values are rounded, "
+            "where ComfyUI's own saver cuts them off, and no workflow is stored in the file.",
+            search_aliases=["save image", "16 bit", "export"],
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("images", tooltip="The pictures to save, one file each."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="raiha/harmonized",
+                    tooltip="Start of the file names; a part before / is a folder below the output folder.",
+                ),
+                io.Combo.Input(
+                    "bit_depth",
+                    options=["8", "16"],
+                    default="8",
+                    tooltip="Bits per channel. 16 keeps what a 16-bit picture or a smooth sky needs.",
+                ),
+                io.Mask.Input("alpha", optional=True, tooltip="Written as the file's alpha: 1 = opaque."),
+            ],
+            outputs=[io.Image.Output("images", display_name="images", tooltip="The pictures, unchanged.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, images: Tensor, filename_prefix: str, bit_depth: str, alpha: Tensor | None = None
+    ) -> io.NodeOutput:
+        pixels = from_image(images).float().cpu()
+        weights = None if alpha is None else from_mask(alpha).float().cpu()
+        if weights is not None and len(weights) not in (1, len(pixels)):
+            raise ValueError(f"{len(pixels)} pictures and {len(weights)} alphas: give one, or one for each")
+        height, width = pixels.shape[-2:]
+        folder, file, counter, subfolder, _ = folder_paths.get_save_image_path(
+            filename_prefix, folder_paths.get_output_directory(), width, height
+        )
+        saved = []
+        for index, picture in enumerate(pixels):
+            name = f"{file.replace('%batch_num%', str(index))}_{counter + index:05}_.png"
+            own = None if weights is None else weights[min(index, len(weights) - 1)][None]
+            write_picture(Path(folder, name), picture[None], alpha=own, bit_depth=int(bit_depth))
+            saved.append(ui.SavedResult(name, subfolder, io.FolderType.output))
+        return io.NodeOutput(images, ui=ui.SavedImages(saved))

@@ -1,0 +1,272 @@
+"""Nodes that look for references: by the object's content, by the background's light; and that show them."""
+
+import math
+
+from torch import Tensor
+
+from ..raiha_core.retrieval.candidates import Candidates
+from ..raiha_core.retrieval.search import search
+from ..raiha_core.sheet import captions, matches_sheet, overlay
+from .compat import io
+from .models import ManagedEncoder
+from .sockets import (
+    CandidateList,
+    Encoder,
+    Gallery,
+    GalleryObject,
+    ReferenceList,
+    References,
+    StoredGallery,
+    require,
+)
+from .tensors import from_pair, on_squares, to_image
+
+_RANKED, _RANDOM = "best first", "random"
+
+
+def _shared_inputs() -> list[io.Input]:
+    return [
+        io.Image.Input("composite", tooltip="The picture with the pasted object."),
+        io.Mask.Input("mask", tooltip="White marks the pasted object."),
+        Gallery.Input("gallery", tooltip="The photos to search in."),
+        Encoder.Input("encoder", tooltip="The encoder that the gallery was built with."),
+        io.Int.Input(
+            "top_k",
+            default=4,
+            min=0,
+            max=64,
+            tooltip="How many photos to keep; 0 keeps all that qualify, as the first of two searches needs.",
+        ),
+    ]
+
+
+def _order_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "order",
+            options=[_RANKED, _RANDOM],
+            default=_RANKED,
+            tooltip="Which of the photos that qualify to keep: the best, or a draw as in the paper.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=2**32 - 1,
+            control_after_generate=False,  # the page would else draw a new seed at every run
+            tooltip="Of the random draw.",
+        ),
+        io.String.Input(
+            "exclude",
+            default="",
+            multiline=True,
+            optional=True,
+            tooltip="Photos to leave out, such as the composite's own: names in the gallery, one per line.",
+        ),
+        CandidateList.Input(
+            "within", optional=True, tooltip="An earlier search: only its photos are considered."
+        ),
+    ]
+
+
+def _threshold(name: str, tooltip: str) -> io.Input:
+    return io.Float.Input(
+        name,
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        advanced=True,
+        tooltip=f"{tooltip} 0 takes the gallery's own value.",
+    )
+
+
+def _outputs() -> list[io.Output]:
+    return [
+        ReferenceList.Output("references", display_name="references", tooltip="For Harmonize."),
+        CandidateList.Output(
+            "candidates", display_name="candidates", tooltip="For a second search among these photos."
+        ),
+        io.String.Output("report", display_name="report", tooltip="Which photos were found, and why."),
+    ]
+
+
+def _search(
+    by: str,
+    composite: Tensor,
+    mask: Tensor,
+    gallery: object,
+    encoder: object,
+    top_k: int,
+    thresholds: tuple[float, float],
+    order: str,
+    seed: int,
+    exclude: str,
+    within: object,
+) -> io.NodeOutput:
+    photos: GalleryObject = require(gallery, StoredGallery, "gallery")
+    eyes = require(encoder, ManagedEncoder, "encoder")
+    before = None if within is None else require(within, Candidates, "within")
+    pixels, weight = from_pair(composite, mask)
+    content, appearance = thresholds
+    found = search(
+        photos,
+        pixels.float(),
+        weight.float(),
+        encoder=eyes,
+        by=by,
+        top_k=top_k or None,
+        seed=seed if order == _RANDOM else None,
+        content_threshold=content or None,
+        appearance_threshold=appearance or None,
+        exclude_ids=[line.strip() for line in exclude.splitlines() if line.strip()],
+        within=before,
+    )
+    return io.NodeOutput(References(found, eyes), found, describe(found))
+
+
+def describe(found: Candidates) -> str:
+    """The answer in lines of text: counts, one line per photo, then the reasons for what is empty."""
+    lines = [
+        f"{len(found)} of {found.qualified} photos that qualify, {found.considered} compared "
+        f"(content >= {found.content_threshold:g}, light >= {found.appearance_threshold:g})"
+    ]
+    for place, item in enumerate(found.items, 1):
+        light = "" if math.isnan(item.illumination) else f", light {item.illumination:.3f}"
+        lines.append(
+            f"{place}. {item.photo.id}: content {item.content:.3f}, covers {item.coverage:.0%} of the object"
+            f"{light}, weight {item.weight:.2f}"
+        )
+    return "\n".join([*lines, *found.notes])
+
+
+class RetrieveByContent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Raiha_RetrieveByContent",
+            display_name="Retrieve by Content (Raiha)",
+            category="Raiha",
+            description="Finds photos that show what the pasted object shows (eq. 3 of the paper).",
+            search_aliases=["search photos", "similar object", "retrieval", "reference"],
+            inputs=[
+                *_shared_inputs(),
+                _threshold("content_threshold", "How alike two patches must look to show the same thing."),
+                *_order_inputs(),
+            ],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        composite: Tensor,
+        mask: Tensor,
+        gallery: object,
+        encoder: object,
+        top_k: int,
+        content_threshold: float,
+        order: str,
+        seed: int,
+        exclude: str = "",
+        within: object = None,
+    ) -> io.NodeOutput:
+        thresholds = (content_threshold, 0.0)
+        return _search(
+            "content", composite, mask, gallery, encoder, top_k, thresholds, order, seed, exclude, within
+        )
+
+
+class RetrieveByIllumination(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Raiha_RetrieveByIllumination",
+            display_name="Retrieve by Illumination (Raiha)",
+            category="Raiha",
+            description="Finds photos with a place that looks like the composite's background, under the "
+            "same light (eq. 5 of the paper). Chained behind Retrieve by Content it keeps the photos that "
+            "show the object's content under the background's light.",
+            search_aliases=["search photos", "same light", "illumination", "retrieval", "reference"],
+            inputs=[
+                *_shared_inputs(),
+                _threshold("content_threshold", "How alike two patches must look to show the same thing."),
+                _threshold("appearance_threshold", "How alike their colours must be to show the same light."),
+                *_order_inputs(),
+            ],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        composite: Tensor,
+        mask: Tensor,
+        gallery: object,
+        encoder: object,
+        top_k: int,
+        content_threshold: float,
+        appearance_threshold: float,
+        order: str,
+        seed: int,
+        exclude: str = "",
+        within: object = None,
+    ) -> io.NodeOutput:
+        thresholds = (content_threshold, appearance_threshold)
+        return _search(
+            "illumination", composite, mask, gallery, encoder, top_k, thresholds, order, seed, exclude, within
+        )
+
+
+class ReferencesToImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Raiha_ReferencesToImages",
+            display_name="References to Images (Raiha)",
+            category="Raiha",
+            description="Shows what was found and why: the photos as a batch, their scores, and a sheet with "
+            "the composite, the photos, and frames around the patches that match.",
+            search_aliases=["show references", "explain", "matches", "preview retrieval"],
+            inputs=[
+                ReferenceList.Input("references", tooltip="From a retrieval node."),
+                io.Image.Input("composite", tooltip="The picture that was searched for, for the sheet."),
+                io.Mask.Input("mask", tooltip="Its mask, for the sheet."),
+                io.Int.Input(
+                    "size",
+                    default=512,
+                    min=64,
+                    max=4096,
+                    tooltip="Side of the batch's square pictures; photos keep their aspect on black.",
+                ),
+                io.Boolean.Input(
+                    "frames", default=True, tooltip="Draw the matched patches onto the batch's pictures too."
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "images", display_name="images", tooltip="One picture per photo; one black one for none."
+                ),
+                io.Image.Output("sheet", display_name="sheet", tooltip="Composite and photos, with frames."),
+                io.String.Output("scores", display_name="scores", tooltip="The scores, one line per photo."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, references: object, composite: Tensor, mask: Tensor, size: int, frames: bool
+    ) -> io.NodeOutput:
+        given = require(references, References, "references")
+        found = given.candidates
+        pixels, weight = from_pair(composite, mask)
+        photos = given.load()
+        pictures = [overlay(photo, grid=found.grid) if frames else photo.image for photo in photos]
+        sheet = matches_sheet(
+            pixels.float().clamp(0, 1),
+            weight.float(),
+            photos,
+            grid=found.grid,
+            title="References",
+            captions=captions(found),
+        )
+        return io.NodeOutput(to_image(on_squares(pictures, size)), to_image(sheet), describe(found))

@@ -1,0 +1,54 @@
+"""Raiha's own socket types, and the check of what arrives through them.
+
+ComfyUI does not check custom sockets: an API client may put a string there, and it arrives as it is.
+"""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..raiha_core.features.references import Reference
+from ..raiha_core.gallery.memory import MemoryGallery
+from ..raiha_core.gallery.store import StoredGallery
+from ..raiha_core.retrieval.candidates import Candidates, references
+from .compat import io
+from .models import ManagedEncoder, ManagedHarmonizer
+
+GalleryObject = StoredGallery | MemoryGallery
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """Candidates whose pictures are read when they are needed, so that a chain of searches reads none."""
+
+    candidates: Candidates
+    encoder: ManagedEncoder
+
+    def load(self) -> tuple[Reference, ...]:
+        """The pictures with features and matches. Raises: ValueError or OSError naming a lost photo."""
+        return references(self.candidates, encoder=self.encoder)
+
+
+Gallery = io.Custom("RAIHA_GALLERY")
+Encoder = io.Custom("RAIHA_ENCODER")
+CandidateList = io.Custom("RAIHA_CANDIDATES")
+ReferenceList = io.Custom("RAIHA_REFERENCES")
+HarmonizerSocket = io.Custom("RAIHA_HARMONIZER")
+
+_MADE_BY = {
+    StoredGallery: "a gallery node (Load, Build, Images to Gallery)",
+    ManagedEncoder: "Load Encoder (Raiha)",
+    Candidates: "a retrieval node",
+    References: "a retrieval node",
+    ManagedHarmonizer: "Load Harmonizer (Raiha) or Statistics Options (Raiha)",
+}
+
+
+def require(value: object, kind: type[T], name: str) -> T:
+    """The value of socket `name`, if it is of that kind. Raises: ValueError saying which node makes one."""
+    kinds = GalleryObject if kind is StoredGallery else kind
+    if not isinstance(value, kinds):
+        raise ValueError(
+            f"'{name}' must come from {_MADE_BY[kind]}, got {type(value).__name__} {value!r:.60}"
+        )
+    return value

@@ -1,0 +1,95 @@
+"""Writes web/docs/*.md, the help that ComfyUI's page shows for a node, from the nodes' own words.
+
+python tests/tools/make_node_docs.py
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "web" / "docs"
+
+# What the tooltips cannot say: where a node stands on the way, and what goes wrong.
+NOTES = {
+    "Raiha_LoadPicture": """\
+ComfyUI's own loader turns 16 bit into fewer levels, ignores colour profiles, gets mirrored EXIF
+orientations wrong and loads truncated files without a word; this one does not. Its `alpha` is 1 on the
+object of a cut-out: no Invert Mask is needed.""",
+    "Raiha_LoadMask": """\
+For a mask file beside the composite. A colour picture without varying alpha is refused, because its
+brightness is hardly meant as a mask. A mask drawn in ComfyUI's mask editor comes from Load Image instead.""",
+    "Raiha_SavePicture": """\
+Choose 16 bits for a 16-bit composite: pixels outside the mask then leave exactly as they came.""",
+    "Raiha_LoadEncoder": """\
+| encoder | what it is |
+| --- | --- |
+| `lite0` | EfficientNet-Lite0, weights in a Python package: no download |
+| `lite0-fast` | the same at 256 instead of 384 pixels |
+| `lite0-pca128`, `lite0-pca64` | the same in fewer numbers: smaller galleries |
+| `dinov2-*`, `dinov3-*` | sees better; fetched once, or a file of `models/raiha_encoders` |
+| `dvt-b14` | the paper's; its denoiser's checkpoint goes to `weights` |
+| `comfy` | what CLIPVisionLoader gives: DINOv2, DINOv3, SigLIP, CLIP |""",
+    "Raiha_LoadGallery": """\
+Galleries made by this pack lie in ComfyUI's user folder under `raiha/galleries`. One made by
+`raiha gallery build` opens by its path.""",
+    "Raiha_BuildGallery": """\
+The photo folder is never written to. Files that cannot be read are named in `report` and skipped.
+Stopping the run keeps what is done. A gallery belongs to the encoder that built it: build another one, by
+another name, for another encoder.""",
+    "Raiha_ImagesToGallery": """\
+For a handful of pictures that are in the workflow already. The pictures of a batch have one size; a
+folder of photos of different sizes is for Build Gallery.""",
+    "Raiha_RetrieveByContent": """\
+As the first of two searches keep all photos (`top_k` 0) and connect `candidates` to `within` of Retrieve
+by Illumination. If `report` says that none reaches the threshold, lower it: small galleries seldom hold
+anything as alike as a large one.""",
+    "Raiha_RetrieveByIllumination": """\
+Without `within` it looks for light alone. A mask that leaves no background patch free finds nothing.""",
+    "Raiha_ReferencesToImages": """\
+In the frames a number stands on the object and on the patch of the photo that shows the same; a letter
+(dashed) stands on the background and on the patch under the same light.""",
+    "Raiha_LoadHarmonizer": """\
+`statistics` transfers colour statistics from a ring around the object and from the references' matched
+patches. Networks are `.safetensors` files that `raiha convert` or Raiha's training wrote, in
+`models/raiha`.""",
+    "Raiha_StatisticsOptions": """\
+Take it in place of Load Harmonizer. For the classic transfer of Reinhard set `contrast` to 1, `cautious`
+off and `ring` to 1.""",
+    "Raiha_Harmonize": """\
+Composite and mask must have the same size. One mask serves a whole batch of composites, and the
+references serve all of them. An empty mask gives the composite back. A mask that covers everything needs
+references. Load Image gives an empty 64x64 mask for pictures without alpha; it is refused in a sentence.""",
+    "Raiha_Compare": """\
+The slider needs the newer node rendering (Settings, Nodes 2.0); the classic canvas shows both pictures
+side by side.""",
+}
+
+
+def _rows(entries: list[Any]) -> str:
+    lines = [f"| `{entry.display_name or entry.id}` | {entry.tooltip} |" for entry in entries]
+    return "\n".join(["| | |", "| --- | --- |", *lines])
+
+
+def pages() -> dict[str, str]:
+    """File name -> text, for every node."""
+    sys.path.insert(0, str(ROOT))
+    from workflows.run import pack
+
+    with tempfile.TemporaryDirectory() as base:
+        host = pack("workflows.host").Host(Path(base))
+        with host.session():
+            schemas = [node.define_schema() for node in pack("nodes").NODES]
+    return {
+        f"{schema.node_id}.md": f"# {schema.display_name}\n\n{schema.description}\n\n"
+        f"{NOTES[schema.node_id]}\n\n## Inputs\n\n{_rows(schema.inputs)}\n\n"
+        f"## Outputs\n\n{_rows(schema.outputs)}\n"
+        for schema in schemas
+    }
+
+
+if __name__ == "__main__":
+    DOCS.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (DOCS / name).write_text(text, encoding="utf-8")
