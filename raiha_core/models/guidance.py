@@ -2,7 +2,7 @@
 
 A reference's patches that match the object (eq. 3) show the look of such things; those that match the
 background (eq. 5) show how the reference's light differs from the composite's.
-Source: this project. Shapes: B composites, K references, g x g patches, c pixels to a patch's side.
+Source: this project. Shapes: B composites, K references, g x g patches of c x c pixels.
 """
 
 from collections.abc import Sequence
@@ -50,22 +50,23 @@ def _cells(matches: Sequence[Match], of_query: bool, grid: int) -> Tensor:
     return cells.view(1, 1, grid, grid)
 
 
-def _pixels(cells: Tensor, side: int) -> Tensor:
-    return cells.repeat_interleave(side, -1).repeat_interleave(side, -2)
-
-
-def _square(image: Tensor, grid: int, working_side: int) -> tuple[Tensor, int]:
-    """Lab of the picture squashed so that patches are c x c pixels, and c. Statistics need no aspect."""
+def _square(image: Tensor, grid: int, working_side: int) -> Tensor:
+    """Lab of the picture squashed so that patches are c x c pixels. Statistics need no aspect."""
     side = max(1, min(working_side, *image.shape[-2:]) // grid)
-    return srgb_to_lab(shrink(image, (grid * side, grid * side))), side
+    return srgb_to_lab(shrink(image, (grid * side, grid * side)))
+
+
+def _over(lab: Tensor, cells: Tensor) -> RegionStatistics:
+    """Statistics of squashed pictures (B, 3, g c, g c) over weighted patches (B, 1, g, g)."""
+    side = lab.shape[-1] // cells.shape[-1]
+    return measure(lab, cells.to(lab).repeat_interleave(side, -1).repeat_interleave(side, -2))
 
 
 def _light(reference: Reference, lab: Tensor, image: Tensor, grid: int, working_side: int) -> Tensor:
     """How much lighter and more coloured the composite's light is, by the matched backgrounds: (1, 3)."""
     matches = reference.illumination_matches
-    own, side = _square(image, grid, working_side)
-    here = measure(own, _pixels(_cells(matches, True, grid), side).to(own))
-    there = measure(lab, _pixels(_cells(matches, False, grid), side).to(lab))
+    here = _over(_square(image, grid, working_side), _cells(matches, True, grid))
+    there = _over(lab, _cells(matches, False, grid))
     return (LIGHT_SHARE * (here.mean - there.mean)).clamp(-LIGHT_LIMIT, LIGHT_LIMIT)
 
 
@@ -74,14 +75,13 @@ def _one(reference: Reference, image: Tensor, working_side: int) -> tuple[Tensor
     if not 0 <= reference.weight <= 1:
         raise ValueError(f"the weight of reference '{reference.id}' must lie in 0..1, got {reference.weight}")
     if not reference.content_matches:
-        lab, _ = _square(reference.image.to(image), 1, working_side)
-        whole = measure(lab, torch.ones_like(lab[:, :1]))
+        whole = _over(_square(reference.image.to(image), 1, working_side), torch.ones(1, 1, 1, 1))
         return whole.mean, whole.variance, UNMATCHED * reference.weight
     if reference.features is None:
         raise ValueError(f"reference '{reference.id}' has matched patches but no features to tell their grid")
     grid = reference.features.spec.grid
-    lab, side = _square(reference.image.to(image), grid, working_side)
-    found = measure(lab, _pixels(_cells(reference.content_matches, False, grid), side).to(lab))
+    lab = _square(reference.image.to(image), grid, working_side)
+    found = _over(lab, _cells(reference.content_matches, False, grid))
     mean = found.mean
     if reference.illumination_matches:
         mean = mean + _light(reference, lab, image, grid, working_side)
@@ -111,20 +111,14 @@ def from_batch(mask: Tensor, content: Tensor | None, references: ReferenceBatch)
     batch, most = references.present.shape
     images = references.images.flatten(0, 1)  # (B K, 3, h, w)
     weight = (references.weight * references.present).to(images)
-    whole = torch.ones_like(images[:, :1])
-    region = whole
+    cells = torch.zeros(batch * most, 1, 1, 1, device=images.device)
     if content is not None and references.content is not None and references.spec is not None:
-        grid = content.shape[-1]
-        side = max(1, min(images.shape[-2:]) // grid)
-        images = shrink(images, (grid * side, grid * side))
-        cells = _matched(mask, content, references.content, references.spec.content_threshold)
-        region = _pixels(cells.view(batch * most, 1, grid, grid), side).to(images)
-        matched = region.sum((1, 2, 3), keepdim=True) > 0
-        region = torch.where(matched, region, torch.ones_like(region))
-        weight = weight * torch.where(matched.view(batch, most), 1.0, UNMATCHED)
-    else:
-        weight = weight * UNMATCHED
-    found = measure(srgb_to_lab(images), region)
+        threshold = references.spec.content_threshold
+        cells = _matched(mask, content, references.content, threshold).flatten(0, 1)[:, None]
+    matched = (cells > 0).any(-1).any(-1)  # (B K, 1)
+    cells = torch.where(matched[..., None, None], cells, torch.ones_like(cells))
+    weight = weight * torch.where(matched.view(batch, most), 1.0, UNMATCHED)
+    found = _over(_square(images, cells.shape[-1], min(images.shape[-2:])), cells)
     return _pool(found.mean.view(batch, most, 3), found.variance.view(batch, most, 3), weight)
 
 
