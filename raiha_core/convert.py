@@ -43,9 +43,7 @@ def detect(state: dict[str, Tensor]) -> tuple[str, UNetConfig]:
     """
     first = state.get("model_layer0.weight")
     if first is None or first.ndim != 4 or first.shape[1] not in (3, 4):
-        raise ValueError(
-            "it holds neither HDNet's nor Raiha's weights (no model_layer0.weight of 3 or 4 channels)"
-        )
+        raise ValueError("it is neither HDNet nor Raiha (no model_layer0.weight of 3 or 4 channels)")
     width, mask_input = first.shape[0], first.shape[1] == 4
     guide = state.get("DVTATT.K_conv.weight")
     if guide is not None:

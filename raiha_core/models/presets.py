@@ -3,17 +3,18 @@
 To add one: a config, and one line in `PRESETS`.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 import torch.nn
 
 from .blocks import Operations
 from .hdnet import MULTIPLE, UNet, UNetConfig
+from .plus import PLUS_MULTIPLE, Plus, PlusConfig
+from .statistics import StatisticsConfig
 
-Config = UNetConfig
-Network = UNet
+Config = UNetConfig | PlusConfig
+Network = UNet | Plus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,12 +31,15 @@ class Requirements:
 
 def requirements(config: Config) -> Requirements:
     """What a network of this config needs."""
-    guided = config.guidance != "none"
+    if isinstance(config, PlusConfig):
+        content, always, multiple = config.max_references > 0, False, PLUS_MULTIPLE
+    else:
+        content, always, multiple = config.guidance != "none", config.guidance != "none", MULTIPLE
     return Requirements(
         size=config.size,
-        multiple=MULTIPLE,
-        content=guided,
-        content_without_references=guided,
+        multiple=multiple,
+        content=content,
+        content_without_references=always,
         references=config.max_references > 0,
         max_references=config.max_references,
     )
@@ -71,6 +75,8 @@ class Preset:
             raise ValueError(
                 f"'{self.name}' takes a {type(self.config).__name__}, got {type(config).__name__}"
             )
+        if isinstance(config, PlusConfig):
+            return Plus(config, name=self.name, operations=operations, pretrained=pretrained)
         return UNet(config, name=self.name, operations=operations)
 
 
@@ -107,6 +113,11 @@ _LIST = (
         config=UNetConfig(style_fusion=True),
         about="hdnet with external style fusion, for the region-wise contrastive loss (our formulation)",
     ),
+    Preset(
+        name="raiha-plus",
+        config=PlusConfig(),
+        about="ours: corrects the ring statistics by pretrained features, looks and references",
+    ),
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _LIST}
 if len(PRESETS) != len(_LIST):
@@ -114,21 +125,36 @@ if len(PRESETS) != len(_LIST):
 
 
 def config_to_json(config: Config) -> dict[str, Any]:
-    """Plain values, as a checkpoint keeps them."""
-    return asdict(config)
+    """Plain values as JSON gives them back, lists for tuples: what a checkpoint keeps."""
+    return cast("dict[str, Any]", _as(list, asdict(config)))
 
 
-def config_from_json(preset: str, data: dict[str, Any]) -> Config:
+def config_from_json(preset: str, data: object) -> Config:
     """The config that `config_to_json` gave.
 
-    Raises: ValueError naming the preset and the fields that are unknown or not allowed.
+    Raises: ValueError naming the preset and the fields that are unknown, missing or not allowed.
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset '{preset}'; known: {', '.join(PRESETS)}")
-    kind: Callable[..., Config] = type(PRESETS[preset].config)
-    known = {field.name for field in fields(PRESETS[preset].config)}
+    return cast("Config", _dataclass(type(PRESETS[preset].config), data, f"the config of '{preset}'"))
+
+
+def _dataclass(kind: type, data: object, what: str) -> object:
+    if not isinstance(data, dict):
+        raise ValueError(f"{what} must be a table of fields, got {data!r}")
+    known = {field.name for field in fields(kind)}
     if unknown := sorted(set(data) - known):
-        raise ValueError(f"the config of '{preset}' has unknown fields: {', '.join(unknown)}")
+        raise ValueError(f"{what} has unknown fields: {', '.join(unknown)}")
     if missing := sorted(known - set(data)):
-        raise ValueError(f"the config of '{preset}' lacks the fields: {', '.join(missing)}")
-    return kind(**data)
+        raise ValueError(f"{what} lacks the fields: {', '.join(missing)}")
+    values = {name: _as(tuple, value) for name, value in data.items()}
+    if "statistics" in values:
+        values["statistics"] = _dataclass(StatisticsConfig, data["statistics"], f"{what}, 'statistics',")
+    return kind(**values)
+
+
+def _as(kind: type, value: Any) -> Any:
+    """A nested value with every list and tuple of one kind."""
+    if isinstance(value, dict):
+        return {key: _as(kind, part) for key, part in value.items()}
+    return kind(_as(kind, part) for part in value) if isinstance(value, list | tuple) else value
