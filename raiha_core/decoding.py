@@ -7,68 +7,20 @@ setting that other programs in the process share.
 
 import io
 import re
-import warnings
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
-from PIL import BmpImagePlugin, Image, JpegImagePlugin
+from PIL import BmpImagePlugin, JpegImagePlugin
 
+from .exif import read_orientation
+from .png import PNG_SIGNATURE, decode_png
 from .raster import PictureError, Raster, require_size, split_alpha
 from .tiff import decode_tiff
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, both byte orders
-_ORIENTATION = 0x0112
-_LARGEST_PROFILE = 1 << 24  # bytes; the largest printing profiles have a few million
 _NEXT_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan, FF 00 and restarts are data
-
-
-def _orientation(exif: bytes | None, path: Path) -> int:
-    """The orientation in a block of EXIF data, 1 where there is none."""
-    tags = Image.Exif()
-    try:
-        tags.load(exif or b"")
-        value = tags.get(_ORIENTATION, 1)
-    except Exception as error:  # damaged EXIF raises whatever the bytes lead to; the pixels are sound
-        warnings.warn(f"{path}: its EXIF data are damaged ({error}) and not used", stacklevel=2)
-        return 1
-    return value if value in range(1, 9) else 1
-
-
-def _png_chunks(data: bytes, path: Path) -> dict[bytes, bytes]:
-    """First chunk of each kind. Raises: PictureError where a chunk is cut off or its check sum is wrong."""
-    chunks: dict[bytes, bytes] = {}
-    position = len(_PNG)
-    while b"IEND" not in chunks:
-        length = int.from_bytes(data[position : position + 4], "big")
-        end = position + 12 + length
-        if end > len(data):
-            raise PictureError(f"{path} is truncated: a PNG chunk is cut off")
-        kind = data[position + 4 : position + 8]
-        if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            raise PictureError(f"{path} is damaged: the check sum of a PNG chunk is wrong")
-        chunks.setdefault(kind, b"" if kind == b"IDAT" else data[position + 8 : end - 4])
-        position = end
-    return chunks
-
-
-def _decode_png(data: bytes, path: Path, max_pixels: int) -> Raster:
-    chunks = _png_chunks(data, path)
-    header = chunks.get(b"IHDR", bytes(8))
-    require_size(path, int.from_bytes(header[:4], "big"), int.from_bytes(header[4:8], "big"), max_pixels)
-    if b"acTL" in chunks:
-        raise PictureError(f"{path} is animated; Raiha reads still pictures only, so export one frame")
-    profile = None
-    if b"iCCP" in chunks:  # name, 0, method 0, then compressed
-        packed = chunks[b"iCCP"].partition(b"\0")[2][1:]
-        profile = zlib.decompressobj().decompress(packed, _LARGEST_PROFILE)
-    # libpng directly: Pillow cuts 16-bit colour to 8 bits and misreads transparency in 2 and 4 bits
-    samples, alpha = split_alpha(imagecodecs.png_decode(data))
-    orientation = _orientation(chunks.get(b"eXIf"), path)
-    return Raster(samples=samples, alpha=alpha, profile=profile, orientation=orientation)
 
 
 def _require_whole_jpeg(data: bytes, path: Path) -> None:
@@ -91,7 +43,7 @@ def _decode_jpeg(data: bytes, path: Path, max_pixels: int) -> Raster:
     return Raster(
         samples=samples[:, :, None] if samples.ndim == 2 else samples,
         profile=image.info.get("icc_profile"),
-        orientation=_orientation(image.info.get("exif"), path),
+        orientation=read_orientation(image.info.get("exif"), path),
     )
 
 
@@ -130,7 +82,7 @@ def _decode_webp(data: bytes, path: Path, max_pixels: int) -> Raster:
         samples=samples,
         alpha=alpha,
         profile=chunks.get(b"ICCP"),
-        orientation=_orientation(chunks.get(b"EXIF"), path),
+        orientation=read_orientation(chunks.get(b"EXIF"), path),
     )
 
 
@@ -146,8 +98,8 @@ def _decode_bmp(data: bytes, path: Path, max_pixels: int) -> Raster:
 
 
 def _decoder(start: bytes) -> Callable[[bytes, Path, int], Raster] | None:
-    if start.startswith(_PNG):
-        return _decode_png
+    if start.startswith(PNG_SIGNATURE):
+        return decode_png
     if start.startswith(b"\xff\xd8\xff"):
         return _decode_jpeg
     if start.startswith(_TIFF):

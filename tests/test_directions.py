@@ -25,9 +25,11 @@ FIRST: dict[str, set[str]] = {
     "regions": set(),
     "drawing": set(),
     "intervals": set(),
+    "exif": set(),
     "icc": {"raster"},
+    "png": {"raster", "exif"},
     "tiff": {"raster"},
-    "decoding": {"raster", "tiff"},
+    "decoding": {"raster", "exif", "png", "tiff"},
     "images": {"raster", "decoding", "icc", "durable"},
 }
 ABOVE: dict[str, set[str]] = {
