@@ -83,7 +83,7 @@ def _is_srgb(profile: bytes) -> bool:
 
 
 def _ink_to_rgb(ink: np.ndarray, full: int) -> np.ndarray:
-    paper: np.ndarray = full - ink.astype(np.uint64)
+    paper: np.ndarray = full - ink.astype(np.uint32)  # holds 65535 squared and a half more
     return ((paper[:, :, :3] * paper[:, :, 3:] + full // 2) // full).astype(ink.dtype)
 
 

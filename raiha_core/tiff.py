@@ -103,8 +103,8 @@ def _apply_palette(indices: np.ndarray, colours: np.ndarray) -> np.ndarray:
 
 def _unmultiply(samples: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     full = np.iinfo(samples.dtype).max
-    cover = np.maximum(alpha, 1)[:, :, None].astype(np.uint64)
-    straight = (samples.astype(np.uint64) * full + cover // 2) // cover
+    cover = np.maximum(alpha, 1)[:, :, None].astype(np.uint32)
+    straight = (samples.astype(np.uint32) * full + cover // 2) // cover
     return np.where(alpha[:, :, None] > 0, np.minimum(straight, full), samples).astype(samples.dtype)
 
 
