@@ -13,7 +13,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -250,7 +250,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     setup, folder = prepare_run(arguments)
     source = make_source(arguments, setup, folder)
     settings = make_settings(arguments, setup, folder)
-    run_settings.claim(arguments.out, settings, arguments.overwrite, [units.LOG])
+    run_settings.claim(arguments.out, asdict(settings), arguments.overwrite, [units.LOG])
     table = score_all(arguments, setup, source, arguments.out / units.LOG)
     order = [item.id for item in setup.items]
     write_per_image(arguments.out / "per_image.csv", table, setup, order)

@@ -49,8 +49,8 @@ def agreement(
     count = int(valid.sum())
     if count < LEAST_BITS:
         return np.zeros(len(hashes))
-    product = hashes[:, valid].astype(np.int32) @ query[valid].astype(np.int32)
-    return (product / count + 1) / 2
+    product = hashes[:, valid].astype(np.float32) @ query[valid].astype(np.float32)  # whole numbers: exact
+    return (product.astype(np.float64) / count + 1) / 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,7 @@ class Threshold:
 
     value: float
     false_positive_rate: float  # share of unrelated pairs at or above it
-    recall: float  # share of known siblings at or above it; nan where none were given
+    recall: float | None  # share of known siblings at or above it; None where none were given
     siblings: int
     unrelated: int
     source: str
@@ -91,7 +91,7 @@ def calibrate(
     return Threshold(
         value=value,
         false_positive_rate=float((others >= value).mean()),
-        recall=float((known >= value).mean()) if len(known) else float("nan"),
+        recall=float((known >= value).mean()) if len(known) else None,
         siblings=len(known),
         unrelated=len(others),
         source=f"calibrated at a false-positive rate of {rate:g}",

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import raiha_core
@@ -36,12 +36,12 @@ def digest(parts: Iterable[str | bytes]) -> str:
 
 
 def file_digest(path: Path) -> str:
+    """SHA-256 of a file, its first 16 hex digits."""
+    total = hashlib.sha256()
     with open(path, "rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest()[:16]
-            if hasattr(hashlib, "file_digest")
-            else digest([file.read()])
-        )
+        while data := file.read(1 << 20):
+            total.update(data)
+    return total.hexdigest()[:16]
 
 
 def code_digest() -> str:
@@ -50,14 +50,17 @@ def code_digest() -> str:
     return digest(path.read_bytes() for path in sorted(root.rglob("*.py")))
 
 
-def claim(out: Path, settings: Settings, overwrite: bool, logs: Iterable[str]) -> None:
+def claim(out: Path, settings: Mapping[str, object], overwrite: bool, logs: Iterable[str]) -> None:
     """Make `out` this run's folder.
 
+    Args:
+        settings: all that decides the run's numbers, JSON values.
+        logs: files of an earlier run, relative to `out`, to be dropped when it is started anew.
     Raises: ValueError that shows the difference where `out` holds a run with other settings.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / FILE
-    new = asdict(settings)
+    new = json.loads(json.dumps(settings))  # as it will be read back
     if path.is_file() and not overwrite:
         try:
             old = json.loads(path.read_text(encoding="utf-8"))
