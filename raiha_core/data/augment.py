@@ -1,0 +1,110 @@
+"""Other views of the same photo: crops and flips that keep the object, and references made from the truth.
+
+Shapes: B pictures of H x W, output side S. Random numbers are drawn on the CPU.
+Sources: the crop that holds the object, 196 of 256 pixels, after Raiha's released loader
+(arXiv:2412.13916, section III-D), which takes the *whole* truth where five tries fail; ours shrinks the
+object's share instead, so that a reference never is the answer itself.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CropConfig:
+    """Crops for training pairs."""
+
+    smallest: float = 0.6  # side of the crop, as a share of the picture's
+    largest: float = 1.0
+    object_share: float = 0.5  # of the object's area that the crop must hold
+    tries: int = 5
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("smallest", "largest", "object_share", "flip"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"crop {name} must lie in 0..1, got {getattr(self, name)}")
+        if not 0 < self.smallest <= self.largest or self.tries < 1:
+            raise ValueError(f"a crop needs a side, smallest <= largest, and a try: {self}")
+
+
+def choose_boxes(mask: Tensor, config: CropConfig, generator: torch.Generator) -> Tensor:
+    """(B, 4) boxes (left, top, right, bottom) in shares of the sides, holding enough of each object.
+
+    Args: mask (B, 1, H, W), 0..1. A picture whose tries all fail keeps the whole frame.
+    """
+    batch, _, height, width = mask.shape
+    spread = config.largest - config.smallest
+    sides = config.smallest + spread * torch.rand(batch, config.tries, 1, generator=generator)
+    corner = torch.rand(batch, config.tries, 2, generator=generator) * (1 - sides)
+    boxes = torch.cat([corner, corner + sides], 2)  # (B, tries, 4)
+    integral = F.pad(mask[:, 0].double().cpu().cumsum(1).cumsum(2), (1, 0, 1, 0))
+    scale = torch.tensor([width, height, width, height])
+    pixels = (boxes * scale).round().long()
+    left, top, right, bottom = pixels.unbind(2)
+    rows = torch.arange(batch)[:, None]
+    inside = (
+        integral[rows, bottom, right]
+        - integral[rows, top, right]
+        - integral[rows, bottom, left]
+        + integral[rows, top, left]
+    )
+    enough = inside >= config.object_share * integral[:, -1, -1, None].clamp_min(1e-6)
+    first = torch.where(enough.any(1), enough.int().argmax(1), 0)
+    chosen = boxes[rows[:, 0], first]
+    whole = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    return torch.where(enough.any(1, keepdim=True), chosen, whole)
+
+
+def take(pictures: Tensor, boxes: Tensor, size: int, flip: Tensor) -> Tensor:
+    """Cut boxes out and resize them, bilinear: (B, C, H, W), (B, 4), S, (B,) bool -> (B, C, S, S)."""
+    height, width = pictures.shape[-2:]
+    boxes = boxes.to(pictures)
+    centre = (torch.arange(size, dtype=pictures.dtype, device=pictures.device) + 0.5) / size
+    x = boxes[:, 0, None] + (boxes[:, 2] - boxes[:, 0])[:, None] * centre
+    y = boxes[:, 1, None] + (boxes[:, 3] - boxes[:, 1])[:, None] * centre
+    x = torch.where(flip.to(x.device)[:, None], x.flip(1), x)
+    grid = torch.stack(
+        [(x * 2 - 1)[:, None, :].expand(-1, size, -1), (y * 2 - 1)[:, :, None].expand(-1, -1, size)], 3
+    )
+    factor = max(1, round(min(height, width) / size))
+    if factor > 1:  # average first: plain bilinear sampling would skip pixels and alias
+        pictures = F.avg_pool2d(pictures, factor, ceil_mode=True, count_include_pad=False)
+    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def random_views(
+    pictures: Tensor, mask: Tensor, size: int, config: CropConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The same crop and flip of photos and their masks: (B, 3, S, S), (B, 1, S, S)."""
+    boxes = choose_boxes(mask, config, generator)
+    flip = torch.rand(len(mask), generator=generator) < config.flip
+    both = take(torch.cat([pictures, mask.to(pictures)], 1), boxes, size, flip)
+    return both[:, :3].clamp(0, 1), both[:, 3:].clamp(0, 1)
+
+
+def self_references(
+    truth: Tensor, mask: Tensor, generator: torch.Generator, side: float = 196 / 256
+) -> Tensor:
+    """A reference made from the truth: (B, 3, H, W), a crop that holds more than half of the object.
+
+    Where no try holds that much, the share is halved until one does; never the whole truth.
+    """
+    size = truth.shape[-1]
+    boxes = torch.zeros(len(truth), 4)
+    missing = torch.ones(len(truth), dtype=torch.bool)
+    share = 0.5
+    while missing.any() and share > 0.01:
+        rows = missing.nonzero().flatten()
+        config = CropConfig(smallest=side, largest=side, object_share=share)
+        found = choose_boxes(mask[rows], config, generator)
+        whole = (found == torch.tensor([0.0, 0.0, 1.0, 1.0])).all(1)
+        boxes[rows[~whole]] = found[~whole]
+        missing[rows[~whole]] = False
+        share /= 2
+    boxes[missing] = torch.tensor([0.0, 0.0, side, side])
+    flip = torch.rand(len(truth), generator=generator) < 0.5
+    return take(truth, boxes, size, flip).clamp(0, 1)

@@ -1,0 +1,157 @@
+"""What one experiment is: every setting that changes the result, in one frozen value.
+
+A config file in `configs/` holds one `EXPERIMENT`. The command line adds only where things lie.
+"""
+
+import importlib.util
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from raiha_core.data.augment import CropConfig
+from raiha_core.data.synthesis import SynthesisConfig
+from raiha_core.losses import LossConfig
+from raiha_core.models.presets import PRESETS, Config
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimisation:
+    """Optimizer, schedule and averaging. Rates are those of one optimizer step."""
+
+    optimizer: Literal["adam", "adamw"] = "adam"
+    rate: float = 4e-3
+    backbone_factor: float = 0.2  # of the rate, for pretrained weights
+    weight_decay: float = 0.0
+    schedule: Literal["constant", "linear", "steps", "cosine"] = "linear"
+    # linear: constant until this share of the run, then down; steps: these shares, each times 0.1
+    marks: tuple[float, ...] = (2 / 3,)
+    warmup_steps: int = 0
+    clip: float = 1.0  # largest norm of the gradient; 0 does not clip
+    ema: float = 0.999  # decay of the averaged weights; 0 keeps none
+
+    def __post_init__(self) -> None:
+        if self.rate <= 0 or self.warmup_steps < 0 or self.clip < 0 or not 0 <= self.ema < 1:
+            raise ValueError(f"rate > 0, warmup_steps >= 0, clip >= 0 and 0 <= ema < 1 must hold: {self}")
+        if any(not 0 < mark < 1 for mark in self.marks):
+            raise ValueError(f"schedule marks are shares of the run, in (0, 1): {self.marks}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferenceShares:
+    """Which references a sample gets; drawn per sample, as shares of those that have the kind.
+
+    The paper draws no-reference or reference per iteration, then retrieved or augmented.
+    """
+
+    none: float = 0.5
+    retrieved: float = 0.25
+    augmented: float = 0.25  # made from the truth
+    most: int = 1  # references per sample
+
+    def __post_init__(self) -> None:
+        if min(self.none, self.retrieved, self.augmented) < 0:
+            raise ValueError(f"reference shares must not be negative: {self}")
+        if self.none + self.retrieved + self.augmented <= 0 or self.most < 1:
+            raise ValueError(f"some share must be positive, and most at least 1: {self}")
+
+    @property
+    def any(self) -> bool:
+        return self.retrieved + self.augmented > 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experiment:
+    """One run. `steps` counts optimizer steps of `batch` pictures over all processes."""
+
+    name: str
+    preset: str
+    network: Config
+    source: Literal["iharmony4", "synthesis"] = "iharmony4"
+    size: int = 256
+    packed: int = 256  # side at which photos are kept decoded
+    batch: int = 48
+    micro_batch: int = 48  # pictures per forward pass and process; the unit of all random draws
+    epochs: float = 60.0
+    steps: int = 0  # > 0: instead of epochs
+    seed: int = 0
+    true_background: bool = False  # composites given: rebuild their background from the truth, as the papers
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    compile: bool = False
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    loss: LossConfig = field(default_factory=LossConfig)
+    references: ReferenceShares = field(
+        default_factory=lambda: ReferenceShares(none=1, retrieved=0, augmented=0)
+    )
+    encoder: str = ""  # of the references' features; "" where the network reads none
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    crop: CropConfig = field(default_factory=lambda: CropConfig(smallest=1.0, flip=0.0))
+    region_share: float = 0.35  # of samples whose mask is a random region; photos without a mask always
+    validation_share: float = 0.07
+    validation_limit: int = 512  # photos read per validation
+    validate_every: int = 1000
+    sample_every: int = 1000
+    save_every: int = 500
+    keep: int = 2
+    allowed_bad: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"unknown preset '{self.preset}'; known: {', '.join(PRESETS)}")
+        if type(self.network) is not type(PRESETS[self.preset].config):
+            raise ValueError(f"'{self.preset}' takes a {type(PRESETS[self.preset].config).__name__}")
+        if self.batch % self.micro_batch:
+            raise ValueError(f"batch {self.batch} is not a multiple of micro_batch {self.micro_batch}")
+        if self.keep < 2:
+            raise ValueError(
+                f"keep at least 2 states: the newest may be the one that is damaged, got {self.keep}"
+            )
+        if self.references.any and not self.network.max_references:
+            raise ValueError(f"'{self.preset}' as configured reads no references, but the run draws some")
+        for name in ("size", "packed", "micro_batch", "validate_every", "sample_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; equal experiments give equal text."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+def load_experiment(path: Path) -> Experiment:
+    """The `EXPERIMENT` of a config file.
+
+    Raises: ValueError naming the file where it is missing, holds none, or has a field nobody knows.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no config {path}")
+    spec = importlib.util.spec_from_file_location(f"raiha_config_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except TypeError as error:  # what a dataclass says to an unknown field
+        raise ValueError(f"{path}: {error}") from None
+    experiment = getattr(module, "EXPERIMENT", None)
+    if not isinstance(experiment, Experiment):
+        raise ValueError(f"{path} defines no EXPERIMENT")
+    if experiment.name != path.stem:
+        raise ValueError(
+            f"{path} names its experiment '{experiment.name}'; the file's name is the run's name"
+        )
+    return experiment
+
+
+def differences(first: dict[str, Any], second: dict[str, Any], where: str = "") -> list[str]:
+    """Fields in which two experiments (as JSON) differ, as 'field: first != second'."""
+    found = []
+    for key in sorted(set(first) | set(second)):
+        a, b, name = first.get(key), second.get(key), f"{where}{key}"
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{name}.")
+        elif a != b:
+            found.append(f"{name}: {a} != {b}")
+    return found
+
+
+FIELDS = tuple(entry.name for entry in fields(Experiment))

@@ -1,0 +1,115 @@
+"""What a resume needs, in one folder per kept step, written so that a kill leaves the last one whole.
+
+A folder step_00001000/ holds network.safetensors, average.safetensors, optimizer.safetensors and
+state.json. state.json is written last; a folder without it does not count. Random states are not
+stored: every draw is seeded by its number (see feeding.py), so the step is the whole of them.
+"""
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from raiha_core.durable import durable_path, write_text
+
+
+@dataclass(kw_only=True, slots=True)
+class LoopState:
+    """Where a run stands: `step` optimizer steps are done."""
+
+    step: int = 0
+    best_score: float = float("inf")  # validation fMSE, lower is better
+    best_step: int = -1
+    experiment: dict[str, Any] = field(default_factory=dict)
+
+
+def tensors_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as flat tensors: 'index.name'."""
+    flat = {}
+    for index, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            flat[f"{index}.{name}"] = value if isinstance(value, Tensor) else torch.tensor(value)
+    return flat
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor]) -> None:
+    """The reverse of `tensors_of`; groups and rates are those of the optimizer as it was built."""
+    whole = optimizer.state_dict()
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in flat.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+
+
+def weights_hash(network: nn.Module) -> str:
+    """SHA-256 over the names and bytes of a network's state."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    kept = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    with durable_path(path) as temporary:
+        save_file(kept, temporary)
+
+
+def save_state(
+    folder: Path,
+    state: LoopState,
+    network: nn.Module,
+    average: dict[str, Tensor] | None,
+    optimizer: torch.optim.Optimizer,
+    keep: int,
+) -> Path:
+    """Write the state of a step, then drop all but the newest `keep`.
+
+    Raises: OSError where the disk is full; older states are whole then, and the new one does not count.
+    """
+    target = folder / f"step_{state.step:08d}"
+    target.mkdir(parents=True, exist_ok=True)
+    _write_tensors(target / "network.safetensors", network.state_dict())
+    if average is not None:
+        _write_tensors(target / "average.safetensors", average)
+    _write_tensors(target / "optimizer.safetensors", tensors_of(optimizer))
+    write_text(target / "state.json", json.dumps(asdict(state), indent=1) + "\n")
+    for old in whole_states(folder)[:-keep]:
+        (old / "state.json").unlink()  # first: a half removed folder must not count
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def whole_states(folder: Path) -> list[Path]:
+    """Folders of complete states, oldest first."""
+    return sorted(path.parent for path in folder.glob("step_*/state.json"))
+
+
+def load_state(
+    path: Path, network: nn.Module, average: dict[str, Tensor] | None, optimizer: torch.optim.Optimizer
+) -> LoopState:
+    """Fill network, average and optimizer from a state's folder.
+
+    Raises: ValueError naming the file that is damaged.
+    """
+    try:
+        state = LoopState(**json.loads((path / "state.json").read_text(encoding="utf-8")))
+        network.load_state_dict(load_file(path / "network.safetensors"))
+        if average is not None:
+            stored = load_file(path / "average.safetensors")
+            for name, value in average.items():
+                value.copy_(stored[name])
+        restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
+    except OSError as error:
+        raise ValueError(f"the state in {path} cannot be read: {error}") from None
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise ValueError(f"the state in {path} does not fit this run: {error}") from None
+    return state
