@@ -15,7 +15,7 @@ from ..features.references import Reference
 from ..gallery.protocol import Gallery
 from ..gallery.store import open_gallery
 from ..harmonizer import Harmonizer, load_harmonizer
-from ..images import list_photos, read_picture, write_picture
+from ..images import list_photos, read_picture, require_writable, write_picture
 from ..pipeline import harmonize
 from ..retrieval.search import references as load_references
 from ..retrieval.search import search
@@ -85,6 +85,8 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
     """Read, retrieve, harmonize, write. Returns: the report of one picture."""
     started = time.perf_counter()
     picture, mask = read_pair(job.composite, job.mask)
+    depth = arguments.bit_depth or picture.bit_depth
+    require_writable(job.output, alpha=picture.alpha is not None, bit_depth=depth)  # before the work
     references, notes = tools.references, ()
     if tools.gallery is not None and (mask > 0).any():
         found = search(
@@ -108,7 +110,6 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
         encoder=tools.encoder,
         strength=arguments.strength,
     )
-    depth = arguments.bit_depth or picture.bit_depth
     write_picture(job.output, result.cpu(), alpha=picture.alpha, bit_depth=depth)
     return {
         "composite": str(job.composite),
