@@ -1,6 +1,9 @@
 """train/reproduce.py and the published figures it stands beside."""
 
 import csv
+import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,3 +145,28 @@ def test_wrong_calls(root, tmp_path, capsys):
         assert message in capsys.readouterr().err
     assert reproduce.main(["--table", "2", *base[2:], "--references", str(tmp_path / "no.jsonl")]) == 1
     assert "no.jsonl' does not exist" in capsys.readouterr().err
+
+
+def test_documented_commands_parse():
+    import build_raharmony4
+    import evaluate
+
+    parsers = {
+        "train/evaluate.py": evaluate.make_parser(),
+        "train/reproduce.py": reproduce.make_parser(),
+        "train/build_raharmony4.py": build_raharmony4.make_parser(),
+    }
+    text = (Path(__file__).parents[1] / "docs" / "reproduce.md").read_text(encoding="utf-8")
+    seen = []
+    for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL):
+        for command in block.replace("\\\n", " ").replace("$low", "0.7").replace("$high", "0.8").splitlines():
+            words = shlex.split(command)
+            for script, parser in parsers.items():
+                if script in words:
+                    parser.parse_args(words[words.index(script) + 1 :])
+                    seen.append(script)
+    assert {script: seen.count(script) for script in parsers} == {
+        "train/evaluate.py": 4,
+        "train/reproduce.py": 3,
+        "train/build_raharmony4.py": 3,
+    }
