@@ -5,6 +5,8 @@ import re
 import shlex
 from pathlib import Path
 
+import build_raharmony4
+import evaluate
 import numpy as np
 import pytest
 import reproduce
@@ -79,8 +81,6 @@ def test_printed_averages_follow_from_their_subsets():
 
 @pytest.mark.parametrize("table", ["1", "2", "3"])
 def test_tables_of_the_tiny_set(root, tmp_path, table, monkeypatch, capsys):
-    import evaluate
-
     monkeypatch.setattr(evaluate, "build_encoder", lambda name, device: FakeEncoder())
     (root / "RAHarmony4_test.jsonl").write_bytes((root / "refs.jsonl").read_bytes())
     out = tmp_path / "out"
@@ -109,7 +109,8 @@ def test_tables_of_the_tiny_set(root, tmp_path, table, monkeypatch, capsys):
     capsys.readouterr()
 
 
-def test_peers_are_averaged_over_the_images_at_hand(tmp_path, root, capsys):
+def test_peers_are_averaged_over_the_images_at_hand(tmp_path, root, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "build_encoder", lambda name, device: FakeEncoder())
     # a3630_1_1 of the tiny set is an item of the published table; its peers' row is that one image.
     (root / "one.jsonl").write_text((root / "refs.jsonl").read_text(encoding="utf-8").split("\n")[2] + "\n")
     command = ["--table", "2", "--data", str(root), "--out", str(tmp_path / "out"), "--protocols", "A"]
@@ -134,6 +135,23 @@ def test_without_the_listed_references_the_rest_is_scored(root, tmp_path, capsys
     capsys.readouterr()
 
 
+def test_the_ruler_is_checked_against_the_published_composites(tmp_path):
+    rows = anchors.peer_rows()[:3]
+    lines = [f"{row['name']},{row['subset']},1,{float(row['comp_FR_PSNR']) + 0.0004}" for row in rows]
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "per_image.csv").write_text("id,subset,mse,psnr\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    assert "at most 0.0004 dB" in reproduce.ruler_note(run)
+    assert "not the published ones" not in reproduce.ruler_note(run)
+    off = lines[0].rsplit(",", 1)[0] + ",3"
+    (run / "per_image.csv").write_text(
+        "id,subset,mse,psnr\n" + "\n".join([off, *lines[1:]]), encoding="utf-8"
+    )
+    assert "1 images are off by more than 0.01 dB" in reproduce.ruler_note(run)
+    (run / "per_image.csv").write_text("id,subset,mse,psnr\nx,,1,2\n", encoding="utf-8")
+    assert reproduce.ruler_note(run) == ""
+
+
 def test_wrong_calls(root, tmp_path, capsys):
     base = ["--table", "1", "--data", str(root), "--out", str(tmp_path / "out"), "--protocols", "A"]
     for extra, message in (
@@ -148,9 +166,6 @@ def test_wrong_calls(root, tmp_path, capsys):
 
 
 def test_documented_commands_parse():
-    import build_raharmony4
-    import evaluate
-
     parsers = {
         "train/evaluate.py": evaluate.make_parser(),
         "train/reproduce.py": reproduce.make_parser(),

@@ -28,6 +28,7 @@ from raiha_core.harmonizer import shipped_weights
 
 SUBSETS = ("HAdobe5k", "HFlickr", "HCOCO", "Hday2night", "average")
 LIST = "RAHarmony4_test.jsonl"
+RULER_DB = 0.01  # what rounding of the published column explains
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -110,6 +111,10 @@ def _model_of(spec: RowSpec, work: Work) -> str | None:
     return spec.model if spec.model in shipped_weights() else None
 
 
+def run_folder(spec: RowSpec, protocol: str, arguments: argparse.Namespace) -> Path:
+    return arguments.out / "runs" / f"table{arguments.table}" / f"{spec.run}_{protocol}"
+
+
 def measure(spec: RowSpec, protocol: str, work: Work) -> dict[str, Any] | str:
     """`scores.json` of the row's run, or the sentence that says why there is none."""
     arguments = work.arguments
@@ -121,7 +126,7 @@ def measure(spec: RowSpec, protocol: str, work: Work) -> dict[str, Any] | str:
         references = work.other_light.get(spec.list_name)
         if references is None:
             return f"no list: --other-light {spec.list_name}=FILE (build_raharmony4.py makes it)"
-    folder = arguments.out / "runs" / f"{spec.run}_{protocol}"
+    folder = run_folder(spec, protocol, arguments)
     command = ["--data", str(arguments.data), "--model", model, "--protocol", protocol, "--out", str(folder)]
     if protocol == "B":
         command += ["--b-size", str(arguments.b_size)]
@@ -155,6 +160,25 @@ def our_line(spec: RowSpec, protocol: str, scores: dict[str, Any] | str) -> Line
     return Line.of_groups(spec.title, "ours", scores["protocol"], grouped, int(grouped["overall"]["n"]))
 
 
+def ruler_note(folder: Path) -> str:
+    """The composite's own scores of a finished run under C beside the published ones; '' without any."""
+    published = anchors.composite_published()
+    with open(folder / "per_image.csv", newline="", encoding="utf-8") as file:
+        ours = {row["id"]: float(row["psnr"]) for row in csv.DictReader(file)}
+    gaps = {name: abs(value - published[name][1]) for name, value in ours.items() if name in published}
+    if not gaps:
+        return ""
+    worst = max(gaps, key=lambda name: (gaps[name], name))
+    far = sum(gap > RULER_DB for gap in gaps.values())
+    text = f"the composite's own PSNR under C differs from the published one by at most {gaps[worst]:.4f} dB"
+    text += f" ('{worst}'; {len(gaps)} images)"
+    if far:
+        text += (
+            f": {far} images are off by more than {RULER_DB} dB, so these files are not the published ones"
+        )
+    return text
+
+
 def warnings(lines: Sequence[Line], count: int) -> list[str]:
     """What a reader must know before comparing two rows."""
     found = []
@@ -166,7 +190,9 @@ def warnings(lines: Sequence[Line], count: int) -> list[str]:
             "across them carry no weight"
         )
     ours = max((line.count for line in lines if line.source == "ours"), default=0)
-    if ours < count:
+    if not ours:
+        found.append("no row of ours could be measured: there are no weights for any")
+    elif ours < count:
         found.append(
             f"ours and the per-image peers are means over {ours} images that are here, "
             f"the paper's rows over {count}"
@@ -232,7 +258,10 @@ def run(arguments: argparse.Namespace) -> Path:
             lines.append(our_line(spec, protocol, scores))
             if not isinstance(scores, str):
                 notes += [note for note in scores["left_out"] if note not in notes]
-                ids = ids or evaluate.scored_ids(arguments.out / "runs" / f"{spec.run}_{protocol}")
+                folder = run_folder(spec, protocol, arguments)
+                ids = ids or evaluate.scored_ids(folder)
+                if (spec.model, protocol) == ("composite", "C") and (note := ruler_note(folder)):
+                    notes.insert(0, note)
     table = anchors.paper_tables()[arguments.table]
     lines += peer_lines(ids) + paper_lines(table)
     title = f"{table['title']}: ours, published per-image scores, and the paper"
