@@ -37,6 +37,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     source.add_argument("--gallery", type=Path, help="a store to retrieve references from")
     source.add_argument("--references", type=Path, nargs="+", metavar="FILE", help="reference pictures")
     parser.add_argument("--model", default="statistics", help="name or .safetensors file (statistics)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights of the encoder")
     parser.add_argument("--strength", type=float, default=1.0, help="0 = input, 1 = full answer (default 1)")
     parser.add_argument("--top-k", type=int, default=4, help="references taken from the gallery (default 4)")
     parser.add_argument("--by", choices=("both", "content", "illumination"), default="both")
@@ -69,7 +70,7 @@ def load_tools(arguments: argparse.Namespace) -> Tools:
     encoder = None
     needed = gallery.spec if gallery is not None else harmonizer.spec
     if needed is not None:
-        encoder = build_encoder(needed.encoder, device=arguments.device)
+        encoder = build_encoder(needed.encoder, weights=arguments.weights, device=arguments.device)
     given = tuple(
         Reference(
             id=path.name,

@@ -43,6 +43,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--exclude-group", nargs="+", default=[], metavar="G", help="groups of photos to leave out"
     )
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights of the gallery's encoder")
     parser.add_argument("--sheet", type=Path, metavar="OUT.png", help="draw the photos and matched patches")
     parser.add_argument("--device", default="cpu", help="where features and scores are computed (cpu)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         gallery,
         picture.pixels,
         mask,
-        encoder=build_encoder(gallery.spec.encoder, device=arguments.device),
+        encoder=build_encoder(gallery.spec.encoder, weights=arguments.weights, device=arguments.device),
         by=arguments.by,
         top_k=arguments.top_k,
         seed=arguments.random,
