@@ -1,4 +1,4 @@
-"""The node that shows before and after: a slider on the page, and both pictures side by side."""
+"""The node that shows before and after, side by side."""
 
 import torch
 from torch import Tensor
@@ -14,13 +14,12 @@ class Compare(io.ComfyNode):
             node_id="Raiha_Compare",
             display_name="Compare (Raiha)",
             category="Raiha",
-            description="Shows two pictures under one slider, and gives them side by side.",
-            search_aliases=["before after", "side by side", "slider", "difference"],
+            description="Shows two pictures side by side.",
+            search_aliases=["before after", "side by side", "difference"],
             is_output_node=True,
             inputs=[
                 io.Image.Input("before", tooltip="Such as the composite."),
                 io.Image.Input("after", tooltip="Such as the harmonized picture, of the same size."),
-                io.ImageCompare.Input("compare_view", optional=True, tooltip="Drag to compare."),
             ],
             outputs=[
                 io.Image.Output(
@@ -30,7 +29,7 @@ class Compare(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, before: Tensor, after: Tensor, compare_view: object = None) -> io.NodeOutput:
+    def execute(cls, before: Tensor, after: Tensor) -> io.NodeOutput:
         first, second = from_image(before).float(), from_image(after).float()
         if first.shape[-2:] != second.shape[-2:]:
             sizes = [f"{one.shape[-1]}x{one.shape[-2]}" for one in (first, second)]
@@ -43,10 +42,5 @@ class Compare(io.ComfyNode):
                 f"{len(first)} pictures before and {len(second)} after: give equal counts, or one"
             )
         pair = [one.expand(batch, -1, -1, -1) for one in (first, second)]
-        shown = {
-            name: ui.PreviewImage(to_image(pixels)).as_dict()["images"]
-            for name, pixels in zip(("a_images", "b_images"), pair, strict=True)
-        }
         beside = to_image(torch.cat(pair, 3))
-        shown["images"] = ui.PreviewImage(beside).as_dict()["images"]  # the classic canvas has no slider
-        return io.NodeOutput(beside, ui=shown)
+        return io.NodeOutput(beside, ui=ui.PreviewImage(beside))

@@ -123,7 +123,10 @@ class StatisticsOptions(io.ComfyNode):
             inputs=[
                 _share("lightness", usual.lightness, "How much of the difference in lightness to close."),
                 _share("chroma", usual.chroma, "How much of the difference in colour to close."),
-                _share("contrast", usual.deviation, "How much of the surroundings' contrast to take over."),
+                _share(
+                    "deviation", usual.deviation, "How much of the surroundings' spread of colours to take."
+                ),
+                _share("contrast", usual.contrast, "How far the object's contrast follows its lightness."),
                 _share(
                     "reference_trust",
                     usual.reference_trust,
@@ -154,6 +157,7 @@ class StatisticsOptions(io.ComfyNode):
         cls,
         lightness: float,
         chroma: float,
+        deviation: float,
         contrast: float,
         reference_trust: float,
         ring: float,
@@ -165,9 +169,11 @@ class StatisticsOptions(io.ComfyNode):
             rings=(ring, *(wider for wider in usual.rings if wider > ring)),
             lightness=lightness,
             chroma=chroma,
-            deviation=contrast,
+            deviation=deviation,
+            contrast=contrast,
             reference_trust=reference_trust,
             lightness_scale=usual.lightness_scale if cautious else None,
             chroma_scale=usual.chroma_scale if cautious else None,
+            chroma_limit=usual.chroma_limit if cautious else None,
         )
         return io.NodeOutput(ManagedHarmonizer(StatisticsHarmonizer(config)))

@@ -76,6 +76,7 @@ class LoadPicture(io.ComfyNode):
             category="Raiha",
             description="Reads a picture as it was meant: 16 bit stays 16 bit, colour profiles become sRGB, "
             "every EXIF orientation is applied, and a truncated file is refused by name.",
+            has_intermediate_output=True,  # its preview survives a run from the cache
             search_aliases=["load image", "16 bit", "icc", "exif", "open picture"],
             inputs=[
                 io.Combo.Input(
@@ -124,6 +125,7 @@ class LoadMask(io.ComfyNode):
             category="Raiha",
             description="Reads a mask from a picture: from its alpha if that varies, else from its grey "
             "values. White is the pasted object; soft edges and 16 bit are kept.",
+            has_intermediate_output=True,
             search_aliases=["load mask", "image to mask", "alpha", "matte"],
             inputs=[
                 io.Combo.Input(

@@ -155,7 +155,7 @@ def test_the_whole_road_from_photos_to_a_picture(host):
     assert history.outputs["14"]["text"][0].startswith("3 photos (3 added")
     (beside,) = saved(host, history, "16")
     assert Image.open(beside).size == (192, 64)
-    assert {"a_images", "b_images"} <= set(history.outputs["10"])
+    assert len(history.outputs["10"]["images"]) == 1
     again = host.run({**ENCODER, "4": prompt["4"], "14": prompt["14"]})
     assert "3 unchanged" in again.outputs["14"]["text"][0]
     assert host.folder("user").joinpath("raiha", "galleries", "small").is_dir()
@@ -180,13 +180,13 @@ def test_the_node_gives_what_the_core_gives(host):
     assert (np.asarray(Image.open(path)) == codes).all()
 
 
-def test_options_as_they_stand_are_the_preset_and_others_differ(host):
+def test_options_as_they_stand_are_the_preset_and_others_differ(host, schemas):
+    options = {entry.id: entry.default for entry in schemas["Raiha_StatisticsOptions"].inputs}
+
     def run(**changes):
-        options = {"lightness": 1.0, "chroma": 1.0, "contrast": 0.45, "reference_trust": 0.7, "ring": 0.03}
-        source = node("Raiha_StatisticsOptions", **{**options, "cautious": True, **changes})
         prompt = {
             **PAIR,
-            "7": source if changes is not None else HARMONIZER["7"],
+            "7": node("Raiha_StatisticsOptions", **{**options, **changes}),
             "8": node(
                 "Raiha_Harmonize", composite=["1", 0], mask=["2", 0], harmonizer=["7", 0], strength=1.0
             ),
@@ -197,7 +197,7 @@ def test_options_as_they_stand_are_the_preset_and_others_differ(host):
     usual, prompt = run()
     preset = host.run({**prompt, **HARMONIZER})
     assert saved(host, preset, "9")[0].read_bytes() == usual
-    for changes in ({"lightness": 0.2}, {"contrast": 1.0}, {"ring": 0.2}, {"cautious": False}):
+    for changes in ({"lightness": 0.2}, {"deviation": 1.0}, {"contrast": 0.0}, {"ring": 0.2}):
         assert run(**changes)[0] != usual, changes
 
 
@@ -207,7 +207,8 @@ def test_defaults_of_the_options_are_the_presets_own(schemas):
     assert defaults == {
         "lightness": usual.lightness,
         "chroma": usual.chroma,
-        "contrast": usual.deviation,
+        "deviation": usual.deviation,
+        "contrast": usual.contrast,
         "reference_trust": usual.reference_trust,
         "ring": usual.rings[0],
         "cautious": True,

@@ -121,7 +121,7 @@ class Page:
         """The Templates dialog with our workflows."""
         self.page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
         self.page.wait_for_timeout(2500)
-        self.page.get_by_text(title, exact=True).first.click()
+        self.page.get_by_role("dialog").get_by_text(title, exact=True).first.click()
         self.page.wait_for_timeout(3500)
         self.page.screenshot(path=path)
         self.page.keyboard.press("Escape")

@@ -55,15 +55,14 @@ In the frames a number stands on the object and on the patch of the photo that s
 patches. Networks are `.safetensors` files that `raiha convert` or Raiha's training wrote, in
 `models/raiha`.""",
     "Raiha_StatisticsOptions": """\
-Take it in place of Load Harmonizer. For the classic transfer of Reinhard set `contrast` to 1, `cautious`
-off and `ring` to 1.""",
+Take it in place of Load Harmonizer. For nearly the classic transfer of Reinhard set `deviation` to 1,
+`contrast` to 0, `ring` to 1 and `cautious` off.""",
     "Raiha_Harmonize": """\
 Composite and mask must have the same size. One mask serves a whole batch of composites, and the
 references serve all of them. An empty mask gives the composite back. A mask that covers everything needs
 references. Load Image gives an empty 64x64 mask for pictures without alpha; it is refused in a sentence.""",
     "Raiha_Compare": """\
-The slider needs the newer node rendering (Settings, Nodes 2.0); the classic canvas shows both pictures
-side by side.""",
+For a slider between the two take ComfyUI's own Compare Images.""",
 }
 
 
