@@ -91,6 +91,7 @@ def test_scores_are_those_of_single_images(root, call, tmp_path, name):
     overall = found["variants"]["no reference"]["overall"]
     assert overall["psnr"] == pytest.approx(np.mean([s.psnr for s in expected]), rel=1e-12)
     assert overall["n"] == 8
+    assert found["overall"] == overall
     adobe = [s.mse for s, item in zip(expected, items, strict=True) if item.subset == "HAdobe5k"]
     assert found["variants"]["no reference"]["subsets"]["HAdobe5k"]["mse"] == pytest.approx(np.mean(adobe))
 
@@ -278,6 +279,7 @@ def test_runs_of_random_references(root, call, tmp_path, monkeypatch):
     for seed in range(5):  # oracle: the draw itself
         chosen = [rows[Path(e.input).stem, draw(e, seed)].scores.psnr for e in listed]
         assert found["variants"][f"run {seed}"]["overall"]["psnr"] == pytest.approx(np.mean(chosen))
+    assert found["overall"]["psnr"] == pytest.approx(found["runs"]["overall"]["psnr"]["mean"])
     per_run = [found["variants"][f"run {s}"]["overall"]["mse"] for s in range(5)]
     assert found["runs"]["overall"]["mse"]["mean"] == pytest.approx(np.mean(per_run))
     assert found["runs"]["overall"]["mse"]["std"] == pytest.approx(np.std(per_run, ddof=1))

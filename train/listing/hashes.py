@@ -90,7 +90,7 @@ def _known_siblings(photos: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def calibrate_pool(hashes: Hashes, photos: Sequence[str]) -> Threshold:
-    """The threshold at which one unrelated pair in 10,000 would count as one view."""
+    """The threshold at which one unrelated pair in 100,000 would count as one view, or the default."""
     everywhere = np.ones(BITS, dtype=bool)
 
     def alike(a: str, b: str) -> float:

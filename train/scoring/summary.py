@@ -121,7 +121,9 @@ def summarise(table: Table, plan: Plan, order: Sequence[str]) -> dict[str, objec
         result["headline"] = "runs"
     else:
         result["headline"] = NO_REFERENCE if NO_REFERENCE in variants else "composite"
-    return result
+    headline = headline_rows(table, plan, order)
+    overall = {m: math.fsum(scores[m] for _, scores in headline) / len(headline) for m in METRICS}
+    return {"overall": overall | {"n": len(headline)}, **result}
 
 
 def mean_of_runs(table: Table, plan: Plan, order: Sequence[str]) -> list[tuple[Row, dict[str, float]]]:
