@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raiha_core.retrieval import oracle
-from raiha_core.retrieval.exact import appearance_of_pairs, band, partners
+from raiha_core.retrieval.exact import appearance_of_pairs, band, partners, vectors
 from raiha_core.retrieval.search import Exclusion, search_many
 from tests.retrieval_cases import make_gallery, make_query, make_spec, random_patches, true_set
 
@@ -321,8 +321,8 @@ def test_nan_in_a_gallery_is_refused():
 def test_the_band_covers_a_float32_product_and_bfloat16():
     # The proven bound against products in the worst order numpy can be asked for.
     generator = torch.Generator().manual_seed(0)
-    vectors = torch.randn(2000, 2, 768, generator=generator)
-    a, b = (vectors / vectors.norm(dim=2, keepdim=True)).to(torch.float16).unbind(1)
+    random = torch.randn(2000, 2, 768, generator=generator)
+    a, b = (random / random.norm(dim=2, keepdim=True)).to(torch.float16).unbind(1)
     exact = (a.double() * b.double()).sum(1)
     step = torch.zeros(2000)
     for d in range(768):
@@ -333,7 +333,10 @@ def test_the_band_covers_a_float32_product_and_bfloat16():
         torch.set_float32_matmul_precision("medium")
         rough = (a.bfloat16().float() * b.bfloat16().float()).sum(1)
         assert (rough.double() - exact).abs().max() < band(768, torch.device("cpu"))
-        assert partners(a[:4], b[:6, None], 0.01).tolist() == (exact_matrix(a[:4], b[:6]) >= 0.01).tolist()
+        assert (
+            partners(vectors(a[:4]), vectors(b[:6]), 1, 0.01).tolist()
+            == (exact_matrix(a[:4], b[:6]) >= 0.01).tolist()
+        )
     finally:
         torch.set_float32_matmul_precision(before)
 

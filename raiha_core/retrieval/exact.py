@@ -11,6 +11,7 @@ the few others are computed again in float64. Why that is exact:
 Shapes: n photos of P patches, D content numbers, K bins, m patches of a query.
 """
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -21,6 +22,27 @@ UNIT = 2.0**-24  # rounding error of float32
 PAIRS_AT_ONCE = 1 << 13  # bounds the memory of a re-check where a whole gallery sits on the threshold
 APPEARANCE_BAND = 1e-4  # float32 cosine of K <= 800 normalised histogram numbers errs by less
 TIE = 1e-12  # float64 cosine of whole numbers errs by less than 1e-15
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """Stored vectors twice: as they are, and in float32 for the fast products."""
+
+    exact: Tensor  # (m, D) float16
+    fast: Tensor  # (m, D) float32, the same numbers
+
+    def __len__(self) -> int:
+        return len(self.exact)
+
+    @property
+    def band(self) -> float:
+        return band(self.exact.shape[1], self.exact.device)
+
+
+def vectors(stored: Tensor, room: Tensor | None = None) -> Vectors:
+    """(..., D) float16 -> (m, D) twice; `room` is a float32 buffer of at least m rows to use again."""
+    flat = stored.reshape(-1, stored.shape[-1])
+    return Vectors(flat, flat.float() if room is None else room[: len(flat)].copy_(flat))
 
 
 def band(dim: int, device: torch.device) -> float:
@@ -36,24 +58,22 @@ def band(dim: int, device: torch.device) -> float:
     return error + (2.0**-7 + 2.0**-15 if torch.get_float32_matmul_precision() == "medium" else 0)
 
 
-def partners(query: Tensor, photos: Tensor, threshold: float, wide: Tensor | None = None) -> Tensor:
+def partners(query: Vectors, photos: Vectors, patches: int, threshold: float) -> np.ndarray:
     """Which query patches have a partner in which photo: some patch with cosine >= threshold.
 
-    Args:
-        query: (m, D) float16. photos: (n, P, D) float16.
-        wide: `photos` in float32, (n * P, D), where the caller has it already.
+    Args: query: m vectors. photos: n * patches vectors, photo after photo.
     Returns: (m, n) bool.
     Raises: ValueError where the photos hold NaN.
     """
-    n, patches, dim = photos.shape
-    wide = photos.reshape(n * patches, dim).float() if wide is None else wide
-    best = (query.float() @ wide.T).view(len(query), n, patches).amax(2)
-    if not torch.isfinite(best).all():
+    scores = (query.fast @ photos.fast.T).view(len(query), -1, patches)
+    # From here on a few numbers per photo: numpy has a tenth of torch's cost per call.
+    best = scores.amax(2).cpu().numpy()
+    if not np.isfinite(best).all():
         raise ValueError("the stored features hold NaN or infinite values")
     found = best >= threshold
-    unsure = (best - threshold).abs() <= band(dim, photos.device)
-    for i, r in unsure.nonzero().tolist():
-        found[i, r] = (photos[r].double() @ query[i].double()).amax() >= threshold
+    for i, r in np.argwhere(np.abs(best - threshold) <= query.band):
+        photo = photos.exact[r * patches : (r + 1) * patches]
+        found[i, r] = (photo.double() @ query.exact[i].double()).amax().item() >= threshold
     return found
 
 
@@ -106,44 +126,41 @@ def _direction(histogram: Tensor) -> Tensor:
 
 
 def illumination(
-    content: Tensor,
+    content: Vectors,
     histogram: Tensor,
-    photos: Tensor,
+    photos: Vectors,
     photo_histograms: Tensor,
+    patches: int,
     content_threshold: float,
     appearance_threshold: float,
-    wide: Tensor | None = None,
-) -> Tensor:
+) -> np.ndarray:
     """Eq. 5: the best appearance cosine among the pairs that reach both thresholds.
 
     Args:
-        content: (m, D) float16 and histogram: (m, K) uint8, of the query's background.
-        photos: (n, P, D) float16. photo_histograms: (n, P, K) uint8.
-        wide: `photos` in float32, (n * P, D), where the caller has it already.
+        content: m vectors, and histogram: (m, K) uint8, of the query's background.
+        photos: n * patches vectors, photo after photo. photo_histograms: (n * patches, K) uint8.
     Returns: (n,) float64, NaN for a photo without such a pair.
     """
-    n, patches, dim = photos.shape
-    best = torch.full((n,), -torch.inf, dtype=torch.float64, device=photos.device)
+    n, device = len(photos) // patches, photos.exact.device
+    best = torch.full((n,), -torch.inf, dtype=torch.float64, device=device)
     if not len(content) or not n:
-        return best.fill_(torch.nan)
-    flat, flat_histograms = photos.reshape(n * patches, dim), photo_histograms.reshape(n * patches, -1)
-    wide = flat.float() if wide is None else wide
-    score = content.float() @ wide.T  # (m, n * P)
-    margin = band(dim, photos.device)
+        return best.fill_(torch.nan).cpu().numpy()
+    score = content.fast @ photos.fast.T  # (m, n * P)
+    margin = content.band
     likely = score >= content_threshold - margin
     # Few photos hold a pair of similar content: the histograms of the others are not looked at.
     open_photos = likely.view(len(content), n, patches).any(2).any(0).nonzero()[:, 0]
-    columns = (open_photos[:, None] * patches + torch.arange(patches, device=photos.device)).flatten()
-    similar = _direction(histogram) @ _direction(flat_histograms[columns]).T
+    columns = (open_photos[:, None] * patches + torch.arange(patches, device=device)).flatten()
+    similar = _direction(histogram) @ _direction(photo_histograms[columns]).T
     pairs = (likely[:, columns] & (similar >= appearance_threshold - APPEARANCE_BAND)).nonzero()
     for chunk in pairs.split(PAIRS_AT_ONCE):
         i, j = chunk[:, 0], columns[chunk[:, 1]]
         unsure = (score[i, j] < content_threshold + margin).nonzero()[:, 0]
-        good = torch.ones(len(i), dtype=torch.bool, device=photos.device)
-        exact = (content[i[unsure]].double() * flat[j[unsure]].double()).sum(1)
+        good = torch.ones(len(i), dtype=torch.bool, device=device)
+        exact = (content.exact[i[unsure]].double() * photos.exact[j[unsure]].double()).sum(1)
         good[unsure] = exact >= content_threshold
         i, j = i[good], j[good]
-        cosine, reaches = appearance_of_pairs(histogram[i], flat_histograms[j], appearance_threshold)
+        cosine, reaches = appearance_of_pairs(histogram[i], photo_histograms[j], appearance_threshold)
         photo, cosine = j[reaches] // patches, cosine[reaches]
         best.scatter_reduce_(0, photo, cosine, "amax")
-    return best.masked_fill_(best == -torch.inf, torch.nan)
+    return best.masked_fill_(best == -torch.inf, torch.nan).cpu().numpy()

@@ -7,11 +7,12 @@ object patches share one matrix product. Blocks are independent: their size chan
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..gallery.protocol import Block, Gallery
-from .exact import illumination, partners
+from .exact import Vectors, illumination, partners, vectors
 from .query import Query
 from .ranking import Hit
 
@@ -66,46 +67,58 @@ def _groups(queries: Sequence[Query]) -> Iterator[list[int]]:
 class _Pass:
     """The queries as tensors on the device, and one step per block of photos."""
 
-    def __init__(self, queries: Sequence[Query], request: Request, allowed: Tensor, device: torch.device):
+    def __init__(
+        self, queries: Sequence[Query], request: Request, allowed: np.ndarray, device: torch.device
+    ) -> None:
         self.request, self.allowed = request, allowed
-        self.foreground = [q.content[q.foreground].to(device) for q in queries]
+        self.patches = queries[0].spec.patches
+        self.objects = [q.content[q.foreground].to(device) for q in queries]
         self.background = [
-            (q.content[q.background].to(device), q.histogram[q.background].to(device)) for q in queries
+            (vectors(q.content[q.background].to(device)), q.histogram[q.background].to(device))
+            for q in queries
         ]
         self.groups = list(_groups(queries))
-        self.joined = [torch.cat([self.foreground[q] for q in group]) for group in self.groups]
+        self.joined = [vectors(torch.cat([self.objects[q] for q in group])) for group in self.groups]
 
-    def step(self, rows: Tensor, content: Tensor, histogram: Tensor, wide: Tensor) -> Iterator[tuple]:
+    def step(self, rows: np.ndarray, photos: Vectors, histogram: Tensor) -> Iterator[tuple]:
         """Yields (query index, rows, coverage, illumination) of the photos of a block that qualify."""
         if self.request.by == "illumination":
-            yield from self._illumination_first(rows, content, histogram, wide)
+            yield from self._illumination_first(rows, photos, histogram)
             return
         for group, joined in zip(self.groups, self.joined, strict=True):
-            found = partners(joined, content, self.request.content_threshold, wide)  # (m, n)
-            for query, part in zip(group, found.split([len(self.foreground[q]) for q in group]), strict=True):
-                passing = (part.any(0).cpu() & self.allowed[query, rows]).nonzero()[:, 0]
+            found = partners(joined, photos, self.patches, self.request.content_threshold)  # (m, n)
+            start = 0
+            for query in group:
+                part = found[start : start + len(self.objects[query])]
+                start += len(part)
+                passing = np.flatnonzero(part.any(0) & self.allowed[query, rows])
                 if not len(passing):
                     continue
-                share = part[:, passing].double().mean(0).cpu()
-                light = torch.full((len(passing),), torch.nan, dtype=torch.float64)
+                share, light = part[:, passing].mean(0), np.full(len(passing), np.nan)
                 if self.request.by == "both":
-                    light = self._light(query, content[passing], histogram[passing])
-                    passing, share, light = (x[~light.isnan()] for x in (passing, share, light))
+                    light = self._light(query, *self._only(passing, photos, histogram))
+                    keep = ~np.isnan(light)
+                    passing, share, light = passing[keep], share[keep], light[keep]
                 yield query, rows[passing], share, light
 
-    def _light(self, query: int, content: Tensor, histogram: Tensor, wide: Tensor | None = None) -> Tensor:
-        eps_c, eps_a = self.request.content_threshold, self.request.appearance_threshold
-        return illumination(*self.background[query], content, histogram, eps_c, eps_a, wide).cpu()
+    def _only(self, chosen: np.ndarray, photos: Vectors, histogram: Tensor) -> tuple[Vectors, Tensor]:
+        """The patches of some photos of the block."""
+        columns = (chosen[:, None] * self.patches + np.arange(self.patches)).ravel()
+        index = torch.from_numpy(columns).to(histogram.device)
+        return Vectors(photos.exact[index], photos.fast[index]), histogram[index]
 
-    def _illumination_first(
-        self, rows: Tensor, content: Tensor, histogram: Tensor, wide: Tensor
-    ) -> Iterator[tuple]:
-        for query, foreground in enumerate(self.foreground):
-            light = self._light(query, content, histogram, wide)
-            passing = (~light.isnan() & self.allowed[query, rows]).nonzero()[:, 0]
+    def _light(self, query: int, photos: Vectors, histogram: Tensor) -> np.ndarray:
+        eps_c, eps_a = self.request.content_threshold, self.request.appearance_threshold
+        return illumination(*self.background[query], photos, histogram, self.patches, eps_c, eps_a)
+
+    def _illumination_first(self, rows: np.ndarray, photos: Vectors, histogram: Tensor) -> Iterator[tuple]:
+        for query, objects in enumerate(self.objects):
+            light = self._light(query, photos, histogram)
+            passing = np.flatnonzero(~np.isnan(light) & self.allowed[query, rows])
             if len(passing):
-                found = partners(foreground, content[passing], self.request.content_threshold)
-                yield query, rows[passing], found.double().mean(0).cpu(), light[passing]
+                some, _ = self._only(passing, photos, histogram)
+                found = partners(vectors(objects), some, self.patches, self.request.content_threshold)
+                yield query, rows[passing], found.mean(0), light[passing]
 
 
 def scan(
@@ -136,18 +149,19 @@ def scan(
     wanted = (allowed & torch.tensor(asks, dtype=torch.bool)[:, None]).any(0)
     if not wanted.any():
         return found
-    run = _Pass(queries, request, allowed, device)
-    photos, spec, done = gallery.photos, gallery.spec, 0
-    buffer = torch.empty(block * spec.patches, spec.dim, device=device)
+    run = _Pass(queries, request, allowed.numpy(), device)
+    photos, spec = gallery.photos, gallery.spec
+    done, total = 0, int(wanted.sum())
+    room = torch.empty(block * spec.patches, spec.dim, device=device)
     for stored in _blocks(gallery, wanted, block):
-        content, histogram = stored.content.to(device), stored.histogram.to(device)
-        wide = buffer[: len(content) * spec.patches].copy_(content.reshape(-1, spec.dim))
-        for query, rows, share, light in run.step(stored.rows, content, histogram, wide):
+        histogram = stored.histogram.to(device).flatten(0, 1)
+        block_photos = vectors(stored.content.to(device), room)
+        for query, rows, share, light in run.step(stored.rows.numpy(), block_photos, histogram):
             found[query] += [
                 Hit(row, photos[row].id, covered, agreement)
                 for row, covered, agreement in zip(rows.tolist(), share.tolist(), light.tolist(), strict=True)
             ]
-        done += len(content)
+        done += len(stored)
         if progress is not None:
-            progress(done, int(wanted.sum()))
+            progress(done, total)
     return found

@@ -1,6 +1,6 @@
 """Seconds per query of the exact search, beside a brute force of the same features in the same run.
 
-    python train/bench/retrieval.py STORE [--masks FOLDER] [--sizes 1000 10000] [--queries 16]
+    python train/bench/retrieval.py STORE [--masks FOLDER] [--sizes 1000 10000] [--queries 8]
 
 STORE is a gallery of real photos: speed depends on how features spread, so random vectors show nothing.
 Queries are photos of the store with their masks (FOLDER/STEM.png), or with a box in the middle where there
@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("store", type=Path)
     parser.add_argument("--masks", type=Path, help="folder with STEM.png per photo (default: a box)")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10000])
-    parser.add_argument("--queries", type=int, default=16)
+    parser.add_argument("--queries", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="also write the rows as JSON")
     arguments = parser.parse_args(argv)
