@@ -32,7 +32,7 @@ _UNMEASURED = "not measured for this encoder: a stand-in until `raiha calibrate 
 # eps_c per encoder at stricter settings, for whoever wants fewer and surer photos; the default lies in
 # the spec. Measured on 5,337 photos: about 1 % of unrelated photos pass `strict`, and a fifth of the
 # queries then find nothing.
-STRICT_THRESHOLDS = {"lite0": 0.74, "lite0-pca128": 0.80, "lite0-pca64": 0.86}
+STRICT_THRESHOLDS = {"lite0": 0.74, "lite0-fast": 0.70, "lite0-pca128": 0.80, "lite0-pca64": 0.86}
 
 
 class Encoder(nn.Module):
@@ -181,8 +181,9 @@ def _build_lite0(
     return Encoder(lite0_network(weights), spec, preprocessing, centring).to(device)
 
 
+# Reference measurement for 0.60, 0.67 and 0.75; on 1,335 photos 0.54 at 256 gave the rates of 0.60 at 384.
 _LITE0_SOURCE = (
-    "measured on 5,337 photos: 4-5 % of photos without the object's class pass, and 40-50 % of those with it"
+    "measured on photos with class labels: 4-6 % of those without the object's class pass, 40-50 % with it"
 )
 
 
@@ -325,7 +326,7 @@ Builder = Callable[[Path | None, str | torch.device], Encoder]
 
 ENCODERS: dict[str, Builder] = {
     "lite0": partial(_build_lite0, "lite0", 384, None, 0.60),
-    "lite0-fast": partial(_build_lite0, "lite0-fast", 256, None, 0.60),
+    "lite0-fast": partial(_build_lite0, "lite0-fast", 256, None, 0.54),
     "lite0-pca128": partial(_build_lite0, "lite0-pca128", 384, 128, 0.67),
     "lite0-pca64": partial(_build_lite0, "lite0-pca64", 384, 64, 0.75),
     **{name: partial(_build_transformer, name, recipe) for name, recipe in TRANSFORMERS.items()},

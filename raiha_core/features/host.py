@@ -2,8 +2,9 @@
 
 Nothing of ComfyUI is imported: the object is used by what it offers (`model`, `patcher`, `load_device`,
 `image_size`, `image_mean`, `image_std`), and whoever has ComfyUI hands in how to load it. Its own
-`encode_image` is not used: it rounds to 8 bits and fails for DINOv3. Written for and read in ComfyUI's
-comfy/clip_vision.py. Shapes: B images, T tokens, C width, g patches per side.
+`encode_image` is not used: it rounds to 8 bits and fails for DINOv3. Source: ComfyUI's
+comfy/clip_vision.py, read for its attributes; tried in ComfyUI 0.33.0 with small random models.
+Shapes: B images, T tokens, C width, g patches per side.
 """
 
 import hashlib

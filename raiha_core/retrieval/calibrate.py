@@ -102,7 +102,9 @@ class Calibration:
         if self.foregrounds == "boxes":
             lines.append("  No masks were given: boxes in the middle of photos stood in for objects.")
         if self.compared < self.photos:
-            lines.append(f"  Counts are scaled up from {self.compared} photos drawn at random.")
+            lines.append(
+                f"  Counts are scaled up from {self.compared} photos drawn at random; 'nothing' is in these."
+            )
         if self.queries < _ENOUGH_QUERIES or self.compared < _ENOUGH_PHOTOS:
             lines.append(
                 f"  Fewer than {_ENOUGH_QUERIES} queries or {_ENOUGH_PHOTOS} photos: a rough guide only."

@@ -1,8 +1,8 @@
 """What encoders cost: milliseconds per image, patches and bytes, beside the bare network in the same run.
 
 Example: python train/bench/features.py lite0 lite0-fast --repeats 7
-Transformers run on random weights: time does not depend on the numbers. Medians of one process, with the
-thread count named; a busy machine makes all columns slower together, so compare within one table.
+Transformers run on random weights: time does not depend on the numbers. On the CPU the figures are CPU
+time of all threads, which other processes disturb less than wall time; on a GPU they are wall time.
 """
 
 import argparse
@@ -23,16 +23,17 @@ from raiha_core.features.patches import store
 _COLUMNS = "| encoder | input | patches | bytes | bare network ms | squaring ms | histograms ms | encode ms |"
 
 
-def median_ms(call: Callable[[], object], repeats: int) -> float:
-    """Median wall time of a call in milliseconds, after one call that warms up."""
+def median_ms(call: Callable[[], object], repeats: int, device: str) -> float:
+    """Median time of a call in milliseconds, after one call that warms up."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
     call()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = clock()
         call()
-        if torch.cuda.is_available():
+        if device != "cpu":
             torch.cuda.synchronize()
-        times.append(1000 * (time.perf_counter() - start))
+        times.append(1000 * (clock() - start))
     return sorted(times)[len(times) // 2]
 
 
@@ -57,10 +58,10 @@ def row(name: str, photo: Tensor, repeats: int, device: str) -> str:
     kept = store(encoder.encode(photo))
     size = kept.content.nbytes + kept.histogram.nbytes
     times = [
-        median_ms(lambda: encoder.network(square), repeats),
-        median_ms(lambda: encoder.preprocessing.apply(photo), repeats),
-        median_ms(lambda: hsv_histograms(photo, spec.grid, spec.histogram), repeats),
-        median_ms(lambda: encoder.encode(photo), repeats),
+        median_ms(lambda: encoder.network(square), repeats, device),
+        median_ms(lambda: encoder.preprocessing.apply(photo), repeats, device),
+        median_ms(lambda: hsv_histograms(photo, spec.grid, spec.histogram), repeats, device),
+        median_ms(lambda: encoder.encode(photo), repeats, device),
     ]
     grid = f"{spec.grid}x{spec.grid}x{spec.dim}"
     return (
