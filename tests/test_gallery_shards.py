@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from raiha_core.features.spec import differences
 from raiha_core.gallery import shards
@@ -44,6 +45,16 @@ def test_a_shard_holds_what_it_was_given(tmp_path):
     assert (list(notes.folders), list(notes.entries)) == (FOLDERS, entries(3))
 
 
+def test_it_is_a_safetensors_file(tmp_path):
+    path = tmp_path / "000000.safetensors"
+    path.write_bytes(shards.encode_shard(SPEC, FOLDERS, entries(3), *tensors()))
+    mine, theirs = shards.open_shard(path), load_file(path)  # oracle: the library's own reader
+    assert sorted(theirs) == ["content", "histogram", "norms"]
+    assert torch.equal(mine.content, theirs["content"])
+    assert torch.equal(mine.histogram, theirs["histogram"])
+    assert torch.equal(mine.norms, theirs["norms"])
+
+
 def test_the_same_photos_give_the_same_bytes():
     first, second = (shards.encode_shard(SPEC, FOLDERS, entries(3), *tensors()) for _ in range(2))
     assert first == second
@@ -79,7 +90,7 @@ def test_a_cut_shard_is_refused_by_name(tmp_path, kept):
 
 
 def test_shards_fit_in_memory_and_cost_little_when_lost():
-    assert shards.capacity(fake_spec(grid=12, dim=320)) == 512
+    assert shards.capacity(fake_spec(grid=12, dim=320)) == 128
     per_photo = 32 * 32 * (2 * 768 + 6 + 4)  # the paper's features
     assert shards.capacity(fake_spec(grid=32, dim=768)) == (128 << 20) // per_photo
     assert shards.capacity(fake_spec(grid=4096, dim=768)) == 1

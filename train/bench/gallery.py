@@ -3,6 +3,7 @@
 Example: python train/bench/gallery.py assets/scenes/photos --workers 1 2 --synthetic 50000
 All rows of a table come from one run; a busy machine makes them slower together. Memory is the growth of
 this process's resident set, sampled; pages of mapped shards count as long as the system keeps them.
+CPU seconds are of all threads: where other programs want the cores, only they can be compared.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from raiha_core.gallery.build import build
 from raiha_core.gallery.check import check
 from raiha_core.gallery.info import info
 from raiha_core.gallery.manifest import Entry, Folder, Photo
-from raiha_core.gallery.store import open_gallery
+from raiha_core.gallery.store import Layout, StoredGallery, open_gallery
 from raiha_core.gallery.writer import Writer
 from raiha_core.images import list_photos, read_picture
 
@@ -49,12 +50,12 @@ def peak_memory() -> Iterator[Callable[[], float]]:
         thread.join()
 
 
-def timed(call: Callable[[], object]) -> tuple[float, float]:
-    """Seconds and MB of one call."""
+def timed(call: Callable[[], object]) -> tuple[float, float, float]:
+    """Seconds, CPU seconds and MB of one call."""
     with peak_memory() as grown:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         call()
-        return time.perf_counter() - start, grown()
+        return time.perf_counter() - start, time.process_time() - cpu, grown()
 
 
 def plain_loop(photos: Path, encoder: Encoder, threads: int) -> None:
@@ -72,8 +73,8 @@ def bench_build(photos: Path, encoder: Encoder, workers: list[int], repeats: int
     count = len(list_photos(photos))
     plain_loop(photos, encoder, 1)  # warms up the network and the page cache
     print(f"{count} photos, encoder {encoder.spec.name}, best of {repeats}, rounds interleaved\n")
-    print("| what | seconds | photos/s | MB |\n|---|---|---|---|")
-    rows: dict[str, list[tuple[float, float]]] = {}
+    print("| what | seconds | photos/s | CPU seconds | MB |\n|---|---|---|---|---|")
+    rows: dict[str, list[tuple[float, float, float]]] = {}
     for _ in range(repeats):
         for threads in (1, torch.get_num_threads()):
             name = f"plain loop, {threads} torch threads"
@@ -88,9 +89,9 @@ def bench_build(photos: Path, encoder: Encoder, workers: list[int], repeats: int
                 rows.setdefault(f"build, {n} workers", []).append(timed(run))
                 rows.setdefault("build again, nothing new", []).append(timed(run))
     for name, results in rows.items():
-        seconds = min(result[0] for result in results)
-        memory = max(result[1] for result in results)
-        print(f"| {name} | {seconds:.3f} | {count / seconds:.1f} | {memory:.0f} |")
+        seconds, cpu = (min(result[n] for result in results) for n in (0, 1))
+        memory = max(result[2] for result in results)
+        print(f"| {name} | {seconds:.3f} | {count / seconds:.1f} | {cpu:.3f} | {memory:.0f} |")
 
 
 def write_synthetic(place: Path, spec: FeatureSpec, count: int) -> None:
@@ -123,29 +124,32 @@ def write_synthetic(place: Path, spec: FeatureSpec, count: int) -> None:
 def bench_open(spec: FeatureSpec, count: int) -> None:
     with TemporaryDirectory() as folder:
         place = Path(folder) / "store"
-        written, memory = timed(lambda: write_synthetic(place, spec, count))
+        layout = Layout(place)
+        print(f"\n{count} synthetic photos, {spec.name}\n")
+        print("| what | seconds | CPU seconds | MB |\n|---|---|---|---|")
+        row("write", lambda: write_synthetic(place, spec, count))
         found = info(place)
         print(
-            f"\n{count} synthetic photos, {spec.name}: {found.shards} shards, {found.bytes / 1e6:.0f} MB, "
-            f"manifest {(place / 'manifest.jsonl').stat().st_size / 1e6:.1f} MB\n"
+            f"-> {found.shards} shards, {found.bytes / 1e6:.0f} MB, manifest "
+            f"{layout.manifest.stat().st_size / 1e6:.1f} MB"
         )
-        print("| what | seconds | MB |\n|---|---|---|")
-        print(f"| write | {written:.2f} | {memory:.0f} |")
-        galleries = []
-        seconds, memory = timed(lambda: galleries.append(open_gallery(place)))
-        print(f"| open | {seconds:.3f} | {memory:.0f} |")
+        galleries: list[StoredGallery] = []
+        row("open", lambda: galleries.append(open_gallery(place)))
         gallery = galleries[0]
-        seconds, memory = timed(lambda: gallery.fingerprint)
-        print(f"| fingerprint | {seconds:.3f} | {memory:.0f} |")
-        rows = torch.randint(0, count, (64,), generator=torch.Generator().manual_seed(1)).tolist()
-        seconds, memory = timed(lambda: gallery.gather(rows))
-        print(f"| gather 64 photos at random | {seconds:.4f} | {memory:.0f} |")
-        seconds, memory = timed(
-            lambda: sum(int(block.content.view(torch.int16).sum()) for block in gallery.blocks(64))
-        )
-        print(f"| read all, blocks of 64 (mapped pages count) | {seconds:.2f} | {memory:.0f} |")
-        seconds, memory = timed(lambda: check(place, with_photos=False))
-        print(f"| check every byte | {seconds:.2f} | {memory:.0f} |")
+        row("fingerprint", lambda: gallery.fingerprint)
+        chosen = torch.randint(0, count, (64,), generator=torch.Generator().manual_seed(1)).tolist()
+        row("gather 64 photos at random", lambda: gallery.gather(chosen))
+        row("read all, blocks of 64", lambda: read_all(gallery))
+        row("check every byte", lambda: check(place, with_photos=False))
+
+
+def read_all(gallery: StoredGallery) -> int:
+    return sum(int(block.content.view(torch.int16).sum()) for block in gallery.blocks(64))
+
+
+def row(name: str, call: Callable[[], object]) -> None:
+    seconds, cpu, memory = timed(call)
+    print(f"| {name} | {seconds:.3f} | {cpu:.3f} | {memory:.0f} |", flush=True)
 
 
 def main() -> None:
