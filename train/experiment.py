@@ -5,14 +5,16 @@ A config file in `configs/` holds one `EXPERIMENT`. The command line adds only w
 
 import importlib.util
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from raiha_core.contrastive import ContrastConfig
 from raiha_core.data.augment import CropConfig
 from raiha_core.data.synthesis import SynthesisConfig
 from raiha_core.losses import LossConfig
-from raiha_core.models.presets import PRESETS, Config
+from raiha_core.models.hdnet import UNetConfig
+from raiha_core.models.presets import PRESETS, Config, requirements
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,21 +41,26 @@ class Optimisation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceShares:
-    """Which references a sample gets; drawn per sample, as shares of those that have the kind.
+    """Which references a sample gets, as shares; they need not sum to 1.
 
-    The paper draws no-reference or reference per iteration, then retrieved or augmented.
+    The paper draws no-reference or reference per iteration, then retrieved or augmented. A sample without
+    a retrieved reference takes an augmented one where those have a share, else none.
     """
 
     none: float = 0.5
     retrieved: float = 0.25
     augmented: float = 0.25  # made from the truth
     most: int = 1  # references per sample
+    per_batch: bool = False  # one draw for a whole micro-batch, as in the paper; else one per sample
+    augmented_side: float = 196 / 256  # of the crop that becomes a reference, as a share of the picture's
 
     def __post_init__(self) -> None:
         if min(self.none, self.retrieved, self.augmented) < 0:
             raise ValueError(f"reference shares must not be negative: {self}")
         if self.none + self.retrieved + self.augmented <= 0 or self.most < 1:
             raise ValueError(f"some share must be positive, and most at least 1: {self}")
+        if not 0 < self.augmented_side < 1:
+            raise ValueError(f"an augmented reference is less than the picture, got {self.augmented_side}")
 
     @property
     def any(self) -> bool:
@@ -67,7 +74,8 @@ class Experiment:
     name: str
     preset: str
     network: Config
-    source: Literal["iharmony4", "synthesis"] = "iharmony4"
+    # raharmony4: the composites of a reference list; synthesis: made from photos
+    source: Literal["iharmony4", "raharmony4", "synthesis"] = "iharmony4"
     size: int = 256
     packed: int = 256  # side at which photos are kept decoded
     batch: int = 48
@@ -78,8 +86,10 @@ class Experiment:
     true_background: bool = False  # composites given: rebuild their background from the truth, as the papers
     precision: Literal["no", "bf16", "fp16"] = "no"
     compile: bool = False
+    deterministic: bool = False  # the same bits from the same GPU, slower; a CPU needs no such thing
     optimisation: Optimisation = field(default_factory=Optimisation)
     loss: LossConfig = field(default_factory=LossConfig)
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)  # read where loss.contrast > 0
     references: ReferenceShares = field(
         default_factory=lambda: ReferenceShares(none=1, retrieved=0, augmented=0)
     )
@@ -88,19 +98,37 @@ class Experiment:
     crop: CropConfig = field(default_factory=lambda: CropConfig(smallest=1.0, flip=0.0))
     region_share: float = 0.35  # of samples whose mask is a random region; photos without a mask always
     validation_share: float = 0.07
-    validation_limit: int = 512  # photos read per validation
+    validation_pictures: int = 512  # per validation, the same ones each time; fewer where fewer are given
     validate_every: int = 1000
     sample_every: int = 1000
     save_every: int = 500
     keep: int = 2
-    allowed_bad: float = 0.01
+    allowed_bad: float = 0.01  # share of unreadable pictures that are skipped; more are an error
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise ValueError(f"unknown preset '{self.preset}'; known: {', '.join(PRESETS)}")
         if type(self.network) is not type(PRESETS[self.preset].config):
             raise ValueError(f"'{self.preset}' takes a {type(PRESETS[self.preset].config).__name__}")
-        if self.batch % self.micro_batch:
+        if self.size != self.network.size:
+            raise ValueError(f"trained at {self.size} px, but the network says it is for {self.network.size}")
+        if self.references.most > max(1, self.network.max_references):
+            raise ValueError(
+                f"{self.references.most} references per sample, but '{self.preset}' as configured reads "
+                f"{self.network.max_references}"
+            )
+        if self.loss.contrast > 0 and not isinstance(self.network, UNetConfig):
+            raise ValueError(f"the contrastive loss looks into a U-Net's layers; '{self.preset}' has none")
+        if requirements(self.network).content and self.references.any and not self.encoder:
+            raise ValueError(f"'{self.preset}' reads features of its references: name an encoder")
+        if requirements(self.network).content_without_references and not self.encoder:
+            raise ValueError(f"'{self.preset}' reads patch features: name an encoder")
+        if min(self.steps, self.epochs) < 0 or not (self.steps or self.epochs):
+            raise ValueError(f"a run needs steps or epochs, got {self.steps} and {self.epochs}")
+        for name in ("region_share", "validation_share", "allowed_bad"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        if self.micro_batch < 1 or self.batch % self.micro_batch:
             raise ValueError(f"batch {self.batch} is not a multiple of micro_batch {self.micro_batch}")
         if self.keep < 2:
             raise ValueError(
@@ -108,7 +136,8 @@ class Experiment:
             )
         if self.references.any and not self.network.max_references:
             raise ValueError(f"'{self.preset}' as configured reads no references, but the run draws some")
-        for name in ("size", "packed", "micro_batch", "validate_every", "sample_every", "save_every"):
+        counts = ("size", "packed", "batch", "micro_batch", "validate_every", "sample_every", "save_every")
+        for name in (*counts, "validation_pictures"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 
@@ -152,6 +181,3 @@ def differences(first: dict[str, Any], second: dict[str, Any], where: str = "") 
         elif a != b:
             found.append(f"{name}: {a} != {b}")
     return found
-
-
-FIELDS = tuple(entry.name for entry in fields(Experiment))

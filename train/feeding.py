@@ -9,10 +9,13 @@ import hashlib
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from experiment import Experiment
+from reference_features import StoredFeatures
 from torch import Tensor
 
 from raiha_core.data.augment import random_views, self_references
@@ -22,6 +25,7 @@ from raiha_core.data.random_masks import random_regions
 from raiha_core.data.synthesis import Synthesis
 from raiha_core.features.encoders import Encoder
 from raiha_core.features.references import ReferenceBatch
+from raiha_core.features.spec import FeatureSpec
 
 
 def generator(*key: object) -> torch.Generator:
@@ -31,7 +35,7 @@ def generator(*key: object) -> torch.Generator:
 
 
 def rows_of(k: int, count: int, micro_batch: int, seed: int) -> list[int]:
-    """Which of `count` training rows are in micro-batch k: each epoch is one permutation, none is dropped."""
+    """Which of `count` training rows are in micro-batch k; an epoch is one permutation, none is dropped."""
     rows = []
     for position in range(k * micro_batch, (k + 1) * micro_batch):
         epoch, place = divmod(position, count)
@@ -39,31 +43,32 @@ def rows_of(k: int, count: int, micro_batch: int, seed: int) -> list[int]:
     return rows
 
 
-_permutations: dict[tuple[int, int, int], Tensor] = {}
-
-
+@lru_cache(maxsize=8)
 def _permutation(epoch: int, count: int, seed: int) -> Tensor:
-    key = (epoch, count, seed)
-    if key not in _permutations:
-        if len(_permutations) > 3:
-            _permutations.clear()
-        _permutations[key] = torch.randperm(count, generator=generator("order", seed, epoch))
-    return _permutations[key]
+    return torch.randperm(count, generator=generator("order", seed, epoch))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Raw:
-    """What comes from the disk for one micro-batch, on the CPU."""
+    """What comes from the disk for one micro-batch, as bytes on the CPU: a quarter of the floats."""
 
-    rows: list[int]
-    truth: Tensor  # (B, 3, P, P), P the packed size
-    mask: Tensor  # (B, 1, P, P)
-    has_mask: Tensor  # (B,) bool
-    composite: Tensor | None  # (B, 3, P, P) where composites are given, not made
-    donor: Tensor | None  # (B, 3, P, P) other photos, for colours
+    ids: tuple[str, ...]
+    truth: Tensor  # (B, 3, P, P) uint8, P the packed size
+    mask: Tensor  # (B, 1, P, P) uint8
+    composite: Tensor | None  # (B, 3, P, P) uint8 where composites are given, not made
+    donor: Tensor | None  # (B, 3, P, P) uint8, other photos, for colours
     donor_mask: Tensor | None
-    references: Tensor | None  # (B, K, 3, P, P) retrieved ones
+    references: Tensor | None  # (B, K, 3, P, P) uint8, retrieved ones
     reference_rows: list[list[int]]
+
+    def pinned(self) -> "Raw":
+        """In memory that a GPU reads without waiting."""
+        tensors = {
+            name: value.pin_memory()
+            for name in ("truth", "mask", "composite", "donor", "donor_mask", "references")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(self, **tensors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ class ReferenceBank:
 
     cache: PhotoCache
     lists: dict[str, list[int]]  # id of a training row -> rows of the cache, best first
-    content: Tensor | None  # (N, D, g, g) float16, memory-mapped; None where the network reads none
+    content: StoredFeatures | None  # None where the network reads none
 
 
 class Feed:
@@ -107,28 +112,44 @@ class Feed:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def ids(self, k: int) -> tuple[str, ...]:
-        """Ids of the pictures in micro-batch k."""
-        source = (self.composites or self.cache).rows
-        e = self.experiment
-        return tuple(source[self.rows[i]].id for i in rows_of(k, len(self.rows), e.micro_batch, e.seed))
-
     def raw(self, k: int) -> Raw:
+        """Read micro-batch k. Draws only what the reading itself needs."""
         e = self.experiment
         rows = [self.rows[i] for i in rows_of(k, len(self.rows), e.micro_batch, e.seed)]
         donor = donor_mask = composite = None
         if self.composites is not None:
             assert self.truth_of is not None
-            composite, mask, has = self.composites.gather(rows)
+            composite, mask, _ = self.composites.gather(rows)
             truth, _, _ = self.cache.gather([self.truth_of[row] for row in rows])
-            mask = (mask > 0.5).float()  # the data set's masks are binary; packing softened them
+            mask = (mask > 127).byte() * 255  # the data set's masks are binary; packing softened them
         else:
             truth, mask, has = self.cache.gather(rows)
+            mask = self._with_regions(mask, has, k)
             picks = torch.randint(len(self.rows), (len(rows),), generator=generator("donor", e.seed, k))
             donor, donor_mask, donor_has = self.cache.gather([self.rows[i] for i in picks.tolist()])
-            donor_mask[~donor_has] = 1.0  # a photo without an object lends the colours of all of it
+            donor_mask[~donor_has] = 255  # a photo without an object lends the colours of all of it
         chosen, pictures = self._retrieved(rows, k)
-        return Raw(rows, truth, mask, has, composite, donor, donor_mask, pictures, chosen)
+        source = (self.composites or self.cache).rows
+        return Raw(
+            ids=tuple(source[row].id for row in rows),
+            truth=truth,
+            mask=mask,
+            composite=composite,
+            donor=donor,
+            donor_mask=donor_mask,
+            references=pictures,
+            reference_rows=chosen,
+        )
+
+    def _with_regions(self, mask: Tensor, has: Tensor, k: int) -> Tensor:
+        """Masks (B, 1, P, P) uint8, a share of which, and all that are missing, are random regions."""
+        e = self.experiment
+        g = generator("regions", e.seed, k)
+        region = (torch.rand(len(mask), generator=g) < e.region_share) | ~has
+        rows = region.nonzero().flatten()
+        if len(rows):
+            mask[rows] = (random_regions(len(rows), mask.shape[-1], g) * 255).round().byte()
+        return mask
 
     def _retrieved(self, rows: list[int], k: int) -> tuple[list[list[int]], Tensor | None]:
         """Rows of the bank drawn for each picture, and their pixels (B, K, 3, P, P)."""
@@ -140,14 +161,12 @@ class Feed:
         chosen = []
         for row in rows:
             known = self.bank.lists.get(source[row].id, [])
-            order = torch.randperm(len(known), generator=g).tolist()[
-                :most
-            ]  # one drawn at random, as the paper
+            order = torch.randperm(len(known), generator=g).tolist()[:most]  # at random, as in the paper
             chosen.append([known[i] for i in order])
         if not any(chosen):
             return chosen, None
         side = self.bank.cache.size
-        pictures = torch.zeros(len(rows), most, 3, side, side)
+        pictures = torch.zeros(len(rows), most, 3, side, side, dtype=torch.uint8)
         for b, picks in enumerate(chosen):
             if picks:
                 pictures[b, : len(picks)] = self.bank.cache.gather(picks)[0]
@@ -155,49 +174,49 @@ class Feed:
 
     def finish(self, raw: Raw, k: int) -> Batch:
         """Crops, colours and references of micro-batch k, on the device."""
-        e, device = self.experiment, self.device
+        e = self.experiment
         g = generator("micro-batch", e.seed, k)
-        truth, mask = raw.truth.to(device), raw.mask.to(device)
+        truth, mask = self._floats(raw.truth), self._floats(raw.mask)
         if raw.composite is not None:
-            both = torch.cat([truth, raw.composite.to(device)], 1)
-            both, mask = _views(both, mask, e, g)
-            truth, composite = both[:, :3], both[:, 3:]
+            pair, mask = _views([truth, self._floats(raw.composite)], mask, e, g)
+            truth, composite = pair
             if e.true_background:
                 composite = composite * mask + truth * (1 - mask)
         else:
             assert self.synthesis is not None
             assert raw.donor is not None
             assert raw.donor_mask is not None
-            region = torch.rand(len(mask), generator=g) < e.region_share
-            region |= ~raw.has_mask
-            drawn = random_regions(len(mask), mask.shape[-1], g)
-            mask = torch.where(region.view(-1, 1, 1, 1).to(device), drawn.to(device), mask)
-            truth, mask = _views(truth, mask, e, g)
+            (truth,), mask = _views([truth], mask, e, g)
             donor, donor_mask = (
-                torch.nn.functional.interpolate(x.to(device), size=truth.shape[-2:], mode="area")
+                F.interpolate(self._floats(x), size=truth.shape[-2:], mode="area")
                 for x in (raw.donor, raw.donor_mask)
             )
             composite, _ = self.synthesis.recolour(truth, mask, donor, donor_mask, g)
         references = self._references(raw, truth, mask, g)
-        return Batch(composite=composite, mask=mask, target=truth, ids=self.ids(k), references=references)
+        return Batch(composite=composite, mask=mask, target=truth, ids=raw.ids, references=references)
+
+    def _floats(self, values: Tensor) -> Tensor:
+        """Bytes as floats 0..1, on the device."""
+        return values.to(self.device, non_blocking=True).float() / 255
 
     def _references(self, raw: Raw, truth: Tensor, mask: Tensor, g: torch.Generator) -> ReferenceBatch | None:
-        """None, retrieved or made from the truth, drawn per sample."""
+        """None, retrieved or made from the truth, drawn per sample or per micro-batch."""
         shares = self.experiment.references
-        draw = torch.rand(len(truth), generator=g) * (shares.none + shares.retrieved + shares.augmented)
-        own = self_references(truth, mask, g) if shares.augmented else None
+        draw = torch.rand(1 if shares.per_batch else len(truth), generator=g).expand(len(truth))
+        draw = draw * (shares.none + shares.retrieved + shares.augmented)
         has = torch.tensor([bool(picks) for picks in raw.reference_rows])
         retrieved = (draw >= shares.none) & (draw < shares.none + shares.retrieved) & has
         # A sample whose list is empty takes one made from the truth where the run has those at all.
         augmented = (draw >= shares.none) & ~retrieved & (shares.augmented > 0)
         if not (retrieved | augmented).any():
             return None
+        own = self_references(truth, mask, g, shares.augmented_side) if augmented.any() else None
         size, most = truth.shape[-1], shares.most
         images = torch.zeros(len(truth), most, 3, size, size, device=truth.device)
         present = torch.zeros(len(truth), most, dtype=torch.bool)
         if raw.references is not None:
-            small = torch.nn.functional.interpolate(
-                raw.references.flatten(0, 1).to(truth), size=(size, size), mode="area"
+            small = F.interpolate(
+                self._floats(raw.references.flatten(0, 1)), size=(size, size), mode="area"
             ).view(len(truth), -1, 3, size, size)
             for b in retrieved.nonzero().flatten().tolist():
                 count = len(raw.reference_rows[b])
@@ -215,7 +234,7 @@ class Feed:
 
     def _reference_content(
         self, raw: Raw, images: Tensor, present: Tensor, retrieved: Tensor
-    ) -> tuple[Tensor | None, object]:
+    ) -> tuple[Tensor | None, FeatureSpec | None]:
         """Stored features of retrieved photos; a forward pass for views that were made just now."""
         if self.encoder is None:
             return None, None
@@ -234,28 +253,32 @@ class Feed:
         return content, spec
 
 
-def _views(pictures: Tensor, mask: Tensor, e: Experiment, g: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Crops and flips of one or two pictures (B, 3 or 6, P, P) with their mask, at the experiment's size."""
-    views = []
+def _views(
+    pictures: list[Tensor], mask: Tensor, e: Experiment, g: torch.Generator
+) -> tuple[list[Tensor], Tensor]:
+    """The same crops and flips of pictures (B, 3, P, P) and their mask, at the experiment's size."""
     state = g.get_state()
-    for part in pictures.split(3, 1):
+    views, small = [], mask
+    for picture in pictures:
         g.set_state(state)  # the same boxes for the truth and its composite
-        view, small = random_views(part, mask, e.size, e.crop, g)
+        view, small = random_views(picture, mask, e.size, e.crop, g)
         views.append(view)
-    return torch.cat(views, 1), small
+    return views, small
 
 
 def prefetch(feed: Feed, numbers: Sequence[int], depth: int = 3) -> Iterator[tuple[int, Raw]]:
     """The raw micro-batches in order, read ahead in one thread. Errors of the thread are raised here."""
     ready: queue.Queue[tuple[int, Raw | BaseException]] = queue.Queue(depth)
     stop = threading.Event()
+    pin = feed.device.type == "cuda"
 
     def work() -> None:
         for k in numbers:
             if stop.is_set():
                 return
             try:
-                item: tuple[int, Raw | BaseException] = (k, feed.raw(k))
+                raw = feed.raw(k)
+                item: tuple[int, Raw | BaseException] = (k, raw.pinned() if pin else raw)
             except BaseException as error:
                 item = (k, error)
             while not stop.is_set():

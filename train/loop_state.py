@@ -3,6 +3,7 @@
 A folder step_00001000/ holds network.safetensors, average.safetensors, optimizer.safetensors and
 state.json. state.json is written last; a folder without it does not count. Random states are not
 stored: every draw is seeded by its number (see feeding.py), so the step is the whole of them.
+"network" is all that is trained: the harmonizer, and the heads of the contrastive loss where it has a weight.
 """
 
 import hashlib
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from raiha_core.durable import durable_path, write_text
@@ -27,6 +29,9 @@ class LoopState:
     best_score: float = float("inf")  # validation fMSE, lower is better
     best_step: int = -1
     experiment: dict[str, Any] = field(default_factory=dict)
+    data: str = ""  # fingerprint of what it is trained on
+    processes: int = 1  # how many made it; the sums of more or fewer round differently
+    scaler: dict[str, Any] = field(default_factory=dict)  # of fp16's gradients
 
 
 def tensors_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -59,8 +64,10 @@ def weights_hash(network: nn.Module) -> str:
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     kept = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    # As bytes: safetensors' own writer hides a full disk in an error of its own.
+    content = save(kept)
     with durable_path(path) as temporary:
-        save_file(kept, temporary)
+        temporary.write_bytes(content)
 
 
 def save_state(
@@ -73,15 +80,25 @@ def save_state(
 ) -> Path:
     """Write the state of a step, then drop all but the newest `keep`.
 
-    Raises: OSError where the disk is full; older states are whole then, and the new one does not count.
+    Raises: ValueError where a weight is not finite, OSError where the disk is full; older states are whole
+        then, and nothing is left of the new one.
     """
+    if bad := [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]:
+        raise ValueError(
+            f"{bad[0]} and {len(bad) - 1} more weights are not finite after step {state.step}; "
+            f"the last good state is kept in {folder}"
+        )
     target = folder / f"step_{state.step:08d}"
     target.mkdir(parents=True, exist_ok=True)
-    _write_tensors(target / "network.safetensors", network.state_dict())
-    if average is not None:
-        _write_tensors(target / "average.safetensors", average)
-    _write_tensors(target / "optimizer.safetensors", tensors_of(optimizer))
-    write_text(target / "state.json", json.dumps(asdict(state), indent=1) + "\n")
+    try:
+        _write_tensors(target / "network.safetensors", network.state_dict())
+        if average is not None:
+            _write_tensors(target / "average.safetensors", average)
+        _write_tensors(target / "optimizer.safetensors", tensors_of(optimizer))
+        write_text(target / "state.json", json.dumps(asdict(state), indent=1) + "\n")
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
     for old in whole_states(folder)[:-keep]:
         (old / "state.json").unlink()  # first: a half removed folder must not count
         shutil.rmtree(old, ignore_errors=True)
@@ -108,7 +125,7 @@ def load_state(
             for name, value in average.items():
                 value.copy_(stored[name])
         restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise ValueError(f"the state in {path} cannot be read: {error}") from None
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"the state in {path} does not fit this run: {error}") from None

@@ -4,7 +4,7 @@ import math
 
 import torch
 from experiment import Optimisation
-from torch import Tensor, nn
+from torch import nn
 
 
 def rate_factor(step: int, steps: int, config: Optimisation) -> float:
@@ -35,7 +35,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Take in the weights after optimizer step `step`; early steps count more, so that the start fades."""
+        """Take in the weights after optimizer step `step`; early ones count more, so that the start fades."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, value in network.state_dict().items():
             kept = self.state[name]
@@ -49,7 +49,3 @@ class Average:
         own = {name: value.detach().clone() for name, value in network.state_dict().items()}
         network.load_state_dict(self.state)
         self.state = own
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        for name, value in self.state.items():
-            value.copy_(state[name])

@@ -11,6 +11,7 @@ stopped, by whatever, goes on when the same command is given again with --resume
 import argparse
 import csv
 import json
+import os
 import platform
 import sys
 import time
@@ -18,25 +19,26 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import ProjectConfiguration
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 from curves import draw_curves
 from experiment import Experiment, differences, load_experiment
 from feeding import generator, prefetch
 from loop_state import LoopState, load_state, save_state, weights_hash, whole_states
+from objective import Objective
 from overview import dry_run, write_samples
+from safetensors import SafetensorError
 from schedule import Average, rate_factor
 from sources import Sources, open_sources
 from torch import Tensor, nn
 from tqdm import tqdm
-from validate import Validation, harmonize_batch, validate
+from validate import Validation, content_of, validate
 
 from raiha_core import __version__, checkpoint
 from raiha_core.durable import append_lines, write_text
-from raiha_core.losses import total
-from raiha_core.models.presets import PRESETS
+from raiha_core.models.presets import PRESETS, Network
 
-HISTORY = "history.csv"
+HISTORY, VALIDATIONS = "history.csv", "validation.jsonl"
 COLUMNS = ("step", "loss", "learning_rate")
 
 
@@ -53,6 +55,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--illuminants", type=Path, help="CCHarmony folder: measured matrices and train_list.txt"
     )
     parser.add_argument("--lists", type=Path, help="reference lists (JSON lines: input, refs)")
+    parser.add_argument("--encoder-weights", type=Path, help="file or folder, where the encoder needs one")
     parser.add_argument("--output", type=Path, help="where the run lives (default: runs/NAME)")
     parser.add_argument("--cache", type=Path, help="where decoded photos are kept (default: OUTPUT/../cache)")
     parser.add_argument("--resume", action="store_true", help="go on from the newest whole state")
@@ -60,18 +63,18 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--dry-run", action="store_true", help="say what would be done, and draw the first batch"
     )
     parser.add_argument("--tracker", default="tensorboard", help="of Accelerate, or 'none'")
-    parser.add_argument("--stop-after", type=int, default=0, help=argparse.SUPPRESS)  # for tests of resuming
     return parser.parse_args(argv)
 
 
-def make_optimizer(network: nn.Module, experiment: Experiment) -> torch.optim.Optimizer:
+def make_optimizer(objective: nn.Module, experiment: Experiment) -> torch.optim.Optimizer:
     """Adam or AdamW; pretrained weights, where there are any, in a group of their own."""
     settings = experiment.optimisation
-    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    named = [(name, p) for name, p in objective.named_parameters() if p.requires_grad]
+    pretrained = "network.backbone."
     groups = [
-        {"params": [p for name, p in named if not name.startswith("backbone.")], "factor": 1.0},
+        {"params": [p for name, p in named if not name.startswith(pretrained)], "factor": 1.0},
         {
-            "params": [p for name, p in named if name.startswith("backbone.")],
+            "params": [p for name, p in named if name.startswith(pretrained)],
             "factor": settings.backbone_factor,
         },
     ]
@@ -86,10 +89,6 @@ def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, experiment
     return rate
 
 
-def step_count(experiment: Experiment, pictures: int) -> int:
-    return experiment.steps or max(1, round(experiment.epochs * pictures / experiment.batch))
-
-
 def truncate_history(path: Path, step: int) -> None:
     """Drop the rows of steps that a resumed run will do again."""
     if path.is_file():
@@ -98,6 +97,13 @@ def truncate_history(path: Path, step: int) -> None:
     else:
         rows = []
     write_text(path, "\n".join(",".join(row) for row in [list(COLUMNS), *rows]) + "\n")
+
+
+def truncate_validations(path: Path, step: int) -> None:
+    """The same for validation.jsonl; a torn last line goes too."""
+    if path.is_file():
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        write_text(path, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
 
 
 def provenance(experiment: Experiment, sources: Sources, state: LoopState) -> dict[str, str]:
@@ -127,7 +133,7 @@ def git_revision() -> str:
 
 def write_weights(
     path: Path,
-    network: nn.Module,
+    network: Network,
     experiment: Experiment,
     sources: Sources,
     state: LoopState,
@@ -146,38 +152,70 @@ def write_weights(
     checkpoint.save(path, network, about)
 
 
-def check_resume(found: list[Path], experiment: Experiment, arguments: argparse.Namespace) -> None:
+def check_resume(
+    found: list[Path], experiment: Experiment, sources: Sources, arguments: argparse.Namespace
+) -> None:
     """Raises: ValueError where a run is already there and --resume was not given, or it is another run."""
     if not arguments.resume:
         raise ValueError(
             f"{found[-1].parent} holds a run already: give --resume to go on, or another --output"
         )
-    stored = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))["experiment"]
-    if other := differences(stored, experiment.to_json()):
+    stored = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+    if other := differences(stored["experiment"], experiment.to_json()):
         raise ValueError(f"{found[-1].parent} was begun with another config: {'; '.join(other)}")
+    if stored["data"] != sources.fingerprint:
+        raise ValueError(
+            f"{found[-1].parent} was begun on other data: {stored['data']} != {sources.fingerprint}"
+        )
+    if stored["processes"] != PartialState().num_processes:
+        print(
+            f"train: begun with {stored['processes']} processes, now {PartialState().num_processes}: "
+            "the same pictures, but sums round differently",
+            file=sys.stderr,
+        )
+
+
+def make_accelerator(
+    experiment: Experiment, network: Network, output: Path, tracker: str | None
+) -> Accelerator:
+    """Raises: ValueError where the processes cannot share a step evenly."""
+    per_step = experiment.batch // experiment.micro_batch
+    processes = PartialState().num_processes
+    if per_step % processes:
+        raise ValueError(
+            f"'{experiment.name}' has {per_step} micro-batches a step, which {processes} processes "
+            "cannot share evenly"
+        )
+    # What reads references is idle in a micro-batch without any.
+    idle = network.config.max_references > 0
+    return Accelerator(
+        mixed_precision=experiment.precision,
+        gradient_accumulation_steps=per_step // processes,
+        log_with=tracker,
+        project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output / "logs")),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=idle)],
+    )
 
 
 def main(argv: list[str] | None = None) -> int:
     # ---- settings
     arguments = parse(argv)
     experiment = load_experiment(arguments.config)
+    settings = experiment.optimisation
     output = arguments.output or Path("runs") / experiment.name
     tracker = None if arguments.tracker == "none" or arguments.dry_run else arguments.tracker
-    per_step = experiment.batch // experiment.micro_batch
-    probe = Accelerator()  # how many processes there are decides how much each accumulates
-    if per_step % probe.num_processes:
-        raise ValueError(
-            f"{experiment.name} has {per_step} micro-batches a step, which {probe.num_processes} processes "
-            "cannot share evenly"
-        )
-    accumulation = per_step // probe.num_processes
-    accelerator = Accelerator(
-        mixed_precision=experiment.precision,
-        gradient_accumulation_steps=accumulation,
-        log_with=tracker,
-        project_config=ProjectConfiguration(project_dir=str(output), logging_dir=str(output / "logs")),
-    )
+    if experiment.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+    # ---- model
     torch.manual_seed(experiment.seed)
+    network = PRESETS[experiment.preset].build(config=experiment.network)
+    objective = Objective(network, experiment)
+    accelerator = make_accelerator(experiment, network, output, tracker)
+    accumulation = accelerator.gradient_accumulation_steps
+    per_step = accumulation * accelerator.num_processes
+    main_process = accelerator.is_main_process
 
     # ---- data
     sources = open_sources(
@@ -185,41 +223,59 @@ def main(argv: list[str] | None = None) -> int:
         data=arguments.data,
         illuminants=arguments.illuminants,
         lists=arguments.lists,
+        encoder_weights=arguments.encoder_weights,
         cache=arguments.cache or output.parent / "cache",
         device=accelerator.device,
         first=accelerator,
     )
-    feed, held_out = sources.training, sources.validation
-    steps = step_count(experiment, len(feed))
-
-    # ---- model
-    network = PRESETS[experiment.preset].build(config=experiment.network)
+    feed, held_out, encoder = sources.training, sources.validation, sources.encoder
+    steps = experiment.steps or max(1, round(experiment.epochs * len(feed) / experiment.batch))
     if arguments.dry_run:
-        return dry_run(experiment, network, sources, steps, output) if accelerator.is_main_process else 0
-    optimizer = make_optimizer(network, experiment)
-    settings = experiment.optimisation
-    average = None
+        return dry_run(experiment, network, sources, steps, output) if main_process else 0
 
     # ---- resume
+    objective.to(accelerator.device)
+    optimizer = make_optimizer(objective, experiment)
+    average = Average(network, settings.ema) if settings.ema else None
+    state = LoopState(
+        experiment=experiment.to_json(), data=sources.fingerprint, processes=accelerator.num_processes
+    )
     states = whole_states(output / "states")
-    state = LoopState(experiment=experiment.to_json())
-    network.to(accelerator.device)
-    if settings.ema:
-        average = Average(network, settings.ema)
     if states:
-        check_resume(states, experiment, arguments)
-        kept = None if average is None else average.state
-        state = load_state(states[-1], network, kept, optimizer)
-    history = output / HISTORY
-    if accelerator.is_main_process:
+        check_resume(states, experiment, sources, arguments)
+        state = load_state(states[-1], objective, None if average is None else average.state, optimizer)
+    if main_process:
         output.mkdir(parents=True, exist_ok=True)
-        truncate_history(history, state.step)
+        truncate_history(output / HISTORY, state.step)
+        truncate_validations(output / VALIDATIONS, state.step)
         write_text(output / "config.json", json.dumps(experiment.to_json(), indent=1) + "\n")
     if tracker is not None:
-        accelerator.init_trackers("tensorboard" if tracker == "tensorboard" else experiment.name)
-    model, optimizer = accelerator.prepare(network, optimizer)
+        accelerator.init_trackers(experiment.name)
     if experiment.compile:
-        model = torch.compile(model)
+        network.compile()
+    model, prepared = accelerator.prepare(objective, optimizer)
+    if accelerator.scaler is not None and state.scaler:
+        accelerator.scaler.load_state_dict(state.scaler)
+
+    def judge() -> None:
+        """Validate the averaged weights, write them where they are the best, and draw samples."""
+        nonlocal state
+        if average is not None:
+            average.exchange(network)
+        found = validate(network, held_out, experiment.validation_pictures, encoder)
+        tqdm.write(f"step {state.step}: {found}")
+        append_lines(output / VALIDATIONS, [json.dumps({"step": state.step, **asdict(found)})])
+        if tracker is not None:
+            accelerator.log({f"validation/{k}": v for k, v in asdict(found).items()}, step=state.step)
+        if state.step and found.fmse < state.best_score:
+            state = replace(state, best_score=found.fmse, best_step=state.step)
+            write_weights(output / "best.safetensors", network, experiment, sources, state, found)
+        if state.step == steps:
+            write_weights(output / "last.safetensors", network, experiment, sources, state, found)
+        if state.step == steps or (state.step and state.step % experiment.sample_every == 0):
+            write_samples(network, held_out, encoder, output / f"samples_{state.step:08d}.png")
+        if average is not None:
+            average.exchange(network)
 
     # ---- loop
     numbers = [
@@ -232,36 +288,43 @@ def main(argv: list[str] | None = None) -> int:
         total=steps * experiment.batch,
         initial=state.step * experiment.batch,
         unit="img",
-        disable=not (accelerator.is_main_process and sys.stderr.isatty()),
+        disable=not (main_process and sys.stderr.isatty()),
     )
     losses: list[Tensor] = []
     rows: list[str] = []
-    found: Validation | None = None
+    if main_process and state.step == 0:
+        judge()
     model.train()
     for k, raw in prefetch(feed, numbers):
         batch = feed.finish(raw, k)
-        torch.manual_seed(generator("network", experiment.seed, k).initial_seed() % 2**63)  # dropout
+        seed = generator("network", experiment.seed, k).initial_seed()
+        torch.manual_seed(seed)  # dropout
         rate = set_rate(optimizer, state.step, steps, experiment)
         with accelerator.accumulate(model):
+            content = content_of(network, batch, encoder)
             with accelerator.autocast():
-                new = harmonize_batch(model, batch, sources.encoder)
-            loss, _ = total(new.float(), batch.target, batch.mask, experiment.loss, composite=batch.composite)
-            if not torch.isfinite(loss):
-                raise ValueError(
-                    f"the loss is {loss.item()} at step {state.step}, pictures {', '.join(batch.ids[:8])}; "
-                    f"the last good state is kept in {output / 'states'}"
-                )
+                loss, _ = model(batch, content, torch.Generator(accelerator.device).manual_seed(seed))
+            norm = loss.detach()
             accelerator.backward(loss)
             losses.append(loss.detach())
-            if accelerator.sync_gradients and settings.clip:
-                accelerator.clip_grad_norm_(model.parameters(), settings.clip)
-            optimizer.step()
-            optimizer.zero_grad()
+            if accelerator.sync_gradients:
+                limit = settings.clip or float("inf")
+                norm = accelerator.clip_grad_norm_(model.parameters(), limit)
+            # fp16 finds overflowing gradients by itself, and skips the step
+            checked = loss if experiment.precision == "fp16" else loss + norm
+            if not torch.isfinite(checked):
+                raise ValueError(
+                    f"the loss is {loss.item()} and its gradient's norm {float(norm)} at step {state.step}, "
+                    f"micro-batch {k}, pictures {', '.join(batch.ids[:8])}; "
+                    f"the last good state is kept in {output / 'states'}"
+                )
+            prepared.step()
+            prepared.zero_grad()
         if not accelerator.sync_gradients:
             continue
         state = replace(state, step=state.step + 1)
         if average is not None:
-            average.update(accelerator.unwrap_model(model), state.step)
+            average.update(network, state.step)
         value = float(accelerator.gather(torch.stack(losses).mean()[None]).mean())
         losses.clear()
         rows.append(f"{state.step},{value!r},{rate!r}")
@@ -270,60 +333,50 @@ def main(argv: list[str] | None = None) -> int:
         if tracker is not None:
             accelerator.log({"loss": value, "learning_rate": rate}, step=state.step)
         last = state.step == steps
-        stop = arguments.stop_after and state.step - first_step >= arguments.stop_after
-        if not accelerator.is_main_process:
-            accelerator.wait_for_everyone()
-            if stop:
-                break
-            continue
-        network = accelerator.unwrap_model(model)
-        if last or state.step % experiment.validate_every == 0:
-            if average is not None:
-                average.exchange(network)
-            found = validate(network, held_out, experiment.validation_limit, sources.encoder)
-            tqdm.write(f"step {state.step}: {found}")
-            if tracker is not None:
-                accelerator.log({f"validation/{k}": v for k, v in asdict(found).items()}, step=state.step)
-            append_lines(output / "validation.jsonl", [json.dumps({"step": state.step, **asdict(found)})])
-            if found.fmse < state.best_score:
-                state = replace(state, best_score=found.fmse, best_step=state.step)
-                write_weights(output / "best.safetensors", network, experiment, sources, state, found)
-            if last:
-                write_weights(output / "last.safetensors", network, experiment, sources, state, found)
-            if last or state.step % experiment.sample_every == 0:
-                write_samples(network, held_out, sources.encoder, output / f"samples_{state.step:08d}.png")
-            if average is not None:
-                average.exchange(network)
-        if last or stop or state.step % experiment.save_every == 0:
-            append_lines(history, rows)
+        if main_process and (last or state.step % experiment.validate_every == 0):
+            judge()
+        if main_process and (last or state.step % experiment.save_every == 0):
+            append_lines(output / HISTORY, rows)
             rows.clear()
+            if accelerator.scaler is not None:
+                state = replace(state, scaler=accelerator.scaler.state_dict())
             kept = None if average is None else average.state
-            inner = getattr(optimizer, "optimizer", optimizer)
-            save_state(output / "states", state, network, kept, inner, experiment.keep)
-        accelerator.wait_for_everyone()
-        if stop:
-            break
+            save_state(output / "states", state, objective, kept, optimizer, experiment.keep)
+            draw_curves(output)
+        if last or state.step % min(experiment.validate_every, experiment.save_every) == 0:
+            accelerator.wait_for_everyone()
     bar.close()
 
     # ---- the end
-    if accelerator.is_main_process:
-        draw_curves(output)
+    if main_process:
         seconds = time.perf_counter() - begun
         seen = (state.step - first_step) * experiment.batch
         print(
             f"\n{experiment.name}: {state.step} of {steps} steps, {seen} pictures in {seconds:.0f} s "
             f"({seen / max(seconds, 1e-9):.1f} img/s)"
         )
-        if found is not None:
-            print(f"validation: {found}; best at step {state.best_step}")
-        print(f"weights hash: {weights_hash(accelerator.unwrap_model(model))}\nin {output}")
+        print(table(output / VALIDATIONS))
+        print(f"best: step {state.best_step}, fMSE {state.best_score:.1f}")
+        print(f"weights hash: {weights_hash(network)}\nin {output}")
     accelerator.end_training()
     return 0
+
+
+def table(path: Path) -> str:
+    """The validations of a run, a line each; the last ten."""
+    columns = ("step", "fmse", "fmse_composite", "fpsnr", "fpsnr_composite", "better")
+    lines = ["".join(f"{name:>17}" for name in columns)]
+    for line in path.read_text(encoding="utf-8").splitlines()[-10:]:
+        row = json.loads(line)
+        lines.append(
+            "".join(f"{row[name]:>17.2f}" if name != "step" else f"{row[name]:>17}" for name in columns)
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, SafetensorError) as error:
         print(f"train: {error}", file=sys.stderr)
         sys.exit(1)

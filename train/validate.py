@@ -3,17 +3,18 @@
 Shapes: B pictures per micro-batch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from feeding import Feed
-from torch import Tensor, nn
+from torch import Tensor
 
 from raiha_core import render
 from raiha_core.data.batch import Batch
 from raiha_core.features.encoders import Encoder
 from raiha_core.losses import LossConfig, foreground_mse
+from raiha_core.models.presets import Network, requirements
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,13 +35,17 @@ class Validation:
         )
 
 
-def harmonize_batch(network: nn.Module, batch: Batch, encoder: Encoder | None) -> Tensor:
-    """The network's pictures (B, 3, S, S), unclamped values kept differentiable as `render` gives them."""
-    content = None
-    if encoder is not None:
-        with torch.no_grad():
-            content = encoder.encode(batch.composite).content
-    prediction = network(batch.composite, batch.mask, content, batch.references)
+def content_of(network: Network, batch: Batch, encoder: Encoder | None) -> Tensor | None:
+    """Patch features of the composites (B, D, g, g), where the network will read them."""
+    needs = requirements(network.config)
+    if encoder is None or not (needs.content_without_references or batch.references is not None):
+        return None
+    return encoder.encode(batch.composite).content
+
+
+def harmonize_batch(network: Network, batch: Batch, encoder: Encoder | None) -> Tensor:
+    """The network's pictures (B, 3, S, S), 0..1, the composite's own outside the mask."""
+    prediction = network(batch.composite, batch.mask, content_of(network, batch, encoder), batch.references)
     return render.apply(prediction, batch.composite, batch.mask)
 
 
@@ -50,15 +55,19 @@ def grey_level_error(new: Tensor, batch: Batch) -> Tensor:
     return foreground_mse(new, batch.target, batch.mask, minimum_area=floor, span=255.0)
 
 
-def batches(feed: Feed, limit: int) -> Iterable[Batch]:
-    """The first `limit` pictures of a feed, or all where it has fewer."""
+def batches(feed: Feed, limit: int) -> Iterator[Batch]:
+    """The first `limit` pictures of a feed, whole micro-batches of them.
+
+    Where composites are given there are no more than the feed has; made ones go on with other draws.
+    """
     size = feed.experiment.micro_batch
-    for k in range(max(1, min(limit, len(feed)) // size)):
+    wanted = limit if feed.synthesis is not None else min(limit, len(feed))
+    for k in range(max(1, wanted // size)):
         yield feed.finish(feed.raw(k), k)
 
 
 @torch.no_grad()
-def validate(network: nn.Module, feed: Feed, limit: int, encoder: Encoder | None) -> Validation:
+def validate(network: Network, feed: Feed, limit: int, encoder: Encoder | None) -> Validation:
     """Score the network on the held-out feed. Leaves it in the mode it was in."""
     training = network.training
     network.eval()

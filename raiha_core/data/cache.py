@@ -43,10 +43,10 @@ class PhotoCache:
         return int(self.images.shape[1])
 
     def gather(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Photos (B, 3, S, S) and masks (B, 1, S, S), float 0..1, and which rows have a mask (B,) bool."""
+        """Photos (B, 3, S, S) and masks (B, 1, S, S), uint8, and which rows have a mask (B,) bool."""
         chosen = np.asarray(indices)
-        images = torch.from_numpy(self.images[chosen]).permute(0, 3, 1, 2).float() / 255
-        masks = torch.from_numpy(self.masks[chosen])[:, None].float() / 255
+        images = torch.from_numpy(self.images[chosen]).permute(0, 3, 1, 2).contiguous()
+        masks = torch.from_numpy(self.masks[chosen])[:, None]
         has = torch.tensor([self.rows[i].mask is not None for i in chosen])
         return images, masks, has
 
