@@ -139,7 +139,8 @@ def _tile_deficit(p: Tensor, t: Tensor, taps: list[float], covariance: float) ->
     squares = mean_p**2 + mean_t**2
     top = (2 * means + c1) * (2 * covariance * (cross - means) + c2)
     bottom = (squares + c1) * (covariance * (power - squares) + c2)
-    return float((1 - top / bottom).sum())
+    # numpy sums in one order; torch's depends on the number of threads.
+    return float((1 - top / bottom).cpu().numpy().sum())
 
 
 def ssim(pred: Tensor, target: Tensor, window: Window, mask: Tensor | None = None) -> Tensor:

@@ -16,19 +16,32 @@ from raiha_core.retrieval.search import make_query, references, search_many
 KEPT = 24  # photos whose features stay in memory: some serve 49 composites
 
 
+class _Known:
+    """An encoder that has its answer already: the photo is encoded once, for matching and for the model."""
+
+    def __init__(self, features: PatchFeatures) -> None:
+        self.spec = features.spec
+        self.features = features
+
+    def encode(self, images: Tensor) -> PatchFeatures:
+        return self.features
+
+
 class ListedReferences:
     """Loads the photos of a list, and matches their patches with a composite's."""
 
     def __init__(self, root: Path, encoder: Encoder) -> None:
         self.root = root
         self.encoder = encoder
-        self._kept: OrderedDict[str, MemoryGallery] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[MemoryGallery, PatchFeatures]] = OrderedDict()
 
-    def _gallery(self, path: str) -> MemoryGallery:
-        """A gallery of the one photo."""
+    def _gallery(self, path: str) -> tuple[MemoryGallery, PatchFeatures]:
+        """A gallery of the one photo, and the photo's features."""
         if path not in self._kept:
             pixels = to_tensor(decode_rgb(self.root / path)).float() / 255
-            self._kept[path] = memory_gallery([pixels], self.encoder, ids=[path], name=path)
+            features = self.encoder.encode(pixels)
+            gallery = memory_gallery([pixels], _Known(features), ids=[path], name=path)
+            self._kept[path] = gallery, features
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(path)
@@ -43,11 +56,10 @@ class ListedReferences:
         A list says that the photo fits; our encoder may disagree. Then it has the matches it has
         (content alone, or none) and the weight 0 where nothing matches.
         """
-        gallery = self._gallery(path)
+        gallery, own = self._gallery(path)
         query = make_query(mask.new_zeros(1, 3, *mask.shape[-2:]), mask, features=features, query_id=path)
         for by in ("both", "content"):
             found = search_many(gallery, [query], by=by, top_k=1)[0]
             if found.items:
                 return references(found)[0]
-        image = gallery.load(0)
-        return Reference(id=path, image=image, weight=0.0, features=self.encoder.encode(image))
+        return Reference(id=path, image=gallery.load(0), weight=0.0, features=own)
