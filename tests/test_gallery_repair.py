@@ -1,6 +1,7 @@
 """A table of named damages: what `check` must say, and what `repair` must keep."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raiha_core.gallery import shards
+from raiha_core.gallery import journal, shards
 from raiha_core.gallery.build import add, build
 from raiha_core.gallery.check import check
 from raiha_core.gallery.info import info
@@ -158,6 +159,18 @@ def test_damage_of_the_photos_is_not_damage_of_the_gallery(place, photos, tmp_pa
     photos.rename(tmp_path / "away")
     assert [damage.kind for damage in check(place).damages] == ["photo-folder-missing"]  # once, not 11 times
     assert len(check(place, photos=tmp_path / "away").damages) == 2
+
+
+def test_the_document_names_every_damage_and_every_line(place):
+    remove(place, ["002.png"])
+    root = Path(__file__).parent.parent
+    text = (root / "docs/store-format.md").read_text(encoding="utf-8")
+    source = (root / "raiha_core/gallery/check.py").read_text(encoding="utf-8")
+    damages = set(re.findall(r'Damage\(\s*"([a-z-]+)"', source))
+    assert {kind for case in CASES for kind in case.kinds} < damages
+    lines = {str(line["kind"]) for batch in journal.read(place / "manifest.jsonl").batches for line in batch}
+    for word in sorted(damages | lines):
+        assert f"`{word}`" in text, word
 
 
 def test_check_shows_its_progress(place):

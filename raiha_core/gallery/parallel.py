@@ -49,8 +49,8 @@ def _wait(future: Future[Result], interrupted: Callable[[], object] | None) -> R
         try:
             return future.result(timeout=_POLL)  # never endless: Ctrl-C must get through on Windows too
         except NotYet:
-            if future.done():  # the work itself raised a TimeoutError
-                raise
+            if future.done():  # in this very moment; or the work itself raised a TimeoutError
+                return future.result()
 
 
 @contextmanager
