@@ -6,6 +6,7 @@ Everything Raiha leaves on disk (galleries, checkpoints, results, pictures) is w
 import errno
 import itertools
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,6 +40,16 @@ def _name_file(error: BaseException, path: Path, temporary: Path) -> None:
             del error.filename2
 
 
+def _ordinary_mode(path: Path, temporary: Path) -> int:
+    """The permissions of `path`, or those that an ordinary new file gets here."""
+    if path.exists():
+        return stat.S_IMODE(path.stat().st_mode)
+    temporary.touch()  # asking for the umask would change it for other threads
+    mode = stat.S_IMODE(temporary.stat().st_mode)
+    temporary.unlink()
+    return mode
+
+
 @contextmanager
 def durable_path(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`; when the block ends without error it takes the place of `path`.
@@ -51,7 +62,9 @@ def durable_path(path: Path) -> Iterator[Path]:
     part = f".{path.stem[:40]}.{os.getpid()}-{next(_numbers)}.part{path.suffix}"
     temporary = path.with_name(part)
     try:
+        mode = _ordinary_mode(path, temporary)
         yield temporary
+        os.chmod(temporary, mode)  # some writers make files that only their owner can read
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -252,3 +252,17 @@ def test_an_append_that_cannot_be_flushed_leaves_the_lines_as_they_were(tmp_path
 def test_a_newline_inside_a_line_is_our_own_bug(tmp_path):
     with pytest.raises(AssertionError):
         durable.append_lines(tmp_path / "lines", ["one\ntwo"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no permission bits")
+def test_permissions_are_those_of_an_ordinary_file(tmp_path):
+    ordinary = tmp_path / "ordinary"
+    ordinary.touch()
+    target = tmp_path / "private_writer.bin"
+    with durable.durable_path(target) as temporary:
+        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+    assert target.stat().st_mode == ordinary.stat().st_mode
+    target.chmod(0o640)
+    with durable.durable_path(target) as temporary:
+        temporary.write_bytes(b"again")
+    assert target.stat().st_mode & 0o777 == 0o640  # what the owner chose is kept

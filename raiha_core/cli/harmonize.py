@@ -88,7 +88,8 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
     picture, mask = read_pair(job.composite, job.mask)
     depth = arguments.bit_depth or picture.bit_depth
     require_writable(job.output, alpha=picture.alpha is not None, bit_depth=depth)  # before the work
-    references, notes = tools.references, ()
+    references = tools.references
+    notes: tuple[str, ...] = ()
     if tools.gallery is not None and (mask > 0).any():
         found = search(
             tools.gallery,
