@@ -13,7 +13,7 @@ from ..raiha_core.gallery.memory import memory_gallery
 from ..raiha_core.gallery.store import Layout, open_gallery
 from ..raiha_core.images import list_photos
 from .compat import ProgressBar, folder_paths, io, model_management
-from .models import NO_FILE, ManagedEncoder, encoder_files, encoder_names, load_encoder
+from .models import NO_FILE, ManagedEncoder, encoder_files, encoder_names, load_encoder, weights_fingerprint
 from .sockets import Encoder, Gallery, require
 from .tensors import from_image
 
@@ -105,6 +105,12 @@ class LoadEncoder(io.ComfyNode):
                 Encoder.Output("encoder", display_name="encoder", tooltip="For galleries and searches.")
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, encoder: str | None = None, weights: str | None = NO_FILE, clip_vision: None = None
+    ) -> str:
+        return weights_fingerprint("raiha_encoders", weights)
 
     @classmethod
     def execute(cls, encoder: str, weights: str = NO_FILE, clip_vision: object = None) -> io.NodeOutput:

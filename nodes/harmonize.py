@@ -8,7 +8,7 @@ from torch import Tensor
 from ..raiha_core.harmonizer import StatisticsHarmonizer
 from ..raiha_core.models.statistics import StatisticsConfig
 from .compat import io
-from .models import ManagedHarmonizer, harmonizer_names, load_named_harmonizer
+from .models import ManagedHarmonizer, harmonizer_names, load_named_harmonizer, weights_fingerprint
 from .sockets import HarmonizerSocket, ReferenceList, References, require
 from .tensors import alpha_of, from_pair, to_image
 
@@ -37,6 +37,10 @@ class LoadHarmonizer(io.ComfyNode):
                 HarmonizerSocket.Output("harmonizer", display_name="harmonizer", tooltip="For Harmonize.")
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, harmonizer: str | None = None) -> str:
+        return weights_fingerprint("raiha", harmonizer)
 
     @classmethod
     def execute(cls, harmonizer: str) -> io.NodeOutput:

@@ -20,6 +20,7 @@ from .compat import folder_paths, model_management, model_patcher, operations
 
 _FOLDERS = {"raiha": {".safetensors"}, "raiha_encoders": {".safetensors", ".pth"}}
 NO_FILE = "(its own)"
+_PLANES = 24  # float32 planes of the photo's size that rendering at full size may hold at once
 CLIP_VISION = "comfy"  # the encoder is the model in the clip_vision socket
 
 
@@ -46,11 +47,11 @@ def harmonizer_names() -> list[str]:
 
 
 class ManagedEncoder:
-    """A patch encoder that ComfyUI moves between devices; its features come back on the CPU."""
+    """A patch encoder that ComfyUI moves between devices."""
 
     def __init__(self, encoder: PatchEncoder, patcher: object) -> None:
-        self._encoder = encoder
-        self._patcher = patcher
+        self.encoder = encoder
+        self.patcher = patcher
         self.spec = encoder.spec
 
     def resident(self) -> PatchEncoder:
@@ -58,24 +59,25 @@ class ManagedEncoder:
 
         Valid until the node that asked for it returns.
         """
-        model_management.load_models_gpu([self._patcher])
-        return self._encoder
+        model_management.load_models_gpu([self.patcher])
+        return self.encoder
 
     def encode(self, images: Tensor) -> PatchFeatures:
-        """(B, 3, H, W) sRGB 0..1, any size and device -> features on the CPU."""
+        """(B, 3, H, W) sRGB 0..1, any size -> features on the pictures' device."""
         return self.resident().encode(images)
 
 
 class _OnDevice:
-    """Our own encoder, wherever ComfyUI has put it; pictures go there and features come back."""
+    """Our own encoder, wherever ComfyUI has put it; pictures go there, and features come back to them."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self.spec = encoder.spec
 
     def encode(self, images: Tensor) -> PatchFeatures:
-        found = self._encoder.encode(images)  # it moves pictures to its own device
-        return PatchFeatures(found.content.cpu(), found.appearance.cpu(), found.spec)
+        found = self._encoder.encode(images)
+        content, appearance = (part.to(images.device) for part in (found.content, found.appearance))
+        return PatchFeatures(content, appearance, found.spec)
 
 
 class ManagedHarmonizer:
@@ -100,17 +102,28 @@ class ManagedHarmonizer:
         """`pipeline.harmonize` on the device that ComfyUI computes on; the result is on its carrying one."""
         device = composite.device
         if self._patcher is not None:
-            model_management.load_models_gpu([self._patcher])
+            # Together, because loading the second alone might push the first out again.
+            together = [self._patcher, *([] if encoder is None else [encoder.patcher])]
+            working = _PLANES * composite[:, 0].numel() * 4
+            model_management.load_models_gpu(together, memory_required=working)
             device = self._patcher.load_device
         result = harmonize(
             composite.to(device),
             mask.to(device),
             references,
             self.harmonizer,
-            encoder=encoder,
+            encoder=None if encoder is None else encoder.encoder,
             strength=strength,
         )
         return result.to(model_management.intermediate_device())
+
+
+def weights_fingerprint(folder: str, file: str | None) -> str:
+    """Changes when the user's file of that name does; "" for anything that is not such a file."""
+    if file not in folder_paths.get_filename_list(folder):
+        return ""
+    state = os.stat(folder_paths.get_full_path_or_raise(folder, file))
+    return f"{state.st_size}-{state.st_mtime_ns}"
 
 
 def load_encoder(name: str, file: str = NO_FILE, clip_vision: object = None) -> ManagedEncoder:

@@ -188,7 +188,7 @@ def broken(tmp_path, text):
             ["--server", "127.0.0.1:9"],
             "no ComfyUI answers at http://127.0.0.1:9",
         ),
-        (lambda tmp: api("harmonize"), ["--comfyui", "/no/such"], "/no/such is not a ComfyUI checkout"),
+        (lambda tmp: api("harmonize"), ["--comfyui", "/no/such"], "such is not a ComfyUI checkout"),
     ],
 )
 def test_failures_exit_with_1_and_one_sentence(tmp_path, capsys, make, arguments, sentence):

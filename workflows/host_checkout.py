@@ -47,6 +47,7 @@ class Checkout(Server):
         self._python = _interpreter(self._checkout, python or os.environ.get("COMFYUI_PYTHON"))
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._own_link: Path | None = None
 
     def __enter__(self) -> "Checkout":
         self._temporary = tempfile.TemporaryDirectory(prefix="raiha-comfyui-", ignore_cleanup_errors=True)
@@ -55,7 +56,8 @@ class Checkout(Server):
         link.parent.mkdir(parents=True, exist_ok=True)
         try:
             if not link.exists():
-                link.symlink_to(self._pack_root, target_is_directory=True)
+                _link(link, self._pack_root)
+                self._own_link = link
             self._start(base)
         except BaseException:
             self.__exit__(None, None, None)
@@ -99,8 +101,21 @@ class Checkout(Server):
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        if self._own_link is not None:  # before its folder is emptied
+            self._own_link.unlink()
+            self._own_link = None
         if self._temporary is not None:
             self._temporary.cleanup()
+
+
+def _link(link: Path, target: Path) -> None:
+    """A link to a folder; on Windows a junction, which needs no rights that users lack."""
+    if os.name == "nt":
+        import _winapi
+
+        _winapi.CreateJunction(str(target), str(link))
+    else:
+        link.symlink_to(target, target_is_directory=True)
 
 
 def _last_line(log: Path) -> str:

@@ -47,7 +47,10 @@ def is_link(value: Any) -> bool:
     value is wrapped as {"__value__": [...]}; the check unwraps it.
     """
     return (
-        isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and isinstance(value[1], int)
     )
 
 
