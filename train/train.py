@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
+from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, parse_flag_from_env
 from curves import draw_curves
 from experiment import Experiment, differences, load_experiment
 from feeding import generator, prefetch
@@ -180,7 +180,10 @@ def make_accelerator(
 ) -> Accelerator:
     """Raises: ValueError where the processes cannot share a step evenly."""
     per_step = experiment.batch // experiment.micro_batch
-    processes = PartialState().num_processes
+    # Accelerate takes processes without a GPU for CPU processes only when it is told so.
+    told = parse_flag_from_env("ACCELERATE_USE_CPU")
+    on_cpu = told or ("LOCAL_RANK" in os.environ and not torch.cuda.is_available())
+    processes = PartialState(cpu=on_cpu).num_processes
     if per_step % processes:
         raise ValueError(
             f"'{experiment.name}' has {per_step} micro-batches a step, which {processes} processes "
@@ -189,6 +192,7 @@ def make_accelerator(
     # What reads references is idle in a micro-batch without any.
     idle = network.config.max_references > 0
     return Accelerator(
+        cpu=on_cpu,
         mixed_precision=experiment.precision,
         gradient_accumulation_steps=per_step // processes,
         log_with=tracker,
@@ -342,7 +346,8 @@ def main(argv: list[str] | None = None) -> int:
                 state = replace(state, scaler=accelerator.scaler.state_dict())
             kept = None if average is None else average.state
             save_state(output / "states", state, objective, kept, optimizer, experiment.keep)
-            draw_curves(output)
+            if last or state.step % experiment.validate_every == 0:
+                draw_curves(output)
         if last or state.step % min(experiment.validate_every, experiment.save_every) == 0:
             accelerator.wait_for_everyone()
     bar.close()

@@ -1,0 +1,230 @@
+"""train/train.py: exact resume, kills, bad input, what a run leaves behind."""
+
+import csv
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import loop_state
+import pytest
+import torch
+import train
+from safetensors.torch import load_file
+
+from raiha_core import checkpoint
+from tests.training_cases import PLUS, UNET, arguments, write_config, write_photos
+
+SCRIPT = Path(train.__file__)
+CONTRAST = (
+    'preset="rcl", network=UNetConfig(width=2, size=32, style_fusion=True), loss=LossConfig(contrast=0.01), '
+    "contrast=ContrastConfig(channels=(2, 8, 16, 16, 16), width=8, erosion=1, minimum_cells=1)"
+)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return write_photos(tmp_path_factory.mktemp("training") / "photos")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def leftovers(output: Path) -> dict[str, object]:
+    """What must be equal after a resume, byte for byte."""
+    newest = max((output / "states").glob("step_*"))
+    names = ["history.csv", "validation.jsonl"]
+    names += [str(path.relative_to(output)) for path in sorted(newest.iterdir())]
+    found: dict[str, object] = {name: (output / name).read_bytes() for name in names}
+    for name in ("best", "last"):  # their headers also name the git revision, which may move meanwhile
+        tensors = load_file(output / f"{name}.safetensors")
+        found[name] = {key: value.numpy().tobytes() for key, value in tensors.items()}
+    return found
+
+
+class Cut(BaseException):
+    """A power failure, as far as one process can play it."""
+
+
+def cut_after(monkeypatch, steps: int) -> None:
+    """Let the run die when it asks for the rate of step `steps`."""
+    real = train.set_rate
+
+    def dying(optimizer, step, total, experiment):
+        if step == steps:
+            raise Cut
+        return real(optimizer, step, total, experiment)
+
+    monkeypatch.setattr(train, "set_rate", dying)
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "where"), [("unet", UNET, 7), ("plus", PLUS, 6), ("contrast", CONTRAST, 9)]
+)
+def test_resume_continues_bit_for_bit(tmp_path, photos, monkeypatch, name, network, where):
+    # Cuts lie inside an epoch, between two states; plus has dropout, a running scale and frozen stages.
+    config = write_config(tmp_path, name, network)
+    assert train.main(arguments(config, photos, tmp_path / "whole")) == 0
+    with monkeypatch.context() as patch, pytest.raises(Cut):
+        cut_after(patch, where)
+        train.main(arguments(config, photos, tmp_path / "cut"))
+    begun = loop_state.whole_states(tmp_path / "cut" / "states")[-1].name
+    assert begun == f"step_{4 * (where // 4):08d}"
+    assert train.main(arguments(config, photos, tmp_path / "cut", "--resume")) == 0
+    whole, resumed = leftovers(tmp_path / "whole"), leftovers(tmp_path / "cut")
+    assert list(whole) == list(resumed)
+    for file, content in whole.items():
+        assert content == resumed[file], file
+    with (tmp_path / "whole" / "history.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(1, 13))
+    assert len({row["loss"] for row in rows}) == 12
+    kept = load_file(max((tmp_path / "cut" / "states").glob("step_*")) / "network.safetensors")
+    assert any(key.startswith("contrast.") for key in kept) == (name == "contrast")
+
+
+def test_a_kill_at_a_random_moment_changes_nothing(tmp_path, photos):
+    config = write_config(tmp_path, "killed", steps=60, save_every=5, validate_every=50)
+    assert train.main(arguments(config, photos, tmp_path / "whole")) == 0
+    command = [sys.executable, str(SCRIPT), *arguments(config, photos, tmp_path / "cut")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    states, limit = tmp_path / "cut" / "states", time.monotonic() + 120
+    while not loop_state.whole_states(states):
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+    time.sleep(random.Random().uniform(0, 0.1))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    begun = json.loads((loop_state.whole_states(states)[-1] / "state.json").read_text())["step"]
+    assert 0 < begun < 60
+    assert train.main(arguments(config, photos, tmp_path / "cut", "--resume")) == 0
+    assert leftovers(tmp_path / "whole") == leftovers(tmp_path / "cut")
+
+
+def test_a_run_leaves_what_it_promises(tmp_path, photos, capsys):
+    config = write_config(tmp_path, "tidy", keep=2, sample_every=6)
+    output = tmp_path / "run"
+    assert train.main(arguments(config, photos, output)) == 0
+    assert [path.name for path in loop_state.whole_states(output / "states")] == [
+        "step_00000008",
+        "step_00000012",
+    ]
+    assert (output / "curves.png").stat().st_size > 1000
+    assert (output / "samples_00000012.png").is_file()
+    points = [json.loads(line) for line in (output / "validation.jsonl").read_text().splitlines()]
+    assert [point["step"] for point in points] == [0, 5, 10, 12]
+    loaded = checkpoint.load(output / "best.safetensors")
+    best = min(points[1:], key=lambda point: point["fmse"])
+    notes = loaded.metadata.notes
+    assert notes["step"] == str(best["step"])
+    assert loaded.metadata.scores["validation fmse"] == best["fmse"]
+    assert json.loads(notes["experiment"])["name"] == "tidy"
+    assert "torch" in notes["versions"]
+    assert notes["data_fingerprint"]
+    hashed = loop_state.weights_hash(checkpoint.load(output / "last.safetensors").network)
+    assert len(hashed) == 64
+    assert "weights hash: " in capsys.readouterr().out
+
+
+def test_a_dry_run_says_what_would_be_done_and_draws_it(tmp_path, photos, capsys):
+    config = write_config(tmp_path, "dry", PLUS)
+    assert train.main(arguments(config, photos, tmp_path / "run", "--dry-run")) == 0
+    text = capsys.readouterr().out
+    for word in ("parameters", "multiply-adds", "steps:", "GiB", "first_batch.png"):
+        assert word in text
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["first_batch.png"]
+
+
+def test_a_resume_with_another_config_shows_the_difference(tmp_path, photos):
+    output = tmp_path / "run"
+    train.main(arguments(write_config(tmp_path, "same"), photos, output))
+    with pytest.raises(ValueError, match="holds a run already"):
+        train.main(arguments(tmp_path / "same.py", photos, output))
+    write_config(tmp_path, "same", seed=3)
+    with pytest.raises(ValueError, match="seed: 0 != 3"):
+        train.main(arguments(tmp_path / "same.py", photos, output, "--resume"))
+
+
+def test_a_resume_on_other_photos_is_refused(tmp_path, photos):
+    output, config = tmp_path / "run", write_config(tmp_path, "moved")
+    train.main(arguments(config, photos, output))
+    other = write_photos(tmp_path / "other", count=11)
+    with pytest.raises(ValueError, match="other data"):
+        train.main(arguments(config, other, output, "--resume"))
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_pictures(tmp_path, photos, monkeypatch):
+    config, output = write_config(tmp_path, "broken"), tmp_path / "run"
+    real, calls = train.Objective.forward, []
+
+    def breaking(self, batch, content, generator):
+        calls.append(batch.ids)
+        loss, terms = real(self, batch, content, generator)
+        return (loss * float("nan") if len(calls) == 12 else loss), terms  # 12: the 2nd half of step 6
+
+    monkeypatch.setattr(train.Objective, "forward", breaking)
+    with pytest.raises(ValueError, match="the loss is nan") as caught:
+        train.main(arguments(config, photos, output))
+    assert calls[11][0] in str(caught.value)
+    assert "at step 5, micro-batch 11" in str(caught.value)
+    newest = loop_state.whole_states(output / "states")[-1]
+    assert newest.name == "step_00000004"
+    assert all(torch.isfinite(t).all() for t in load_file(newest / "network.safetensors").values())
+
+
+def test_a_full_disk_stops_with_the_previous_state_whole(tmp_path, photos, monkeypatch):
+    config, output = write_config(tmp_path, "full"), tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Cut):
+        cut_after(patch, 5)
+        train.main(arguments(config, photos, output))
+    before = {p: p.read_bytes() for p in (output / "states" / "step_00000004").iterdir()}
+    real = Path.write_bytes
+
+    def full(self, content):
+        if self.name.startswith(".optimizer"):
+            real(self, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+        return real(self, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match=r"No space left.*optimizer\.safetensors"):
+            train.main(arguments(config, photos, output, "--resume"))
+    assert [path.name for path in (output / "states").iterdir()] == ["step_00000004"]
+    assert {p: p.read_bytes() for p in before} == before
+    assert train.main(arguments(config, photos, output, "--resume")) == 0
+
+
+def test_unreadable_photos_are_named_and_skipped_up_to_a_share(tmp_path, capsys):
+    photos = write_photos(tmp_path / "photos")
+    (photos / "images" / "p4.png").write_bytes(b"no picture")
+    config = write_config(tmp_path, "lenient", allowed_bad=0.2)
+    assert train.main(arguments(config, photos, tmp_path / "run", "--dry-run")) == 0
+    text = capsys.readouterr().out
+    assert "1 of 9 photos cannot be read" in text
+    assert "p4.png" in text
+    config = write_config(tmp_path, "strict", allowed_bad=0.1)
+    (photos / "cache").rename(tmp_path / "old")
+    with pytest.raises(ValueError, match=r"1 of 9 photos cannot be read .*10\.0%.*p4\.png"):
+        train.main(arguments(config, photos, tmp_path / "run", "--dry-run"))
+
+
+def test_a_wrong_call_is_one_line_and_exit_code_1(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+    command = [sys.executable, str(SCRIPT), str(tmp_path / "none.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"train: there is no config {tmp_path / 'none.py'}"
