@@ -13,6 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
 	$(PIP) -e ".[dev]"
+	$(BIN)/python train/cpu_torchvision.py
 	touch $@
 
 demo: $(STAMP)

@@ -21,7 +21,11 @@ for name in {names}:
 
 def run(code: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     paths = [str(ROOT)] if folder is None else [str(folder), str(ROOT)]
-    code = f"import sys; sys.path[:0] = {paths!r}\n{code}"
+    # Without the environment's own cure (train/cpu_torchvision.py), which would act first.
+    code = (
+        f"import sys; sys.path[:0] = {paths!r}\n"
+        f"sys.meta_path[:] = [f for f in sys.meta_path if 'cpu_torchvision' not in type(f).__module__]\n{code}"
+    )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
 
 
