@@ -176,8 +176,7 @@ class StatisticsOptions(io.ComfyNode):
             deviation=deviation,
             contrast=contrast,
             reference_trust=reference_trust,
-            lightness_scale=usual.lightness_scale if cautious else None,
-            chroma_scale=usual.chroma_scale if cautious else None,
+            lightness_limit=usual.lightness_limit if cautious else None,
             chroma_limit=usual.chroma_limit if cautious else None,
         )
         return io.NodeOutput(ManagedHarmonizer(StatisticsHarmonizer(config)))

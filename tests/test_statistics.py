@@ -28,13 +28,8 @@ SPEC = FeatureSpec(
     content_threshold=0.7,
     threshold_source="a test",
 )
-FULL_SHARE = replace(
-    StatisticsConfig(),
-    lightness_scale=None,
-    chroma_scale=None,
-    chroma_limit=None,
-    deviation=0.0,
-    contrast=0.0,
+FULL_SHARE = StatisticsConfig(
+    lightness=1.0, chroma=1.0, deviation=0.0, contrast=0.0, lightness_limit=None, chroma_limit=None
 )
 
 
@@ -119,18 +114,18 @@ def test_where_the_ring_is_empty_the_whole_background_is_asked(hole):
     torch.testing.assert_close(transfer.shift, torch.tensor([[30.0, 0, 0]]), atol=1e-2, rtol=0)
 
 
-def test_trust_is_the_closed_form_and_fades_among_motley_surroundings():
-    # Oracle: flat regions 20 apart in lightness and 10 in a: s^2 / (s^2 + d^2) of the first
-    # and all of the second.
+def test_means_move_their_share_of_the_way_and_never_past_the_limit():
+    # Oracle: flat regions 20 apart in lightness and (6, -8) in chroma, closed by half.
     mask = box()
-    config = replace(StatisticsConfig(), lightness_scale=20.0, chroma_scale=15.0, chroma_limit=None)
-    flat = painted(mask, lab_colour(40), lab_colour(60, 10, 0))
-    shift = ring_statistics_transfer(flat, mask, config).shift
-    torch.testing.assert_close(shift, torch.tensor([[10.0, 10.0, 0.0]]), atol=0.02, rtol=0)
-    spread = [0.0, 0.05, 0.1, 0.2]
-    moves = [ring_statistics_transfer(painted(mask, DARK, GREEN, n), mask).shift[0] for n in spread]
-    assert all(a[0] > b[0] for a, b in pairwise(moves))
-    assert all(a[1:].norm() > b[1:].norm() for a, b in pairwise(moves))
+    config = replace(FULL_SHARE, lightness=0.5, chroma=0.5)
+    image = painted(mask, lab_colour(40), lab_colour(60, 6, -8))
+    shift = ring_statistics_transfer(image, mask, config).shift
+    torch.testing.assert_close(shift, torch.tensor([[10.0, 3.0, -4.0]]), atol=0.01, rtol=0)
+    short = replace(config, lightness_limit=4.0, chroma_limit=2.0)
+    limited = ring_statistics_transfer(image, mask, short).shift[0]
+    assert limited[0] == pytest.approx(4 * torch.tensor(10 / 4).tanh().item(), abs=0.01)
+    assert limited[1:].norm() == pytest.approx(2 * torch.tensor(5 / 2).tanh().item(), abs=0.01)
+    assert torch.cosine_similarity(limited[1:], torch.tensor([3.0, -4.0]), dim=0) > 0.9999
 
 
 def test_contrast_follows_lightness_as_light_does():
@@ -175,9 +170,9 @@ def test_black_white_and_grey_objects_move_a_little_and_stay_grey(colour):
     image = painted(mask, torch.full((1, 3, 1, 1), colour), torch.full((1, 3, 1, 1), 0.6))
     result = apply(Statistics().predict(image, mask), image, mask)
     change = (lab_mean(result, mask) - lab_mean(image, mask))[0]
-    limit = StatisticsConfig().lightness_scale
+    limit = StatisticsConfig().lightness_limit
     assert limit is not None
-    assert 0 < change[0].abs() < limit / 2 + 0.1
+    assert 0 < change[0].abs() <= limit
     assert change[1:].abs().max() < 1e-3
     assert ((result >= 0) & (result <= 1)).all()
 
@@ -422,7 +417,7 @@ def test_broken_references_are_named():
         ("gap", 0.04),
         ("rings", (0.1, 0.05)),
         ("ratio", (1.2, 2.0)),
-        ("chroma_scale", 0.0),
+        ("chroma_limit", 0.0),
         ("variance_floor", 0.0),
         ("working_side", 8),
     ],

@@ -40,44 +40,33 @@ AREA = (0.002, 0.8)
 LEAST_CHANGE = 20.0  # fMSE of a recolouring worth correcting
 HARM = -1.0  # dB
 
-_TRUSTED = StatisticsConfig()
-_FIXED = replace(
-    _TRUSTED,
-    lightness=0.5,
-    chroma=0.5,
-    deviation=0.5,
-    contrast=0.0,
-    joint_chroma=False,
-    lightness_scale=None,
-    chroma_scale=None,
-    chroma_limit=None,
+_CHOSEN = StatisticsConfig()
+_PLAIN = replace(
+    _CHOSEN, deviation=0.5, contrast=0.0, joint_chroma=False, lightness_limit=None, chroma_limit=None
 )
 CANDIDATES: dict[str, StatisticsConfig] = {
     "Reinhard, whole background, 100 %": reinhard(1.0),
     "Reinhard, whole background, 50 %": reinhard(0.5),
-    "whole background, 50 %, ratio 0.5-2": replace(_FIXED, rings=()),
-    "ring 11 %, 50 %": replace(_FIXED, rings=(0.11,)),
-    "ring 5 %, 50 %": replace(_FIXED, rings=(0.05, 0.11)),
-    "ring 3 %, 50 %": _FIXED,
-    "ring 3 %, 50 %, no gap, no margin": replace(_FIXED, gap=0.0, margin=0.0),
-    "ring 3 %, 70 %": replace(_FIXED, lightness=0.7, chroma=0.7, deviation=0.7),
-    "chosen": _TRUSTED,
-    "chosen, ring 1.6 %": replace(_TRUSTED, rings=(0.016, 0.05, 0.11)),
-    "chosen, ring 5 %": replace(_TRUSTED, rings=(0.05, 0.11)),
-    "chosen, gap 1.2 %": replace(_TRUSTED, gap=0.012),
-    "chosen, margin 1.6 %": replace(_TRUSTED, margin=0.016),
-    "chosen, lightness_scale 20": replace(_TRUSTED, lightness_scale=20.0),
-    "chosen, lightness_scale 45": replace(_TRUSTED, lightness_scale=45.0),
-    "chosen, chroma_scale 12": replace(_TRUSTED, chroma_scale=12.0),
-    "chosen, chroma_scale 27": replace(_TRUSTED, chroma_scale=27.0),
-    "chosen, chroma_limit 10": replace(_TRUSTED, chroma_limit=10.0),
-    "chosen, no chroma_limit": replace(_TRUSTED, chroma_limit=None),
-    "chosen, deviation 0.15": replace(_TRUSTED, deviation=0.15),
-    "chosen, deviation 0.5": replace(_TRUSTED, deviation=0.5),
-    "chosen, contrast 0": replace(_TRUSTED, contrast=0.0),
-    "chosen, contrast 1": replace(_TRUSTED, contrast=1.0),
-    "chosen, a and b apart": replace(_TRUSTED, joint_chroma=False),
-    "chosen, 70 %": replace(_TRUSTED, strength=0.7),
+    "whole background, 50 %, ratio 0.5-2": replace(_PLAIN, rings=()),
+    "ring 11 %, 50 %, ratio 0.5-2": replace(_PLAIN, rings=(0.11,)),
+    "ring 3 %, 50 %, ratio 0.5-2": _PLAIN,
+    "chosen": _CHOSEN,
+    "chosen, no gap, no margin": replace(_CHOSEN, gap=0.0, margin=0.0),
+    "chosen, ring 1.6 %": replace(_CHOSEN, rings=(0.016, 0.05, 0.11)),
+    "chosen, ring 5 %": replace(_CHOSEN, rings=(0.05, 0.11)),
+    "chosen, lightness 0.35": replace(_CHOSEN, lightness=0.35),
+    "chosen, lightness 0.65": replace(_CHOSEN, lightness=0.65),
+    "chosen, chroma 0.35": replace(_CHOSEN, chroma=0.35),
+    "chosen, chroma 0.65": replace(_CHOSEN, chroma=0.65),
+    "chosen, lightness_limit 15": replace(_CHOSEN, lightness_limit=15.0),
+    "chosen, no lightness_limit": replace(_CHOSEN, lightness_limit=None),
+    "chosen, chroma_limit 15": replace(_CHOSEN, chroma_limit=15.0),
+    "chosen, no chroma_limit": replace(_CHOSEN, chroma_limit=None),
+    "chosen, deviation 0.2": replace(_CHOSEN, deviation=0.2),
+    "chosen, deviation 0.5": replace(_CHOSEN, deviation=0.5),
+    "chosen, contrast 0": replace(_CHOSEN, contrast=0.0),
+    "chosen, contrast 1": replace(_CHOSEN, contrast=1.0),
+    "chosen, a and b apart": replace(_CHOSEN, joint_chroma=False),
 }
 
 

@@ -1,8 +1,9 @@
 """The preset without weights: the object takes over the colour statistics of what surrounds it.
 
 Reinhard's transfer of mean and deviation in Lab (IEEE CG&A 21(5), 2001), with three changes, measured by
-`train/tune_statistics.py`: the background is a ring around the object; how far each mean moves depends on
-how plain the case is (`_trust`); references speak through their matched patches (`guidance`).
+`train/tune_statistics.py`: the background is a ring around the object; the means move half the way and
+never far, so that a red thing before a grey wall stays red; references speak through their matched
+patches (`guidance`).
 Shapes: B images of h x w at a working size, K references.
 """
 
@@ -33,14 +34,13 @@ class StatisticsConfig:
     rings: tuple[float, ...] = (0.03, 0.11)  # tried in this order, then the whole background
     gap: float = 0.004  # between object and ring: soft edges and JPEG's chroma blocks bleed into it
     margin: float = 0.004  # inside the object's edge, not measured
-    lightness: float = 1.0  # share of the difference of means that is closed where trust is full
-    chroma: float = 1.0
-    deviation: float = 0.3  # share of the ratio of deviations
+    lightness: float = 0.5  # share of the difference of means that is closed
+    chroma: float = 0.5
+    deviation: float = 0.35  # share of the ratio of deviations
     contrast: float = 0.4  # power with which all contrasts follow the lightness; a gain in linear light has 1
-    joint_chroma: bool = True  # one trust and one ratio for a and b, so that hues keep their order
-    lightness_scale: float | None = 30.0  # of `_trust`; None: full trust
-    chroma_scale: float | None = 18.0
-    chroma_limit: float | None = 15.0  # the furthest that the mean colour moves; None: no limit
+    joint_chroma: bool = True  # one ratio of deviations for a and b, so that hues keep their order
+    lightness_limit: float | None = 25.0  # the furthest that the mean moves, softly; None: no limit
+    chroma_limit: float | None = 20.0
     ratio: tuple[float, float] = (0.5, 2.0)  # limits of the ratio of deviations
     variance_floor: float = (
         2.0  # added to variances, so that flat regions have a ratio: 2e-4 of L's range squared
@@ -56,7 +56,7 @@ class StatisticsConfig:
         for name in ("gap", "margin"):
             if not 0 <= getattr(self, name) < 0.5:
                 raise ValueError(f"{name} must lie in 0..0.5, got {getattr(self, name)}")
-        for name in ("lightness_scale", "chroma_scale", "chroma_limit"):
+        for name in ("lightness_limit", "chroma_limit"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, or None, got {value}")
@@ -77,11 +77,12 @@ def reinhard(strength: float) -> StatisticsConfig:
         rings=(),
         gap=0.0,
         margin=0.0,
+        lightness=1.0,
+        chroma=1.0,
         deviation=1.0,
         contrast=0.0,
         joint_chroma=False,
-        lightness_scale=None,
-        chroma_scale=None,
+        lightness_limit=None,
         chroma_limit=None,
         ratio=(0.01, 100.0),
         strength=strength,
@@ -216,22 +217,12 @@ def _joint(variance: Tensor, config: StatisticsConfig) -> Tensor:
     return torch.cat((variance[:, :1], variance[:, 1:].mean(1, keepdim=True).expand(-1, 2)), 1)
 
 
-def _trust(
-    difference: Tensor, found: RegionStatistics, target: RegionStatistics, config: StatisticsConfig
-) -> Tensor:
-    """How far to believe that the means of object and target should agree: (B, 3), 0..1.
-
-    s^2 / (s^2 + v), where v is the variance of both regions, and for lightness also the squared
-    difference. Among motley surroundings, or in a motley object, a mean says little; and what is much
-    darker than its surroundings is likelier made of something dark than lit too little.
-    """
-    spread = found.variance + target.variance
-    lightness = spread[:, :1] + difference[:, :1].square()
-    chroma = _joint(spread, config)[:, 1:]
-    parts = []
-    for scale, doubt in ((config.lightness_scale, lightness), (config.chroma_scale, chroma)):
-        parts.append(torch.ones_like(doubt) if scale is None else scale**2 / (scale**2 + doubt))
-    return torch.cat((config.lightness * parts[0], config.chroma * parts[1]), 1)
+def _limited(shift: Tensor, limit: float | None) -> Tensor:
+    """The same direction (B, C), at most `limit` long; short ones are left nearly as they are."""
+    if limit is None:
+        return shift
+    length = shift.square().sum(1, keepdim=True).add(1e-12).sqrt()
+    return shift * (limit * torch.tanh(length / limit) / length)
 
 
 def _steps(
@@ -239,11 +230,9 @@ def _steps(
 ) -> tuple[Tensor, Tensor]:
     """Scale - 1 and shift towards one target: (B, 3) each; zeros where object or target is empty."""
     difference = target.mean - found.mean
-    shift = difference * _trust(difference, found, target, config)
-    if config.chroma_limit is not None:
-        length = shift[:, 1:].square().sum(1, keepdim=True).add(1e-12).sqrt()
-        limited = config.chroma_limit * torch.tanh(length / config.chroma_limit)
-        shift = torch.cat((shift[:, :1], shift[:, 1:] * (limited / length)), 1)
+    lightness_shift = _limited(config.lightness * difference[:, :1], config.lightness_limit)
+    chroma_shift = _limited(config.chroma * difference[:, 1:], config.chroma_limit)
+    shift = torch.cat((lightness_shift, chroma_shift), 1)
     before, after = (_joint(x.variance, config) + config.variance_floor for x in (found, target))
     ratio = (after / before).sqrt().clamp(*config.ratio)
     # light that is k times as strong makes L + 16, a and b of every pixel the cube root of k times as large
