@@ -1,8 +1,8 @@
-"""ComfyUI's entry into Raiha; does nothing where there is no ComfyUI (pytest imports this file too)."""
+"""ComfyUI's entry into Raiha; does nothing outside of ComfyUI (pytest imports this file too)."""
 
-import importlib.util
+import sys
 
-if __package__ and importlib.util.find_spec("comfy_api"):
+if __package__ and "comfy_api" in sys.modules:  # ComfyUI is running, not merely importable
     from .nodes import comfy_entrypoint
 
     WEB_DIRECTORY = "./web"
