@@ -14,9 +14,9 @@ from pathlib import Path
 import loop_state
 import pytest
 import torch
-import train
 from safetensors.torch import load_file
 
+import train
 from raiha_core import checkpoint
 from tests.training_cases import PLUS, UNET, arguments, write_config, write_photos
 
@@ -56,8 +56,8 @@ class Cut(BaseException):
     """A power failure, as far as one process can play it."""
 
 
-def cut_after(monkeypatch, steps: int) -> None:
-    """Let the run die when it asks for the rate of step `steps`."""
+def run_until(monkeypatch, steps: int, call: list[str]) -> None:
+    """A run that dies when it asks for the rate of step `steps`."""
     real = train.set_rate
 
     def dying(optimizer, step, total, experiment):
@@ -65,7 +65,10 @@ def cut_after(monkeypatch, steps: int) -> None:
             raise Cut
         return real(optimizer, step, total, experiment)
 
-    monkeypatch.setattr(train, "set_rate", dying)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "set_rate", dying)
+        with pytest.raises(Cut):
+            train.main(call)
 
 
 @pytest.mark.parametrize(
@@ -75,9 +78,7 @@ def test_resume_continues_bit_for_bit(tmp_path, photos, monkeypatch, name, netwo
     # Cuts lie inside an epoch, between two states; plus has dropout, a running scale and frozen stages.
     config = write_config(tmp_path, name, network)
     assert train.main(arguments(config, photos, tmp_path / "whole")) == 0
-    with monkeypatch.context() as patch, pytest.raises(Cut):
-        cut_after(patch, where)
-        train.main(arguments(config, photos, tmp_path / "cut"))
+    run_until(monkeypatch, where, arguments(config, photos, tmp_path / "cut"))
     begun = loop_state.whole_states(tmp_path / "cut" / "states")[-1].name
     assert begun == f"step_{4 * (where // 4):08d}"
     assert train.main(arguments(config, photos, tmp_path / "cut", "--resume")) == 0
@@ -187,9 +188,7 @@ def test_a_loss_that_is_no_number_stops_and_names_the_pictures(tmp_path, photos,
 
 def test_a_full_disk_stops_with_the_previous_state_whole(tmp_path, photos, monkeypatch):
     config, output = write_config(tmp_path, "full"), tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(Cut):
-        cut_after(patch, 5)
-        train.main(arguments(config, photos, output))
+    run_until(monkeypatch, 5, arguments(config, photos, output))
     before = {p: p.read_bytes() for p in (output / "states" / "step_00000004").iterdir()}
     real = Path.write_bytes
 

@@ -1,4 +1,4 @@
-"""Runs train.main in this process and writes what it saw: the pictures of each micro-batch and the first gradient.
+"""Runs train.main in this process and writes what it saw: pictures per micro-batch, the first gradient.
 
 Started by tests/test_train_processes.py, once alone and once under `torchrun --nproc_per_node 2`.
 Usage: python two_processes.py OUT ARGUMENTS...; OUT gets seen_RANK.json and gradient_RANK.safetensors.
@@ -14,10 +14,11 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "train")]
 
-import train  # noqa: E402
 from accelerate import Accelerator  # noqa: E402
 from feeding import Feed  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
+
+import train  # noqa: E402
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -65,7 +65,7 @@ def _make(cache: PhotoCache, rows: Sequence[int], encoder: Encoder, target: Path
         content = np.lib.format.open_memmap(part / "content.npy", mode="w+", dtype=np.float16, shape=shape)
         for start in range(0, len(rows), BATCH):
             chosen = list(rows[start : start + BATCH])
-            pictures = cache.gather(chosen)[0].to(encoder.device).float() / 255
+            pictures = cache.gather(chosen)[0].float() / 255
             small = torch.nn.functional.interpolate(pictures, size=(size, size), mode="area")
             content[start : start + len(chosen)] = encoder.encode(small).content.half().cpu().numpy()
         content.flush()

@@ -70,7 +70,8 @@ def take(pictures: Tensor, boxes: Tensor, size: int, flip: Tensor) -> Tensor:
     grid = torch.stack(
         [(x * 2 - 1)[:, None, :].expand(-1, size, -1), (y * 2 - 1)[:, :, None].expand(-1, -1, size)], 3
     )
-    factor = max(1, round(min(height, width) / size))
+    side = float((boxes[:, 2:] - boxes[:, :2]).min())  # the smallest box decides: none may be blurred
+    factor = max(1, round(side * min(height, width) / size))
     if factor > 1:  # average first: plain bilinear sampling would skip pixels and alias
         pictures = F.avg_pool2d(pictures, factor, ceil_mode=True, count_include_pad=False)
     return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)

@@ -66,7 +66,7 @@ class Synthesis:
         Returns: composite (B, 3, H, W), equal to the truth outside the mask; family (B,) int64,
             indices of FAMILIES.
         """
-        shares = torch.tensor(self.config.shares)
+        shares = torch.tensor(self.config.shares, dtype=torch.float64)
         family = torch.multinomial(shares, len(truth), replacement=True, generator=generator)
         changed = truth.clone()
         for index in range(1, len(FAMILIES)):
