@@ -18,7 +18,8 @@ def test_torchvision_imports_in_this_environment():
 def test_the_installed_files_wait_until_torchvision_is_imported(tmp_path):
     cpu_torchvision.install(tmp_path)
     code = (
-        f"import site, sys; sys.meta_path[:] = [f for f in sys.meta_path if 'cpu_torchvision' not in type(f).__module__]; "
+        "import site, sys; "
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'cpu_torchvision' not in type(f).__module__]; "
         f"sys.modules.pop('{cpu_torchvision.NAME}', None); site.addsitedir({str(tmp_path)!r}); "
         f"print(type(sys.meta_path[0]).__name__, 'torch' in sys.modules)"
     )

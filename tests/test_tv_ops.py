@@ -24,7 +24,8 @@ def run(code: str, folder: Path | None = None) -> subprocess.CompletedProcess[st
     # Without the environment's own cure (train/cpu_torchvision.py), which would act first.
     code = (
         f"import sys; sys.path[:0] = {paths!r}\n"
-        f"sys.meta_path[:] = [f for f in sys.meta_path if 'cpu_torchvision' not in type(f).__module__]\n{code}"
+        "sys.meta_path[:] = [f for f in sys.meta_path if 'cpu_torchvision' not in type(f).__module__]\n"
+        f"{code}"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
 
