@@ -7,6 +7,7 @@ Shapes: B images; h x w is the network's size, H x W the photo's.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -132,10 +133,23 @@ def apply(prediction: Prediction, composite: Tensor, mask: Tensor, strength: flo
     for top in range(rows.start or 0, rows.stop, step):
         bottom = min(top + step, rows.stop)
         old = composite[..., top:bottom, columns]
-        new = _transform(prediction, field, _computable(old), (top, bottom), columns).clamp(0, 1)
+        new = _transform(prediction, field, _computable(old), (top, bottom), columns)
+        new = cast("Tensor", _Clamp.apply(new))
         weight = _computable(mask[..., top:bottom, columns]) * strength
         result[..., top:bottom, columns] = paste(old, new, weight)
     return result
+
+
+class _Clamp(torch.autograd.Function):
+    """clamp(0, 1) whose gradient passes as if it were not there: what left the range can learn to return."""
+
+    @staticmethod
+    def forward(ctx: object, new: Tensor) -> Tensor:
+        return new.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return gradient
 
 
 def dither(image: Tensor, mask: Tensor) -> Tensor:

@@ -95,3 +95,13 @@ def test_a_global_transform_is_exact_at_any_size():
     new = (torch.einsum("rc,bchw->brhw", matrix, large) + numbers[9:, None, None]).clamp(0, 1)
     wanted = large + large_mask * (new - large)
     torch.testing.assert_close(render.apply(prediction, large, large_mask), wanted, rtol=0, atol=1e-6)
+
+
+def test_a_saturated_prediction_can_learn_its_way_back():
+    # Training clamps as rendering does, but with a gradient: a plain clamp had none, and networks died.
+    image, mask, truth = pairs(1)
+    offset = torch.full((1, 12, 1, 1), 3.0, requires_grad=True)
+    new = render.apply(render.Prediction(affine=offset), image, mask)
+    assert new[(mask == 1).expand_as(new)].eq(1).all()
+    ((new - truth) ** 2).mean().backward()
+    assert (offset.grad > 0).all()

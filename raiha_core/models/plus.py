@@ -151,7 +151,7 @@ class Decoder(nn.Module):
     def __init__(self, channels: tuple[int, ...], config: PlusConfig, operations: Operations) -> None:
         super().__init__()
         d = config.width
-        self.lateral = nn.ModuleList(operations.Conv2d(c + 1, d, 1) for c in channels)
+        self.side = nn.ModuleList(operations.Conv2d(c + 1, d, 1) for c in channels)
         self.steer = nn.ModuleList(operations.Linear(config.hidden, d) for _ in channels)
         self.local = nn.ModuleList(operations.Conv2d(d, d, 3, 1, 1, groups=d) for _ in channels)
         self.widen = nn.ModuleList(operations.Conv2d(d, 2 * d, 1) for _ in channels)
@@ -173,7 +173,8 @@ class Decoder(nn.Module):
         for i in reversed(range(len(levels))):
             size = (levels[i].shape[-2], levels[i].shape[-1])
             inside = resize_mask(mask, size, "area").to(levels[i].dtype)
-            side = self.lateral[i](torch.cat((levels[i], inside), 1))
+            # the backbone's early maps are ten times as loud as a new layer expects
+            side = self.side[i](torch.cat((_channel_norm(levels[i]), inside), 1))
             if x is None:
                 x = side
                 if places is not None and self.places is not None:
@@ -187,7 +188,7 @@ class Decoder(nn.Module):
             x = x + self.steer[i](summary)[..., None, None]
             x = x + self.narrow[i](F.gelu(self.widen[i](_channel_norm(self.local[i](x)))))
         assert x is not None
-        return bounded_affine(widen(self.out(F.gelu(x))))
+        return bounded_affine(widen(self.out(F.gelu(_channel_norm(x)))))
 
 
 def correct(base: LabTransfer, raw: Tensor) -> LabTransfer:
