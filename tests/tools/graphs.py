@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 GALLERY_NOTE = """### A gallery of your own
-The pack's 17 example photos are enough to see how it works. Choose **(folder below)** in *Build Gallery*
-and type a folder of yours: thousands of photos of many things under many lights. Then set both content
-thresholds back to 0, which takes the gallery's own value."""
+The pack's example photos are enough to see how it works. Choose **(folder below)** in *Build Gallery* and
+type a folder of yours: thousands of photos of many things under many lights. A threshold of 0 takes the
+gallery's own value. *exclude* names the scene's own photo, which would be its own best reference."""
 
 PLAIN_NOTE = """### Your own picture
 Choose a picture of yours in both loaders: the composite, and its mask, white on the pasted object.
@@ -42,7 +42,7 @@ def _searches(own_photo: str) -> dict[str, dict[str, Any]]:
         "mask": ["2", 0],
         "gallery": ["4", 0],
         "encoder": ["3", 0],
-        "content_threshold": 0.3,  # 17 photos hold nothing as alike as the default of 0.6 asks for
+        "content_threshold": 0.0,
         "order": "best first",
         "seed": 0,
     }
@@ -88,8 +88,8 @@ GRAPHS = {
     ),
     "harmonize_with_gallery": Graph(
         nodes={
-            **_picture("pie"),
-            **_searches("skimage_coffee.jpg"),
+            **_picture("grapefruit"),
+            **_searches("palapeli_citrus-fruits.jpg"),
             "7": _node("Raiha_LoadHarmonizer", harmonizer="statistics"),
             "8": _node(
                 "Raiha_Harmonize",
@@ -118,8 +118,8 @@ GRAPHS = {
     ),
     "explain_retrieval": Graph(
         nodes={
-            **_picture("pie"),
-            **_searches("skimage_coffee.jpg"),
+            **_picture("grapefruit"),
+            **_searches("palapeli_citrus-fruits.jpg"),
             "7": _node(
                 "Raiha_ReferencesToImages",
                 references=["6", 0],
