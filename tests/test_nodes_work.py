@@ -119,7 +119,7 @@ def test_options_as_they_stand_are_the_preset_and_others_differ(host, schemas):
     usual, prompt = run()
     preset = host.run({**prompt, **HARMONIZER})
     assert saved(host, preset, "9")[0].read_bytes() == usual
-    for changes in ({"lightness": 0.2}, {"deviation": 1.0}, {"contrast": 0.0}, {"ring": 0.2}):
+    for changes in ({"lightness": 0.2}, {"deviation": 1.0}, {"contrast": 1.0}, {"ring": 0.2}):
         assert run(**changes)[0] != usual, changes
 
 

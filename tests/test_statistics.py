@@ -160,19 +160,18 @@ def test_a_red_object_before_a_grey_wall_stays_red():
     image = painted(mask, lab_colour(50, 70, 50), GREY, 0.02)
     result = apply(Statistics().predict(image, mask), image, mask)
     before, after = lab_mean(image, mask)[0, 1:], lab_mean(result, mask)[0, 1:]
-    assert after.norm() > 0.75 * before.norm()
+    assert after.norm() > 0.7 * before.norm()  # half the way to grey without the limit
     assert torch.cosine_similarity(before, after, dim=0) > 0.99
 
 
 @pytest.mark.parametrize("colour", [0.0, 1.0, 0.5])
-def test_black_white_and_grey_objects_move_a_little_and_stay_grey(colour):
+def test_black_white_and_grey_objects_move_their_share_and_stay_grey(colour):
     mask = box()
     image = painted(mask, torch.full((1, 3, 1, 1), colour), torch.full((1, 3, 1, 1), 0.6))
     result = apply(Statistics().predict(image, mask), image, mask)
     change = (lab_mean(result, mask) - lab_mean(image, mask))[0]
-    limit = StatisticsConfig().lightness_limit
-    assert limit is not None
-    assert 0 < change[0].abs() <= limit
+    gap = (lab_mean(image, 1 - mask) - lab_mean(image, mask))[0, 0]
+    assert change[0] == pytest.approx(StatisticsConfig().lightness * gap.item(), abs=0.05)
     assert change[1:].abs().max() < 1e-3
     assert ((result >= 0) & (result <= 1)).all()
 

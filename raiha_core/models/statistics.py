@@ -36,11 +36,11 @@ class StatisticsConfig:
     margin: float = 0.004  # inside the object's edge, not measured
     lightness: float = 0.5  # share of the difference of means that is closed
     chroma: float = 0.5
-    deviation: float = 0.35  # share of the ratio of deviations
-    contrast: float = 0.4  # power with which all contrasts follow the lightness; a gain in linear light has 1
+    deviation: float = 0.5  # share of the ratio of deviations
+    contrast: float = 0.0  # power with which all contrasts follow the lightness; a gain in linear light has 1
     joint_chroma: bool = True  # one ratio of deviations for a and b, so that hues keep their order
-    lightness_limit: float | None = 25.0  # the furthest that the mean moves, softly; None: no limit
-    chroma_limit: float | None = 20.0
+    lightness_limit: float | None = None  # the furthest that the mean moves, softly; None: no limit
+    chroma_limit: float | None = 25.0
     ratio: tuple[float, float] = (0.5, 2.0)  # limits of the ratio of deviations
     variance_floor: float = (
         2.0  # added to variances, so that flat regions have a ratio: 2e-4 of L's range squared
