@@ -41,32 +41,29 @@ LEAST_CHANGE = 20.0  # fMSE of a recolouring worth correcting
 HARM = -1.0  # dB
 
 _CHOSEN = StatisticsConfig()
-_PLAIN = replace(
-    _CHOSEN, deviation=0.5, contrast=0.0, joint_chroma=False, lightness_limit=None, chroma_limit=None
-)
 CANDIDATES: dict[str, StatisticsConfig] = {
     "Reinhard, whole background, 100 %": reinhard(1.0),
     "Reinhard, whole background, 50 %": reinhard(0.5),
-    "whole background, 50 %, ratio 0.5-2": replace(_PLAIN, rings=()),
-    "ring 11 %, 50 %, ratio 0.5-2": replace(_PLAIN, rings=(0.11,)),
-    "ring 3 %, 50 %, ratio 0.5-2": _PLAIN,
-    "chosen": _CHOSEN,
-    "chosen, no gap, no margin": replace(_CHOSEN, gap=0.0, margin=0.0),
-    "chosen, ring 1.6 %": replace(_CHOSEN, rings=(0.016, 0.05, 0.11)),
-    "chosen, ring 5 %": replace(_CHOSEN, rings=(0.05, 0.11)),
-    "chosen, lightness 0.35": replace(_CHOSEN, lightness=0.35),
-    "chosen, lightness 0.65": replace(_CHOSEN, lightness=0.65),
-    "chosen, chroma 0.35": replace(_CHOSEN, chroma=0.35),
-    "chosen, chroma 0.65": replace(_CHOSEN, chroma=0.65),
-    "chosen, lightness_limit 15": replace(_CHOSEN, lightness_limit=15.0),
-    "chosen, no lightness_limit": replace(_CHOSEN, lightness_limit=None),
-    "chosen, chroma_limit 15": replace(_CHOSEN, chroma_limit=15.0),
-    "chosen, no chroma_limit": replace(_CHOSEN, chroma_limit=None),
-    "chosen, deviation 0.2": replace(_CHOSEN, deviation=0.2),
-    "chosen, deviation 0.5": replace(_CHOSEN, deviation=0.5),
-    "chosen, contrast 0": replace(_CHOSEN, contrast=0.0),
-    "chosen, contrast 1": replace(_CHOSEN, contrast=1.0),
-    "chosen, a and b apart": replace(_CHOSEN, joint_chroma=False),
+    "whole background": replace(_CHOSEN, rings=()),
+    "ring 11 %": replace(_CHOSEN, rings=(0.11,)),
+    "ring 5 %": replace(_CHOSEN, rings=(0.05, 0.11)),
+    "chosen: ring 3 %, half of every difference": _CHOSEN,
+    "ring 1.6 %": replace(_CHOSEN, rings=(0.016, 0.05, 0.11)),
+    "no gap, no margin": replace(_CHOSEN, gap=0.0, margin=0.0),
+    "lightness 0.35": replace(_CHOSEN, lightness=0.35),
+    "lightness 0.65": replace(_CHOSEN, lightness=0.65),
+    "lightness_limit 25": replace(_CHOSEN, lightness_limit=25.0),
+    "chroma 0.35": replace(_CHOSEN, chroma=0.35),
+    "chroma 0.65": replace(_CHOSEN, chroma=0.65),
+    "chroma_limit 15": replace(_CHOSEN, chroma_limit=15.0),
+    "no chroma_limit": replace(_CHOSEN, chroma_limit=None),
+    "deviation 0.35": replace(_CHOSEN, deviation=0.35),
+    "deviation 0.7": replace(_CHOSEN, deviation=0.7),
+    "contrast 0.4": replace(_CHOSEN, contrast=0.4),
+    "a and b apart": replace(_CHOSEN, joint_chroma=False),
+    "lightness_limit 25, deviation 0.35, contrast 0.4": replace(
+        _CHOSEN, lightness_limit=25.0, deviation=0.35, contrast=0.4
+    ),
 }
 
 
@@ -239,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows.append({"settings": name, **summarise(gains(config, pairs), pairs)})
     for row in rows:
         cells = "  ".join(f"{key} {value:+.2f}" for key, value in row.items() if isinstance(value, float))
-        print(f"{row['settings']:36s} {cells}")
+        print(f"{row['settings']:50s} {cells}")
     options.out.mkdir(parents=True, exist_ok=True)
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")

@@ -42,10 +42,8 @@ class StatisticsConfig:
     lightness_limit: float | None = None  # the furthest that the mean moves, softly; None: no limit
     chroma_limit: float | None = 25.0
     ratio: tuple[float, float] = (0.5, 2.0)  # limits of the ratio of deviations
-    variance_floor: float = (
-        2.0  # added to variances, so that flat regions have a ratio: 2e-4 of L's range squared
-    )
-    reference_trust: float = 0.7  # the references' part in the answer where their match is perfect
+    variance_floor: float = 2.0  # added to variances, so that flat regions have a ratio; 2e-4 of L's range^2
+    reference_trust: float = 0.7  # their part where the match is perfect; best of 0.3, 0.5, 0.7, 1
     strength: float = 1.0  # of the whole change; 0 gives the input
     working_side: int = 256  # the long side at which statistics are measured
 
