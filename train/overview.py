@@ -67,13 +67,13 @@ def _save(sheet: Tensor, path: Path) -> None:
 def activation_bytes(experiment: Experiment) -> int:
     """Bytes that the backward pass of one picture keeps, in float32, counted on shapes alone."""
     kept: dict[int, int] = {}
+    holders: list[Tensor] = []
 
     def pack(tensor: Tensor) -> Tensor:
-        kept[id(tensor.untyped_storage())] = tensor.numel() * tensor.element_size()
-        holders.append(tensor)  # an id is unique only as long as its owner lives
+        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
+        holders.append(tensor)  # an address is unique only as long as its owner lives
         return tensor
 
-    holders: list[Tensor] = []
     with torch.device("meta"):
         network = PRESETS[experiment.preset].build(config=experiment.network, pretrained=False).to("meta")
         image = torch.empty(1, 3, experiment.size, experiment.size)
@@ -82,6 +82,8 @@ def activation_bytes(experiment: Experiment) -> int:
         content = torch.empty(1, dim, 12, 12) if dim else None
         with saved_tensors_hooks(pack, lambda tensor: tensor):
             network(image, mask, content)
+    for weight in network.parameters():  # also kept, but once and for all pictures
+        kept.pop(weight.untyped_storage()._cdata, None)
     return sum(kept.values())
 
 

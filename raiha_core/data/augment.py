@@ -62,6 +62,7 @@ def choose_boxes(mask: Tensor, config: CropConfig, generator: torch.Generator) -
 def take(pictures: Tensor, boxes: Tensor, size: int, flip: Tensor) -> Tensor:
     """Cut boxes out and resize them, bilinear: (B, C, H, W), (B, 4), S, (B,) bool -> (B, C, S, S)."""
     height, width = pictures.shape[-2:]
+    side = float((boxes[:, 2:] - boxes[:, :2]).min())  # the smallest box decides: none may be blurred
     boxes = boxes.to(pictures)
     centre = (torch.arange(size, dtype=pictures.dtype, device=pictures.device) + 0.5) / size
     x = boxes[:, 0, None] + (boxes[:, 2] - boxes[:, 0])[:, None] * centre
@@ -70,7 +71,6 @@ def take(pictures: Tensor, boxes: Tensor, size: int, flip: Tensor) -> Tensor:
     grid = torch.stack(
         [(x * 2 - 1)[:, None, :].expand(-1, size, -1), (y * 2 - 1)[:, :, None].expand(-1, -1, size)], 3
     )
-    side = float((boxes[:, 2:] - boxes[:, :2]).min())  # the smallest box decides: none may be blurred
     factor = max(1, round(side * min(height, width) / size))
     if factor > 1:  # average first: plain bilinear sampling would skip pixels and alias
         pictures = F.avg_pool2d(pictures, factor, ceil_mode=True, count_include_pad=False)
