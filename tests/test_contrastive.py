@@ -178,7 +178,7 @@ def test_patches_repeat_with_their_generator():
     module, mask = contrast(positives="patches"), half_mask()
     inputs = (maps(1), maps(2), maps(3), mask)
     values = [
-        float(module(*inputs, content=contents(3), generator=torch.Generator().manual_seed(seed)))
+        module(*inputs, content=contents(3), generator=torch.Generator().manual_seed(seed)).item()
         for seed in (5, 5, 6)
     ]
     assert values[0] == values[1]

@@ -142,18 +142,7 @@ class UNet(nn.Module):
                 operations=operations,
             )
         if config.style_fusion:
-            with_references = config.max_references > 0 and config.attention != "pixels"
-            self.styles = nn.ModuleDict(
-                {
-                    level: StyleFusion(
-                        DECODER[level][1] * g,
-                        config.mask_resize,
-                        with_references=with_references,
-                        operations=operations,
-                    )
-                    for level in ("9", "10", "11", "12", "13")
-                }
-            )
+            self.styles = _style_levels(config, operations)
         self.head = HEADS[config.head](2 * g, operations)
         initialise(self)
         for part in (self.head, *(self.styles.values() if self.styles is not None else ())):
@@ -284,6 +273,22 @@ class UNet(nn.Module):
         image, mask = pad_to_multiple(image, MULTIPLE), pad_to_multiple(mask, MULTIPLE)
         wide = released.beside(image, mask, content, references)
         return released.left_half(self._forward(*wide, None), width)
+
+
+def _style_levels(config: UNetConfig, operations: Operations) -> nn.ModuleDict:
+    """One style fusion per decoder level that has an encoder map of its own width."""
+    with_references = config.max_references > 0 and config.attention != "pixels"
+    return nn.ModuleDict(
+        {
+            level: StyleFusion(
+                DECODER[level][1] * config.width,
+                config.mask_resize,
+                with_references=with_references,
+                operations=operations,
+            )
+            for level in ("9", "10", "11", "12", "13")
+        }
+    )
 
 
 def _crop(prediction: Prediction, height: int, width: int) -> Prediction:
