@@ -26,6 +26,7 @@ class Harmonizer(ABC):
 
     name: str
     spec: FeatureSpec | None = None  # of the patch features it was trained with; None: it reads none
+    max_references: int | None = None  # for one composite; None: any number, 0: it reads none
 
     @abstractmethod
     def predict(
@@ -66,6 +67,7 @@ class NetworkHarmonizer(Harmonizer):
         self.metadata = loaded.metadata
         self.spec = loaded.spec
         self.needs = requirements(loaded.config)
+        self.max_references = self.needs.max_references
 
     def predict(
         self,

@@ -47,7 +47,9 @@ def test_wrong_calls(tmp_path, capsys):
     assert "does not exist" in capsys.readouterr().err
     assert main(["data", "check", str(tmp_path)]) == 1
     assert "neither iHarmony4" in capsys.readouterr().err
-    assert main(["data", "check", str(tmp_path), "--workers", "0"]) == 1
+    with pytest.raises(SystemExit) as wrong:
+        main(["data", "check", str(tmp_path), "--workers", "0"])
+    assert wrong.value.code == 2
     with pytest.raises(SystemExit) as wrong:
         main(["data"])
     assert wrong.value.code == 2

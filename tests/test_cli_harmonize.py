@@ -77,7 +77,6 @@ def test_a_folder_skips_what_is_done_and_goes_on_after_a_bad_file(pair, capsys):
         (["missing.png", "--mask", "m.png"], "missing.png"),
         (["c.png", "--mask", "small.png"], "small.png is 10x10 but"),
         (["c.png", "--mask", "m.png", "--model", "nobody"], "no model 'nobody'"),
-        (["c.png", "--mask", "m.png", "--strength", "7"], "--strength must lie in 0..1, got 7"),
         (["c.png", "--mask", "m.png", "--gallery", "nowhere"], "nowhere"),
         (["c.png", "--mask", "full.png"], "covers the whole picture"),
         (["text.png", "--mask", "m.png"], "text.png"),
@@ -98,7 +97,7 @@ def test_errors_are_one_sentence(pair, capsys, monkeypatch, arguments, sentence)
 def test_an_empty_mask_copies_the_picture_with_a_warning(pair, capsys):
     Image.new("L", (64, 48), 0).save(pair / "empty.png")
     assert run("harmonize", pair / "c.png", "--mask", pair / "empty.png", "-o", pair / "same.png") == 0
-    assert "empty" in capsys.readouterr().err
+    assert "empty.png is empty" in capsys.readouterr().err
     assert (np.asarray(Image.open(pair / "same.png")) == np.asarray(Image.open(pair / "c.png"))).all()
 
 

@@ -80,8 +80,6 @@ def test_nothing_found_says_why_and_succeeds(store, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--content-threshold", "0"), "content_threshold must lie in"),
-        (("--top-k", "0"), "--top-k must be at least 1, got 0"),
         (("--mask", str(ASSETS / "demo/pie_mask.png")), "pie_mask.png is .* they must have the same size"),
         (("--gallery", str(ASSETS)), "assets"),
         (("--sheet", "nowhere/there.png"), "nowhere"),
@@ -90,6 +88,21 @@ def test_nothing_found_says_why_and_succeeds(store, capsys):
 def test_wrong_calls_name_the_value(store, words, message):
     with pytest.raises((ValueError, OSError), match=message):
         run(store, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--content-threshold", "0"), "--content-threshold: must lie in (0, 1], got 0"),
+        (("--appearance-threshold", "nan"), "--appearance-threshold: must lie in (0, 1], got nan"),
+        (("--top-k", "0"), "--top-k: must be a whole number of at least 1, got '0'"),
+    ],
+)
+def test_wrong_values_are_wrong_calls(words, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(ASSETS, *words)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_without_an_encoder_the_gallerys_own_is_used(store):

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..durable import write_text
 from ..gallery.store import open_gallery
 from ..retrieval.calibrate import calibrate
+from .values import count
 
 FILE = "calibration.json"
 
@@ -21,7 +22,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         epilog="example: raiha calibrate store/",
     )
     parser.add_argument("store", type=Path, help="a gallery built by `raiha gallery build`")
-    parser.add_argument("--queries", type=int, default=200, help="photos that serve as queries (default 200)")
+    parser.add_argument(
+        "--queries", type=count, default=200, help="photos that serve as queries (default 200)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)

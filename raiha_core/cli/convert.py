@@ -7,6 +7,7 @@ from pathlib import Path
 from .. import checkpoint
 from ..convert import convert
 from ..models.cost import parameters
+from .outputs import require_place
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -26,6 +27,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.output.suffix != ".safetensors":
         raise ValueError(f"the output must end in .safetensors, got {arguments.output}")
+    require_place(arguments.output, [arguments.file])
     network, metadata = convert(arguments.file)
     checkpoint.save(arguments.output, network, metadata)
     found = {
@@ -41,5 +43,4 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         size = f"{found['tensors']} tensors, {found['parameters']:,} numbers"
         print(f"{arguments.output}: '{metadata.preset}', {size}")
-    # ['tensors']} tensors, {found['parameters']:,} numbers")
     return 0

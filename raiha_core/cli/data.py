@@ -9,6 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..data.check import Report, check
+from .values import count
 
 SHOWN = 20  # names printed of each kind; --json has them all
 
@@ -25,7 +26,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     action.add_argument("root", type=Path, help="folder of the data set")
     action.add_argument("--list", type=Path, metavar="FILE", help="list of composites (default IHD_test.txt)")
-    action.add_argument("--workers", type=int, default=2, help="pictures decoded at a time (default 2)")
+    action.add_argument("--workers", type=count, default=2, help="pictures decoded at a time (default 2)")
     action.add_argument("--json", action="store_true", help="print the whole report as JSON")
     action.set_defaults(run=run)
 
@@ -40,10 +41,10 @@ def _names(title: str, names: tuple[str, ...]) -> list[str]:
 def describe(report: Report) -> list[str]:
     """The report as lines of text."""
     lines = [f"{report.root}: {report.layout}, {sum(report.counts.values())} triples"]
-    for subset, count in report.counts.items():
+    for subset, number in report.counts.items():
         official = report.expected.get(subset)
-        note = "" if official is None else " (all)" if official == count else f" (of {official} published)"
-        lines.append(f"  {subset or 'triples'}: {count}{note}")
+        note = "" if official is None else " (all)" if official == number else f" (of {official} published)"
+        lines.append(f"  {subset or 'triples'}: {number}{note}")
     lines += [f"  list {name}: {text}" for name, text in report.lists.items()]
     lines += _names("missing files", report.missing) + _names("broken triples", report.broken)
     lines += [f"note: {text}" for text in report.pitfalls]
@@ -54,8 +55,6 @@ def describe(report: Report) -> list[str]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.workers < 1:
-        raise ValueError(f"--workers must be at least 1, got {arguments.workers}")
     bar = tqdm(unit="triple", disable=not sys.stderr.isatty())
 
     def progress(done: int, total: int) -> None:

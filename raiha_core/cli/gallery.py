@@ -18,6 +18,7 @@ from ..gallery.plan import BadFile
 from ..gallery.remove import remove
 from ..gallery.repair import repair
 from ..gallery.store import Layout, read_spec
+from .values import count, device
 
 Subparsers = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
 Progress = Callable[[int, int, str], object]
@@ -66,9 +67,11 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
         help="feature space (the gallery's own; lite0 for a new one)",
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights for the encoder")
-    parser.add_argument("--device", default="cpu", help="where the encoder runs: cpu, cuda, mps (cpu)")
     parser.add_argument(
-        "--workers", type=int, default=2, help="threads, one photo each (2); changes no result"
+        "--device", type=device, default="cpu", help="where the encoder runs: cpu, cuda, mps (cpu)"
+    )
+    parser.add_argument(
+        "--workers", type=count, default=2, help="threads, one photo each (2); changes no result"
     )
     parser.add_argument(
         "--group-by",

@@ -4,22 +4,29 @@ import argparse
 import json
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from ..features.encoders import Encoder, build_encoder
 from ..features.references import Reference
+from ..features.spec import require_same_space
 from ..gallery.protocol import Gallery
 from ..gallery.store import open_gallery
+from ..gallery.writer import is_disk_full
 from ..harmonizer import Harmonizer, load_harmonizer
 from ..images import list_photos, read_picture, require_writable, write_picture
-from ..pipeline import harmonize
+from ..pipeline import HarmonizeWarning, harmonize
 from ..retrieval.search import references as load_references
 from ..retrieval.search import search
+from .errors import sentence
+from .outputs import require_apart, require_place
 from .pairs import Job, file_digest, folder_jobs, read_pair
+from .values import count, device, share
+
+TOP_K = 4
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,13 +45,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     source.add_argument("--references", type=Path, nargs="+", metavar="FILE", help="reference pictures")
     parser.add_argument("--model", default="statistics", help="name or .safetensors file (statistics)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights of the encoder")
-    parser.add_argument("--strength", type=float, default=1.0, help="0 = input, 1 = full answer (default 1)")
-    parser.add_argument("--top-k", type=int, default=4, help="references taken from the gallery (default 4)")
+    parser.add_argument("--strength", type=share, default=1.0, help="0 = input, 1 = full answer (default 1)")
+    parser.add_argument("--top-k", type=count, help="references from the gallery (4, or the model's limit)")
     parser.add_argument("--by", choices=("both", "content", "illumination"), default="both")
     parser.add_argument("--random", type=int, metavar="SEED", help="draw references at random")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder")
     parser.add_argument("--bit-depth", type=int, choices=(8, 16), help="of the result (as the input)")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device, default="cpu")
     parser.add_argument("--overwrite", action="store_true", help="do finished files of a folder again")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
     parser.set_defaults(run=run)
@@ -58,15 +65,37 @@ class Tools:
     gallery: Gallery | None
     encoder: Encoder | None
     references: tuple[Reference, ...]
+    top_k: int
+
+
+def _top_k(harmonizer: Harmonizer, asked: int | None, *, guided: bool) -> int:
+    """How many references to retrieve: as asked, else 4 or what the model takes.
+
+    Raises: ValueError where the model takes fewer than asked, or none although there are some.
+    """
+    most = harmonizer.max_references
+    if most == 0 and guided:
+        raise ValueError(
+            f"the model '{harmonizer.name}' reads no references: leave out the gallery or pictures"
+        )
+    if most is not None and asked is not None and asked > most:
+        raise ValueError(
+            f"--top-k {asked}, but the model '{harmonizer.name}' takes at most {most} references"
+        )
+    return asked or (TOP_K if most is None else min(TOP_K, most))
 
 
 def load_tools(arguments: argparse.Namespace) -> Tools:
-    if not 0 <= arguments.strength <= 1:
-        raise ValueError(f"--strength must lie in 0..1, got {arguments.strength}")
-    if arguments.top_k < 1:
-        raise ValueError(f"--top-k must be at least 1, got {arguments.top_k}")
     harmonizer = load_harmonizer(arguments.model, arguments.device)
+    top_k = _top_k(harmonizer, arguments.top_k, guided=bool(arguments.gallery or arguments.references))
     gallery = open_gallery(arguments.gallery) if arguments.gallery else None
+    if gallery is not None and harmonizer.spec is not None:
+        require_same_space(
+            harmonizer.spec,
+            gallery.spec,
+            f"the model '{harmonizer.name}'",
+            f"the gallery {arguments.gallery}",
+        )
     encoder = None
     needed = gallery.spec if gallery is not None else harmonizer.spec
     if needed is not None:
@@ -79,7 +108,7 @@ def load_tools(arguments: argparse.Namespace) -> Tools:
         )
         for path in arguments.references or ()
     )
-    return Tools(harmonizer, gallery, encoder, given)
+    return Tools(harmonizer, gallery, encoder, given, top_k)
 
 
 def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dict[str, object]:
@@ -90,28 +119,32 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
     require_writable(job.output, alpha=picture.alpha is not None, bit_depth=depth)  # before the work
     references = tools.references
     notes: tuple[str, ...] = ()
-    if tools.gallery is not None and (mask > 0).any():
+    if not (mask > 0).any():
+        references, notes = (), (f"{job.mask} is empty: {job.composite} comes back unchanged",)
+    elif tools.gallery is not None:
         found = search(
             tools.gallery,
             picture.pixels,
             mask,
             encoder=tools.encoder,
             by=arguments.by,
-            top_k=arguments.top_k,
+            top_k=tools.top_k,
             seed=arguments.random,
             exclude_sha256=[file_digest(job.composite)],
             query_id=job.composite.name,
+            device=arguments.device,
         )
         references, notes = load_references(found, encoder=tools.encoder), found.notes
-    device = torch.device(arguments.device)
-    result = harmonize(
-        picture.pixels.to(device),
-        mask.to(device),
-        references,
-        tools.harmonizer,
-        encoder=tools.encoder,
-        strength=arguments.strength,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HarmonizeWarning)  # the note above names the file
+        result = harmonize(
+            picture.pixels.to(arguments.device),
+            mask.to(arguments.device),
+            references,
+            tools.harmonizer,
+            encoder=tools.encoder,
+            strength=arguments.strength,
+        )
     write_picture(job.output, result.cpu(), alpha=picture.alpha, bit_depth=depth)
     return {
         "composite": str(job.composite),
@@ -124,6 +157,12 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
     }
 
 
+def _notes(report: dict[str, object]) -> list[str]:
+    notes = report["notes"]
+    assert isinstance(notes, list)
+    return notes
+
+
 def _say(report: dict[str, object], arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(report))
@@ -132,16 +171,24 @@ def _say(report: dict[str, object], arguments: argparse.Namespace) -> None:
     assert isinstance(used, list)
     named = ", ".join(entry["id"] for entry in used) if used else "none"
     print(f"{report['output']}  ({report['seconds']} s, model {report['model']}, references: {named})")
-    notes = report["notes"]
-    assert isinstance(notes, list)
-    for note in notes:
+    for note in _notes(report):
         print(f"  note: {note}", file=sys.stderr)
 
 
+def _naming(error: Exception, job: Job) -> str:
+    """The error's sentence; it begins with the composite where it speaks of no file of this job."""
+    text = sentence(error)
+    known = any(str(path) in text for path in (job.composite, job.mask, job.output))
+    return text if known else f"{job.composite}: {text}"
+
+
 def run_folder(arguments: argparse.Namespace) -> int:
-    jobs, skipped = folder_jobs(
-        list_photos(arguments.composite), arguments.mask, arguments.output, arguments.overwrite
-    )
+    for folder in (arguments.composite, arguments.mask):
+        require_apart(arguments.output, folder)
+    composites = list_photos(arguments.composite)
+    if not composites:
+        raise ValueError(f"the folder {arguments.composite} holds no picture")
+    jobs, skipped = folder_jobs(composites, arguments.mask, arguments.output, arguments.overwrite)
     tools = load_tools(arguments) if jobs else None
     arguments.output.mkdir(parents=True, exist_ok=True)
     reports, failed = [], []
@@ -150,8 +197,13 @@ def run_folder(arguments: argparse.Namespace) -> int:
         try:
             reports.append(harmonize_file(job, tools, arguments))
         except (ValueError, OSError) as error:  # one bad picture must not lose the others
-            failed.append({"composite": str(job.composite), "error": str(error)})
-            tqdm.write(f"raiha: {error}", file=sys.stderr)
+            if is_disk_full(error):
+                raise  # it would be the same with all that follow
+            failed.append({"composite": str(job.composite), "error": _naming(error, job)})
+            tqdm.write(f"raiha: {_naming(error, job)}", file=sys.stderr)
+            continue
+        for note in _notes(reports[-1]):
+            tqdm.write(f"raiha: note: {job.composite}: {note}", file=sys.stderr)
     summary = {"done": reports, "skipped": len(skipped), "failed": failed}
     if arguments.json:
         print(json.dumps(summary))
@@ -166,10 +218,16 @@ def run(arguments: argparse.Namespace) -> int:
             if path.exists() and not path.is_dir():
                 raise ValueError(f"{arguments.composite} is a folder, so {name} must be one too: {path}")
         return run_folder(arguments)
+    if not arguments.composite.exists():
+        raise ValueError(f"{arguments.composite} does not exist")
     if arguments.mask.is_dir():
         raise ValueError(f"{arguments.composite} is not a folder, so --mask must be a file: {arguments.mask}")
-    if arguments.output.is_dir():
-        raise ValueError(f"-o {arguments.output} is a folder; name the result's file")
     job = Job(arguments.composite, arguments.mask, arguments.output)
-    _say(harmonize_file(job, load_tools(arguments), arguments), arguments)
+    require_place(job.output, [job.composite, job.mask, *(arguments.references or ())])
+    tools = load_tools(arguments)
+    try:
+        report = harmonize_file(job, tools, arguments)
+    except ValueError as error:
+        raise ValueError(_naming(error, job)) from error
+    _say(report, arguments)
     return 0

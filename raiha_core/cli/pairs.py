@@ -55,11 +55,9 @@ def folder_jobs(
 ) -> tuple[list[Job], list[Job]]:
     """Jobs to do and jobs already done, in the order of the composites.
 
-    Raises: ValueError where stems repeat, where nothing is to be done, or where masks are missing
+    Raises: ValueError where stems repeat, or where masks are missing
         (how many, and which first), before any work is done.
     """
-    if not composites:
-        raise ValueError("the folder of composites holds no picture")
     masks = _by_stem(list_photos(mask_folder), "masks")
     _by_stem(composites, "composites")
     jobs, missing = [], []

@@ -1,7 +1,6 @@
 """`raiha retrieve`: photos of a gallery that may guide a composite, and why each was chosen."""
 
 import argparse
-import hashlib
 import json
 import math
 import sys
@@ -11,9 +10,12 @@ from pathlib import Path
 from ..features.encoders import build_encoder
 from ..features.references import Match
 from ..gallery.store import open_gallery
-from ..images import read_mask, read_picture, require_writable, write_picture
+from ..images import require_writable, write_picture
 from ..retrieval.search import Candidate, Candidates, references, search
 from ..sheet import captions, matches_sheet
+from .outputs import require_place
+from .pairs import file_digest, read_pair
+from .values import count, device, threshold
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -28,7 +30,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--mask", type=Path, required=True, help="its mask (white = object)")
     parser.add_argument("--gallery", type=Path, required=True, metavar="STORE", help="where to search")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="where its photos lie now, if moved")
-    parser.add_argument("--top-k", type=int, default=4, help="photos to list (default 4)")
+    parser.add_argument("--top-k", type=count, default=4, help="photos to list (default 4)")
     parser.add_argument("--by", choices=("both", "content", "illumination"), default="both")
     parser.add_argument(
         "--random", type=int, metavar="SEED", help="draw among those that qualify, as the paper does"
@@ -36,7 +38,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     for name, equation in (("content", 3), ("appearance", 5)):
         parser.add_argument(
             f"--{name}-threshold",
-            type=float,
+            type=threshold,
             metavar="X",
             help=f"in (0, 1], of eq. {equation} (default: the gallery's)",
         )
@@ -45,23 +47,19 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights of the gallery's encoder")
     parser.add_argument("--sheet", type=Path, metavar="OUT.png", help="draw the photos and matched patches")
-    parser.add_argument("--device", default="cpu", help="where features and scores are computed (cpu)")
+    parser.add_argument(
+        "--device", type=device, default="cpu", help="where features and scores are computed (cpu)"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    if arguments.top_k < 1:
-        raise ValueError(f"--top-k must be at least 1, got {arguments.top_k}")
     if arguments.sheet is not None:
         require_writable(arguments.sheet, alpha=False, bit_depth=8)  # before the work, not after it
+        require_place(arguments.sheet, [arguments.composite, arguments.mask])
     started = time.perf_counter()
-    picture, mask = read_picture(arguments.composite), read_mask(arguments.mask)
-    if picture.pixels.shape[-2:] != mask.shape[-2:]:
-        raise ValueError(
-            f"{arguments.mask} is {mask.shape[-1]}x{mask.shape[-2]} but {arguments.composite} is "
-            f"{picture.pixels.shape[-1]}x{picture.pixels.shape[-2]}; they must have the same size"
-        )
+    picture, mask = read_pair(arguments.composite, arguments.mask)
     gallery = open_gallery(arguments.gallery, photos=arguments.photos)
     found = search(
         gallery,
@@ -73,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.random,
         content_threshold=arguments.content_threshold,
         appearance_threshold=arguments.appearance_threshold,
-        exclude_sha256=[hashlib.sha256(arguments.composite.read_bytes()).hexdigest()],
+        exclude_sha256=[file_digest(arguments.composite)],
         exclude_groups=arguments.exclude_group,
         query_id=arguments.composite.name,
         device=arguments.device,

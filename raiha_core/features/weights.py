@@ -4,12 +4,10 @@ Nothing here runs code from a file: safetensors, or torch's reader for tensors o
 """
 
 import hashlib
-import pickle
 from importlib import metadata
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -71,7 +69,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
             content = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # bytes that are no pickle make torch's unpickler raise nearly anything
         reason = str(error).splitlines()[0] if str(error) else "it is damaged"
         raise ValueError(f"{path} is not a weights file that may be read: {reason}") from error
     for wrapper in ("model", "state_dict"):
