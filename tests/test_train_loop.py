@@ -13,11 +13,14 @@ from pathlib import Path
 
 import loop_state
 import pytest
+import sources
 import torch
 from safetensors.torch import load_file
 
 import train
 from raiha_core import checkpoint
+from tests.gallery_fakes import FakeEncoder
+from tests.tiny_iharmony4 import make
 from tests.training_cases import PLUS, UNET, arguments, write_config, write_photos
 
 SCRIPT = Path(train.__file__)
@@ -219,6 +222,24 @@ def test_unreadable_photos_are_named_and_skipped_up_to_a_share(tmp_path, capsys)
     (photos / "cache").rename(tmp_path / "old")
     with pytest.raises(ValueError, match=r"1 of 9 photos cannot be read .*10\.0%.*p4\.png"):
         train.main(arguments(config, photos, tmp_path / "run", "--dry-run"))
+
+
+def test_a_run_over_iharmony4_with_references_names_their_features(tmp_path, monkeypatch):
+    root = make(tmp_path / "data")
+    (root / "IHD_train.txt").write_text((root / "IHD_test.txt").read_text())
+    monkeypatch.setattr(sources, "build_encoder", lambda name, weights, device: FakeEncoder())
+    network = 'preset="raiha-plus", network=PlusConfig(size=32, frozen_stages=6, width=8, hidden=16)'
+    shares = "ReferenceShares(none=0.2, retrieved=0.4, augmented=0.4, most=2)"
+    config = write_config(
+        tmp_path, "full", network, source='"iharmony4"', references=shares, encoder='"fake"', steps=6
+    )
+    call = arguments(config, root, tmp_path / "run", "--lists", str(root / "refs.jsonl"))
+    assert train.main(call) == 0
+    loaded = checkpoint.load(tmp_path / "run" / "last.safetensors")
+    assert loaded.spec == FakeEncoder().spec
+    assert "iharmony4" in loaded.metadata.data
+    with (tmp_path / "run" / "history.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 6
 
 
 def test_a_wrong_call_is_one_line_and_exit_code_1(tmp_path):

@@ -1,21 +1,28 @@
 """train/overview.py, curves.py: sheets show what they say, estimates scale as they must, means run."""
 
 import csv
+import dataclasses
 import json
 
 import curves
+import looks
 import numpy as np
 import overview
 import pytest
 import torch
 from experiment import Experiment
+from feeding import Feed
 from PIL import Image
 
 from raiha_core.data.batch import Batch
+from raiha_core.data.cache import open_cache
+from raiha_core.data.photos import read_photos
+from raiha_core.data.synthesis import Synthesis, SynthesisConfig
 from raiha_core.features.references import ReferenceBatch
 from raiha_core.models.cost import parameters, trainable
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.presets import PRESETS
+from tests.training_cases import write_photos
 
 
 def tiny(size: int, micro_batch: int = 2) -> Experiment:
@@ -52,6 +59,29 @@ def test_a_batch_sheet_shows_composite_truth_mask_and_reference_in_rows(tmp_path
             expected = (tile[row] * 255).round().byte().permute(1, 2, 0).numpy()
             found = sheet[8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
             assert np.array_equal(found, expected), (row, column)
+
+
+def test_cut_outs_are_pasted_into_held_out_photos_and_outside_them_nothing_changes(tmp_path):
+    pixels = np.zeros((10, 20, 4), np.uint8)
+    pixels[..., 0], pixels[:, 5:15, 3] = 200, 255
+    (tmp_path / "cut").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "cut" / "red.png")
+    experiment = dataclasses.replace(tiny(32), source="synthesis", synthesis=SynthesisConfig(illuminant=0))
+    cache = open_cache(read_photos(write_photos(tmp_path / "photos", 4)), 32, tmp_path / "cache")
+    feed = Feed(experiment, cache, [2, 3], torch.device("cpu"), synthesis=Synthesis(experiment.synthesis))
+    batch = looks.pasted(feed, 3, tmp_path / "cut")
+    assert batch.ids == ("red.png",)
+    photo = cache.gather([2])[0].float() / 255
+    outside = (batch.mask == 0).expand_as(photo)
+    assert torch.equal(batch.composite[outside], photo[outside])
+    solid = (batch.mask == 1).expand_as(photo)
+    assert solid.any()
+    expected = torch.tensor([200 / 255, 0, 0]).view(1, 3, 1, 1).expand_as(photo)
+    torch.testing.assert_close(batch.composite[solid], expected[solid], atol=2e-3, rtol=0)
+    # half of 45 % of the width times 45 % / 2 of the height
+    assert float(batch.mask.mean()) == pytest.approx(0.45 * 0.5 * 0.225, rel=0.15)
+    (tmp_path / "empty").mkdir()
+    assert looks.pasted(feed, 3, tmp_path / "empty") is None
 
 
 def test_the_memory_estimate_counts_weights_and_scales_with_batch_and_area():

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from experiment import Experiment
 from feeding import Feed
+from looks import pasted
 from PIL import Image
 from sources import Sources
 from torch import Tensor
@@ -30,14 +31,23 @@ GIB = 1 << 30
 def write_samples(
     network: Network, feed: Feed, encoder: Encoder | None, path: Path, rows: int = ROWS
 ) -> None:
-    """A sheet of held-out pictures: composite, result, truth, mask."""
+    """A sheet of held-out pictures (composite, result, truth, mask), then cut-outs pasted into some.
+
+    The latter show the photo below in place of a truth, which they do not have.
+    """
     training = network.training
     network.eval()
     lines = []
     for batch in itertools.islice(batches(feed, rows), -(-rows // feed.experiment.micro_batch)):
         lines += [torch.cat(row, -1) for row in _rows(batch, harmonize_batch(network, batch, encoder))]
+    lines = lines[:rows]
+    if (looks := pasted(feed, rows // 2)) is not None:
+        new = harmonize_batch(network, looks, encoder)
+        # sheets of feeds with references have a fifth column
+        fill = torch.zeros(3, feed.experiment.size, lines[0].shape[-1] - 4 * feed.experiment.size)
+        lines += [torch.cat([*row, fill], -1) for row in _rows(looks, new)]
     network.train(training)
-    _save(torch.cat(lines[:rows], -2), path)
+    _save(torch.cat(lines, -2), path)
 
 
 def write_batch(batch: Batch, path: Path, rows: int = ROWS) -> None:
