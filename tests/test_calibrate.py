@@ -90,8 +90,12 @@ def test_own_photo_copies_and_group_do_not_count():
     for known in ({"groups": labels}, {"hashes": labels}):
         found = calibrate(make_gallery(SPEC, content, histogram, **known), false_positive_rates=(0.05,))
         assert found.default.threshold < 0.999
+        assert found.copies == 0
+    # The same pixels in other bytes, in no group: told by their cosine, left out and said.
     unknown = calibrate(make_gallery(SPEC, content, histogram), false_positive_rates=(0.01, 0.05))
-    assert unknown.levels[0].threshold > 0.999
+    assert unknown.levels[0].threshold < 0.999
+    assert unknown.copies == unknown.queries
+    assert f"{unknown.queries} pairs of nearly the same picture" in unknown.report()
 
 
 def test_boxes_stand_in_for_masks():

@@ -26,6 +26,7 @@ _BLOCK = 16  # photos per matrix product, at most
 _SCORES = 2**24  # of one matrix product, at most (64 MB), unless a single photo has more
 _RESAMPLES = 200  # of the bootstrap
 _INTERVAL = (0.05, 0.95)
+_COPY = 0.999  # best cosine of one picture saved under two names, within float16; unrelated photos stay below
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +56,7 @@ class Calibration:
     foregrounds: str  # "masks" or "boxes"
     levels: tuple[Level, ...]
     default_rate: float
+    copies: int  # pairs left out, because they are nearly the same picture
 
     @property
     def default(self) -> Level:
@@ -74,6 +76,7 @@ class Calibration:
             "queries": self.queries,
             "compared": self.compared,
             "foregrounds": self.foregrounds,
+            "copies": self.copies,
             "levels": [asdict(level) for level in self.levels],
             "report": self.report(),
         }
@@ -99,6 +102,10 @@ class Calibration:
             "  'Other photo' stands for 'unrelated photo': true matches among them count as false, so the "
             "real rates are lower than these, and the thresholds rather too high."
         )
+        if self.copies:
+            lines.append(
+                f"  {self.copies} pairs of nearly the same picture (cosine >= {_COPY:g}) were left out."
+            )
         if self.foregrounds == "boxes":
             lines.append("  No masks were given: boxes in the middle of photos stood in for objects.")
         if self.compared < self.photos:
@@ -150,6 +157,8 @@ def calibrate(
     rows = np.sort(generator.choice(len(gallery), count, replace=False))
     best = _best_cosines(gallery, query_rows, chosen, rows, progress)
     best[_related(gallery, query_rows, rows)] = np.nan
+    copies = int((best >= _COPY).sum())
+    best[best >= _COPY] = np.nan
     levels = _levels(best, len(gallery), sorted(false_positive_rates), generator)
     return Calibration(
         spec=gallery.spec,
@@ -161,6 +170,7 @@ def calibrate(
         foregrounds="boxes" if masks is None else "masks",
         levels=levels,
         default_rate=default_rate,
+        copies=copies,
     )
 
 
