@@ -104,7 +104,7 @@ def test_rates_have_closed_forms():
 
 
 def test_pretrained_weights_have_their_share_of_the_rate():
-    experiment = load_experiment(next(path for path in CONFIGS if path.stem == "smoke"))
+    experiment = load_experiment(next(path for path in CONFIGS if path.stem == "plus_small_data"))
     network = on_meta(PRESETS["raiha-plus"], experiment.network)
     optimizer = train.make_optimizer(train.Objective(network, experiment), experiment)
     train.set_rate(optimizer, 50, 100, dataclasses.replace(experiment, optimisation=Optimisation(rate=1.0)))
