@@ -162,7 +162,7 @@ def test_a_model_gets_no_more_references_than_it_takes(here, capsys, monkeypatch
     monkeypatch.setattr(command, "load_harmonizer", lambda name, device: Choosy(0))
     assert "'choosy' reads no references" in fails(capsys, 1, *call, "--references", "c.png")
     monkeypatch.setattr(command, "load_harmonizer", lambda name, device: Choosy(2))
-    assert "takes at most 2" in fails(capsys, 1, *call, "--top-k", "3")
+    assert "takes at most 2" in fails(capsys, 1, *call, "--gallery", "g", "--top-k", "3")
     assert [command._top_k(Choosy(most), None, guided=True) for most in (None, 2, 9)] == [4, 2, 4]
 
 

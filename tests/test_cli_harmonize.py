@@ -118,3 +118,11 @@ def test_missing_masks_are_counted_before_any_work(tmp_path):
     (tmp_path / "masks").mkdir()
     with pytest.raises(ValueError, match=r"2 of 2 composites have no mask.*a\.png"):
         folder_jobs([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "masks", tmp_path / "out", False)
+
+
+@pytest.mark.parametrize(
+    "option", [("--top-k", "2"), ("--by", "content"), ("--random", "1"), ("--photos", ".")]
+)
+def test_options_of_a_search_need_a_gallery(pair, capsys, option):
+    assert run("harmonize", pair / "c.png", "--mask", pair / "m.png", "-o", pair / "x.png", *option) == 1
+    assert f"{option[0]} belongs to a search" in capsys.readouterr().err

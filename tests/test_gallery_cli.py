@@ -165,7 +165,7 @@ def test_an_interrupted_build_keeps_what_was_done(photos, tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("build", "missing", "store"), "photo folder missing does not exist"),
+        (("build", "missing", "store"), "missing does not exist"),
         (("build", "photos", "photos/store"), "would lie inside the photo folder"),
         (("build", "photos", "store", "--groups", "missing.csv"), "missing.csv"),
         (("info", "nothing"), "gallery nothing does not exist"),

@@ -93,6 +93,9 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         run_demo(next(p for p in PASTES if p.name == arguments.scene), arguments.out)
+    except KeyboardInterrupt:
+        print("\ndemo: interrupted; the gallery goes on where it was next time", file=sys.stderr)
+        return 1
     except (ValueError, OSError) as error:
         print(f"\ndemo: {error}", file=sys.stderr)
         return 1

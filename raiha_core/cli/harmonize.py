@@ -42,12 +42,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--mask", type=Path, required=True, help="white = object; or a folder of masks")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--gallery", type=Path, help="a store to retrieve references from")
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="where the gallery's photos lie now")
     source.add_argument("--references", type=Path, nargs="+", metavar="FILE", help="reference pictures")
     parser.add_argument("--model", default="statistics", help="name or .safetensors file (statistics)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights of the encoder")
     parser.add_argument("--strength", type=share, default=1.0, help="0 = input, 1 = full answer (default 1)")
     parser.add_argument("--top-k", type=count, help="references from the gallery (4, or the model's limit)")
-    parser.add_argument("--by", choices=("both", "content", "illumination"), default="both")
+    parser.add_argument("--by", choices=("both", "content", "illumination"), help="of the search (both)")
     parser.add_argument("--random", type=int, metavar="SEED", help="draw references at random")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder")
     parser.add_argument("--bit-depth", type=int, choices=(8, 16), help="of the result (as the input)")
@@ -85,10 +86,18 @@ def _top_k(harmonizer: Harmonizer, asked: int | None, *, guided: bool) -> int:
     return asked or (TOP_K if most is None else min(TOP_K, most))
 
 
+def _require_gallery(arguments: argparse.Namespace) -> None:
+    """Raises: ValueError naming an option of the search that would be ignored."""
+    for name in ("top_k", "by", "random", "photos"):
+        if getattr(arguments, name) is not None and arguments.gallery is None:
+            raise ValueError(f"--{name.replace('_', '-')} belongs to a search: name a --gallery too")
+
+
 def load_tools(arguments: argparse.Namespace) -> Tools:
+    _require_gallery(arguments)
     harmonizer = load_harmonizer(arguments.model, arguments.device)
     top_k = _top_k(harmonizer, arguments.top_k, guided=bool(arguments.gallery or arguments.references))
-    gallery = open_gallery(arguments.gallery) if arguments.gallery else None
+    gallery = open_gallery(arguments.gallery, photos=arguments.photos) if arguments.gallery else None
     if gallery is not None and harmonizer.spec is not None:
         require_same_space(
             harmonizer.spec,
@@ -127,7 +136,7 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
             picture.pixels,
             mask,
             encoder=tools.encoder,
-            by=arguments.by,
+            by=arguments.by or "both",
             top_k=tools.top_k,
             seed=arguments.random,
             exclude_sha256=[file_digest(job.composite)],

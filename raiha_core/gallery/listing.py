@@ -30,7 +30,7 @@ def list_folder(folder: Path) -> Listing:
     Raises: ValueError where the folder is missing; OSError where it cannot be read itself.
     """
     if not folder.is_dir():
-        raise ValueError(f"photo folder {folder} does not exist")
+        raise ValueError(f"{folder} {'is no folder of photos' if folder.exists() else 'does not exist'}")
     closed: list[tuple[str, str]] = []
 
     def note(error: OSError) -> None:
