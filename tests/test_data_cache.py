@@ -1,6 +1,7 @@
 """data/cache.py: packed photos are what Pillow gives; whole or not at all; the unreadable are named."""
 
 import errno
+import os
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_a_full_disk_leaves_nothing_half_made(rows, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_keep", full)
+        patch.setattr(os, "posix_fallocate", full, raising=False)
         with pytest.raises(OSError, match="No space left"):
             open_cache(rows, 8, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raiha_core.data.cache import PhotoCache
+from raiha_core.data.cache import PhotoCache, create_map
 from raiha_core.durable import sync_folder, write_text
 from raiha_core.features.encoders import Encoder
 
@@ -62,7 +62,7 @@ def _make(cache: PhotoCache, rows: Sequence[int], encoder: Encoder, target: Path
     part.mkdir(parents=True)
     try:
         shape = (len(rows), spec.dim, spec.grid, spec.grid)
-        content = np.lib.format.open_memmap(part / "content.npy", mode="w+", dtype=np.float16, shape=shape)
+        content = create_map(part / "content.npy", shape, np.float16)
         for start in range(0, len(rows), BATCH):
             chosen = list(rows[start : start + BATCH])
             pictures = cache.gather(chosen)[0].float() / 255

@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..durable import sync_folder
+from ..durable import sync_folder, write_text
 from .photos import PhotoRow, fingerprint
 from .pictures import decode_mask, decode_rgb
 
@@ -49,6 +50,15 @@ class PhotoCache:
         masks = torch.from_numpy(self.masks[chosen])[:, None]
         has = torch.tensor([self.rows[i].mask is not None for i in chosen])
         return images, masks, has
+
+
+def create_map(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """A new .npy file of zeros, mapped for writing. Raises: OSError where the disk has no room for it."""
+    values = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # else a full disk would end the process on the write that meets it
+        with open(path, "rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return values
 
 
 def _decode(row: PhotoRow, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -115,12 +125,8 @@ def _make(
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     part.mkdir(parents=True)
     try:
-        images = np.lib.format.open_memmap(
-            part / "all_images.npy", mode="w+", dtype=np.uint8, shape=(len(rows), size, size, 3)
-        )
-        masks = np.lib.format.open_memmap(
-            part / "all_masks.npy", mode="w+", dtype=np.uint8, shape=(len(rows), size, size)
-        )
+        images = create_map(part / "all_images.npy", (len(rows), size, size, 3), np.uint8)
+        masks = create_map(part / "all_masks.npy", (len(rows), size, size), np.uint8)
         skipped: list[tuple[str, str]] = []
         good = []
         with ThreadPoolExecutor(workers) as pool:
@@ -143,21 +149,25 @@ def _make(
         _keep(images, good, part / "images.npy")
         _keep(masks, good, part / "masks.npy")
         del images, masks
-        (part / "all_images.npy").unlink()
-        (part / "all_masks.npy").unlink()
-        about = {"version": VERSION, "skipped": skipped}
-        (part / "rows.json").write_text(json.dumps(about), encoding="utf-8")
-        sync_folder(part)
+        for name in ("all_images.npy", "all_masks.npy"):
+            (part / name).unlink(missing_ok=True)
+        write_text(part / "rows.json", json.dumps({"version": VERSION, "skipped": skipped}))
         if target.exists():  # a folder without rows.json: an older, broken attempt
             shutil.rmtree(target)
         part.rename(target)
+        sync_folder(target.parent)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
 
 
-def _keep(values: NDArray[np.uint8], good: list[int], path: Path) -> None:
-    kept = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(good), *values.shape[1:]))
+def _keep(values: NDArray[Any], good: list[int], path: Path) -> None:
+    """The rows that could be read; a whole file only changes its name, a second one would double the disk."""
+    if len(good) == len(values):
+        values.flush()
+        path.with_name(f"all_{path.name}").rename(path)
+        return
+    kept = create_map(path, (len(good), *values.shape[1:]), values.dtype)
     for start in range(0, len(good), 256):  # in parts: the whole does not fit a laptop's memory
         kept[start : start + 256] = values[good[start : start + 256]]
     kept.flush()
