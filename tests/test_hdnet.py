@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from raiha_core.models import local_dynamic
 from raiha_core.models.cost import macs, on_meta, parameters, trainable
 from raiha_core.models.global_dynamic import GlobalDynamic
 from raiha_core.models.hdnet import UNet, UNetConfig
@@ -127,6 +128,14 @@ def test_local_dynamic_of_the_paper_is_its_formula():
         wanted[0, :, i, j] = mask[0, 0, i, j] * fused + (1 - mask[0, 0, i, j]) * q
     torch.testing.assert_close(layer(x, mask), wanted, rtol=0, atol=1e-6)  # 1e-8 beside the norms
     assert torch.autograd.gradcheck(lambda t: layer(t, mask), x.clone().requires_grad_())
+
+
+def test_queries_may_be_read_a_few_at_a_time(monkeypatch):
+    layer = fill(LocalDynamic(3, "paper", "area").double())
+    x, mask = local_case()
+    whole = layer(x, mask)
+    monkeypatch.setattr(local_dynamic, "QUERIES", 5)
+    torch.testing.assert_close(layer(x, mask), whole)
 
 
 def test_local_dynamic_as_released_is_its_formula():

@@ -15,6 +15,7 @@ from .blocks import MaskResize, Operations, resize_mask, touched_cells, widen, w
 LocalKind = Literal["paper", "released"]
 NEIGHBOURS = 4  # K: the paper's value is not public to us; this one is ours
 SHARPNESS = 20.0  # of the cosine, ours
+QUERIES = 2048  # read at a time
 
 
 class LocalDynamic(nn.Module):
@@ -52,17 +53,20 @@ def _read_nearest(x: Tensor, foreground: Tensor) -> Tensor:
     """(B, C, h, w), cells of the object (B, N) -> what each cell reads; 0 where there is no background."""
     cells = rearrange(x, "b c h w -> b (h w) c")
     unit = cells / (cells.norm(dim=2, keepdim=True) + 1e-8)
-    logits = SHARPNESS * unit @ unit.transpose(1, 2)  # (B, N queries, N keys)
-    logits = logits.masked_fill(foreground[:, None, :], float("-inf"))
-    best, index = logits.topk(min(NEIGHBOURS, cells.shape[1]), dim=2)  # (B, N, K)
-    found = best > float("-inf")
-    weight = (
-        best.masked_fill(~found, -1e4).softmax(2) * found
-    )  # rows without a key are 0, and no NaN on the way
-    keys = rearrange(index, "b n k -> b (n k) 1").expand(-1, -1, cells.shape[2])
-    chosen = torch.gather(cells, 1, keys).unflatten(1, index.shape[1:])  # (B, N, K, C)
-    read = (weight[..., None] * chosen).sum(2)
+    # some queries at a time: at 1024 pixels all pairs would be a gigabyte
+    read = torch.cat([_nearest(q, unit, cells, foreground) for q in unit.split(QUERIES, 1)], 1)
     return rearrange(read, "b (h w) c -> b c h w", h=x.shape[-2])
+
+
+def _nearest(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> Tensor:
+    """Softmax over the K nearest keys: unit vectors (B, Q, C), (B, N, C), values (B, N, C) -> (B, Q, C)."""
+    logits = (SHARPNESS * query @ key.transpose(1, 2)).masked_fill(hidden[:, None, :], float("-inf"))
+    best, index = logits.topk(min(NEIGHBOURS, value.shape[1]), dim=2)  # (B, Q, K)
+    found = best > float("-inf")
+    weight = best.masked_fill(~found, -1e4).softmax(2) * found  # no key: 0, and no NaN on the way
+    places = rearrange(index, "b q k -> b (q k) 1").expand(-1, -1, value.shape[2])
+    chosen = torch.gather(value, 1, places).unflatten(1, index.shape[1:])  # (B, Q, K, C)
+    return (weight[..., None] * chosen).sum(2)
 
 
 def _read_released(query: Tensor, support: Tensor) -> Tensor:
