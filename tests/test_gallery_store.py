@@ -65,7 +65,7 @@ def test_moved_photos_are_found_where_one_says(place, photos, tmp_path):
     with pytest.raises(ValueError, match=r"is gone; run .* \(`--photos FOLDER`\)"):
         gallery.load(3)
     assert torch.equal(open_gallery(place, photos=tmp_path / "new place").load(3), pixels)
-    with pytest.raises(ValueError, match="photo folder nowhere does not exist"):
+    with pytest.raises(ValueError, match="nowhere does not exist"):
         open_gallery(place, photos="nowhere")
     encoder = FakeEncoder()
     assert build(tmp_path / "new place", place, encoder=encoder).unchanged == 11  # the old folder is gone

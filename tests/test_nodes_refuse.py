@@ -63,7 +63,7 @@ REFUSALS = [
     (built(encoder="lite0"), "'encoder' must come from Load Encoder"),
     (built(photos="(example photos)", name="../x"), "'../x' cannot name a gallery"),
     (built(), "type the photo folder's path into 'folder'"),
-    (built(folder="/no/such"), r"photo folder \Wno\Wsuch does not exist"),
+    (built(folder="/no/such"), r"\Wno\Wsuch does not exist"),
     (opened(), "type the gallery's path"),
     (opened(path="/no/g"), r"gallery \Wno\Wg does not exist"),
     (encoder(encoder="comfy"), "'comfy' needs a model from CLIPVisionLoader"),
