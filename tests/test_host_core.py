@@ -133,7 +133,7 @@ def test_saving_truncates_and_counts_on(host):
     assert np.asarray(Image.open(host.folder("output") / names[0])).max() == 254
 
 
-@pytest.mark.parametrize("prefix", ["../x", "/tmp/x"])
+@pytest.mark.parametrize("prefix", ["../x", "/elsewhere/x"])
 def test_saving_outside_the_output_folder_is_refused(host, prefix):
     with pytest.raises(PromptError, match="leaves the output folder"):
         host.run(
