@@ -108,6 +108,11 @@ class Feed:
         self.experiment, self.cache, self.rows, self.device = experiment, cache, list(rows), device
         self.composites, self.truth_of, self.synthesis = composites, truth_of, synthesis
         self.bank, self.encoder = bank, encoder
+        self.kinds: dict[str, list[int]] = {}
+        if synthesis is not None:
+            for row in self.rows:
+                if kind := cache.rows[row].kind:
+                    self.kinds.setdefault(kind, []).append(row)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -125,8 +130,7 @@ class Feed:
         else:
             truth, mask, has = self.cache.gather(rows)
             mask = self._with_regions(mask, has, k)
-            picks = torch.randint(len(self.rows), (len(rows),), generator=generator("donor", e.seed, k))
-            donor, donor_mask, donor_has = self.cache.gather([self.rows[i] for i in picks.tolist()])
+            donor, donor_mask, donor_has = self.cache.gather(self._donors(rows, k))
             donor_mask[~donor_has] = 255  # a photo without an object lends the colours of all of it
         chosen, pictures = self._retrieved(rows, k)
         source = (self.composites or self.cache).rows
@@ -140,6 +144,18 @@ class Feed:
             references=pictures,
             reference_rows=chosen,
         )
+
+    def _donors(self, rows: list[int], k: int) -> list[int]:
+        """Rows that lend their colours: a share of them show the same kind of thing, where kinds are known."""
+        g = generator("donor", self.experiment.seed, k)
+        picks = torch.randint(len(self.rows), (len(rows),), generator=g).tolist()
+        alike = torch.rand(len(rows), 2, generator=g).tolist()
+        donors = []
+        for row, pick, (chance, place) in zip(rows, picks, alike, strict=True):
+            same = self.kinds.get(self.cache.rows[row].kind, [])
+            take = same and chance < self.experiment.synthesis.same_kind
+            donors.append(same[int(place * len(same))] if take else self.rows[pick])
+        return donors
 
     def _with_regions(self, mask: Tensor, has: Tensor, k: int) -> Tensor:
         """Masks (B, 1, P, P) uint8, a share of which, and all that are missing, are random regions."""
@@ -191,7 +207,7 @@ class Feed:
                 F.interpolate(self._floats(x), size=truth.shape[-2:], mode="area")
                 for x in (raw.donor, raw.donor_mask)
             )
-            composite, _ = self.synthesis.recolour(truth, mask, donor, donor_mask, g)
+            truth, composite, _ = self.synthesis.recolour(truth, mask, donor, donor_mask, g)
         references = self._references(raw, truth, mask, g)
         return Batch(composite=composite, mask=mask, target=truth, ids=raw.ids, references=references)
 

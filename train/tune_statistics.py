@@ -153,7 +153,7 @@ def make_pair(photos: Photos, recipes: dict[str, Synthesis], seeds: torch.Genera
     size = (truth.shape[-2], truth.shape[-1])
     donor, donor_mask = render.shrink(donor, size), render.shrink(donor_mask, size)
     wide = [x.expand(2, -1, -1, -1) for x in (truth, mask, donor, donor_mask)]
-    composites = recipes[family].recolour(wide[0], wide[1], wide[2], wide[3], seeds)[0]
+    composites = recipes[family].recolour(wide[0], wide[1], wide[2], wide[3], seeds)[1]
     composites = (composites * 255).round() / 255
     if float(foreground_error(composites, wide[0], wide[1]).min()) < LEAST_CHANGE:
         return None

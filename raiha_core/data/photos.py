@@ -19,6 +19,7 @@ class PhotoRow:
     image: Path
     mask: Path | None
     group: str
+    kind: str = ""  # what the mask shows, where the manifest says so
 
 
 def read_photos(root: Path) -> list[PhotoRow]:
@@ -60,6 +61,7 @@ def _read_manifest(root: Path, manifest: Path) -> list[PhotoRow]:
                 image=root / image,
                 mask=None if mask is None else root / mask,
                 group=group,
+                kind=str(entry.get("cls") or ""),
             )
         )
     return rows
@@ -77,5 +79,6 @@ def fingerprint(rows: list[PhotoRow]) -> str:
     digest = hashlib.sha256()
     for row in rows:
         size = row.image.stat().st_size if row.image.exists() else -1
-        digest.update(f"{row.id}\0{row.group}\0{size}\n".encode())
+        kind = f"\0{row.kind}" if row.kind else ""
+        digest.update(f"{row.id}\0{row.group}\0{size}{kind}\n".encode())
     return digest.hexdigest()[:16]

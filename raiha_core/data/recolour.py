@@ -78,6 +78,29 @@ def retouch(picture: Tensor, mask: Tensor, config: RetouchConfig, generator: tor
     return (luma + (out - luma) * factor).clamp(0, 1)
 
 
+def flatten(picture: Tensor, generator: torch.Generator) -> Tensor:
+    """The photo as a camera gives it before anyone has graded it: darker, flatter, less coloured.
+
+    The spreads follow what is known of HAdobe5k (arXiv:1911.13239), whose composites put an expert's
+    rendition of the object into the unedited photo: experts brighten by about a stop, and add contrast.
+    Args: picture (B, 3, H, W) sRGB 0..1. Returns: the same shape and range.
+    """
+    batch = len(picture)
+
+    def draw(mean: float, spread: float, low: float, high: float, numbers: int = 1) -> Tensor:
+        values = mean + spread * torch.randn(batch, numbers, 1, 1, generator=generator)
+        return values.clamp(low, high).to(picture)
+
+    stops = draw(-0.8, 0.45, -2.0, 0.3)
+    out = linear_to_srgb((srgb_to_linear(picture) * torch.exp2(stops)).clamp(0, 1))
+    balance = draw(1.0, 0.06, 0.8, 1.2, 2)
+    out = out * torch.cat([balance[:, :1], torch.ones_like(balance[:, :1]), balance[:, 1:]], 1)
+    luma = (out * out.new_tensor([0.2126, 0.7152, 0.0722]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    out = luma + (out - luma) * draw(0.85, 0.12, 0.5, 1.1)
+    mean = out.mean((1, 2, 3), keepdim=True)
+    return (mean + (out - mean) * draw(0.88, 0.1, 0.6, 1.1)).clamp(0, 1)
+
+
 def load_illuminants(folder: Path, names: Sequence[str]) -> Tensor:
     """CCHarmony's measured matrices: (N, 2, 3, 11), to the standard light and back from it.
 

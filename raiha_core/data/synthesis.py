@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .recolour import TRANSFERS, RetouchConfig, light_field, masked_mean, relight, retouch
+from .recolour import TRANSFERS, RetouchConfig, flatten, light_field, masked_mean, relight, retouch
 
-FAMILIES = ("untouched", "retouch", "illuminant", "transfer", "light")
+FAMILIES = ("untouched", "retouch", "illuminant", "transfer", "light", "graded")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,9 +21,23 @@ class SynthesisConfig:
     retouch: float = 1.0
     illuminant: float = 1.3
     transfer: float = 1.0
-    light: float = 0.3
+    light: float = 0.4
+    # a graded object in a photo as the camera gave it: the *truth* is made flat, the object keeps its grade
+    graded: float = 1.5
     retouching: RetouchConfig = field(default_factory=RetouchConfig)
-    transfer_strength: tuple[float, float] = (0.3, 1.0)
+    grading: RetouchConfig = field(
+        default_factory=lambda: RetouchConfig(
+            probability=0.25,
+            exposure=0.4,
+            white_balance=0.08,
+            contrast=0.15,
+            gamma=0.06,
+            tone=0.3,
+            saturation=0.15,
+        )
+    )
+    transfer_strength: tuple[float, float] = (0.5, 1.0)
+    same_kind: float = 0.6  # of the donors of a transfer show the same kind of thing, where kinds are known
     ceiling: float = 7000.0  # fMSE (0..255 scale) above which a change is scaled back
 
     def __post_init__(self) -> None:
@@ -33,12 +47,14 @@ class SynthesisConfig:
         low, high = self.transfer_strength
         if not 0 <= low <= high <= 1:
             raise ValueError(f"transfer_strength must lie in 0..1 and ascend, got {self.transfer_strength}")
+        if not 0 <= self.same_kind <= 1:
+            raise ValueError(f"same_kind must lie in 0..1, got {self.same_kind}")
         if self.ceiling <= 0:
             raise ValueError(f"ceiling must be positive, got {self.ceiling}")
 
     @property
     def shares(self) -> tuple[float, ...]:
-        return self.untouched, self.retouch, self.illuminant, self.transfer, self.light
+        return self.untouched, self.retouch, self.illuminant, self.transfer, self.light, self.graded
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +72,31 @@ class Synthesis:
 
     def recolour(
         self, truth: Tensor, mask: Tensor, donor: Tensor, donor_mask: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Recolour the object of each photo.
 
         Args:
             truth, donor: sRGB (B, 3, H, W), 0..1; colours for the transfer family come from the donor.
             mask, donor_mask: (B, 1, H, W).
             generator: on the CPU; the same seed gives the same pairs.
-        Returns: composite (B, 3, H, W), equal to the truth outside the mask; family (B,) int64,
-            indices of FAMILIES.
+        Returns: truth (B, 3, H, W), the photo but for the graded family; composite, equal to that truth
+            outside the mask; family (B,) int64, indices of FAMILIES.
         """
         shares = torch.tensor(self.config.shares, dtype=torch.float64)
         family = torch.multinomial(shares, len(truth), replacement=True, generator=generator)
         changed = truth.clone()
+        flat = (family == FAMILIES.index("graded")).nonzero().flatten().to(truth.device)
+        photo, truth = truth, truth.clone()
+        if len(flat):
+            truth[flat] = flatten(photo[flat], generator)
         for index in range(1, len(FAMILIES)):
             rows = (family == index).nonzero().flatten()
             if len(rows):
                 own, other = rows.to(truth.device), rows.to(donor.device)
                 changed[own] = self._look(
-                    index, truth[own], mask[own], donor[other], donor_mask[other], generator
+                    index, photo[own], mask[own], donor[other], donor_mask[other], generator
                 )
-        return limit_change(truth, changed, mask, self.config.ceiling), family
+        return truth, limit_change(truth, changed, mask, self.config.ceiling), family
 
     def _look(
         self, index: int, truth: Tensor, mask: Tensor, donor: Tensor, donor_mask: Tensor, g: torch.Generator
@@ -89,6 +109,8 @@ class Synthesis:
             return relight(truth, self.illuminants, g)
         if name == "light":
             return light_field(truth, g)
+        if name == "graded":
+            return retouch(truth, mask, self.config.grading, g)
         assert name == "transfer"
         out = torch.empty_like(truth)
         which = torch.randint(len(TRANSFERS), (len(truth),), generator=g)

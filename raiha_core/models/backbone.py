@@ -45,6 +45,7 @@ class Backbone(nn.Module):
         if pretrained and name == LITE0:
             full = lite0_classifier().state_dict()
             load_strictly(self.body, {key: full[key] for key in self.body.state_dict()}, "EfficientNet-Lite0")
+        self.body.to(memory_format=torch.channels_last)  # a third faster on a CPU, and what GPUs prefer
         usual = timm.get_pretrained_cfg(name)
         mean, deviation = (_HALF, _HALF) if name == LITE0 or usual is None else (usual.mean, usual.std)
         self.mean, self.deviation = tuple(mean), tuple(deviation)
@@ -75,4 +76,5 @@ class Backbone(nn.Module):
         deviation = torch.tensor(self.deviation, device=image.device).view(shape)
         # the body has no casting layers: it computes in the type its weights are in
         normal = ((image.float() - mean) / deviation).to(weight.dtype)
-        return [level.to(image.dtype) for level in self.body(normal)]
+        levels = self.body(normal.contiguous(memory_format=torch.channels_last))
+        return [level.to(image.dtype).contiguous() for level in levels]

@@ -6,7 +6,7 @@ Shapes: B images, K references, D content numbers, d decoder width, h x w the ne
 """
 
 from dataclasses import dataclass, field
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +19,10 @@ from .backbone import LITE0, STRIDES, Backbone
 from .blocks import Operations, masked_moments, resize_mask, widen, zero_initialise
 from .checks import check_content, check_inputs, drop_absent
 from .evidence import MAP_NUMBERS, VECTOR_NUMBERS, ReferenceEvidence
+from .guidance import from_batch
 from .heads import bounded_affine
 from .look import COUNT, RunningScale, describe
-from .statistics import StatisticsConfig, ring_statistics_transfer
+from .statistics import StatisticsConfig, follow_references, ring_statistics_transfer
 from .style_fusion import StyleFusion, background_style
 
 PLUS_MULTIPLE = STRIDES[-1]
@@ -46,6 +47,8 @@ class PlusConfig:
     local_map: bool = True  # a 3x4 transform per pixel behind the global one
     style_fusion: bool = True
     max_references: int = 4
+    # learned: by `evidence`, which must be trained; measured: by matched patches, as `statistics` does
+    references: Literal["learned", "measured"] = "learned"
 
     def __post_init__(self) -> None:
         if self.size < PLUS_MULTIPLE or min(self.width, self.hidden) < 1:
@@ -54,6 +57,12 @@ class PlusConfig:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         if self.max_references < 0 or self.frozen_stages < 0:
             raise ValueError(f"max_references and frozen_stages must not be negative: {self}")
+        if self.references not in ("learned", "measured"):
+            raise ValueError(f"references must be 'learned' or 'measured', got '{self.references}'")
+
+    @property
+    def learns_references(self) -> bool:
+        return self.max_references > 0 and self.references == "learned"
 
 
 class Plus(nn.Module):
@@ -72,10 +81,10 @@ class Plus(nn.Module):
         self.scale = RunningScale(numbers)
         self.squeeze = operations.Linear(deep, d)  # of the deepest map, per region
         self.vector = operations.Linear(numbers + 3 * d, hidden)
-        self.evidence = ReferenceEvidence() if config.max_references else None
+        self.evidence = ReferenceEvidence() if config.learns_references else None
         # without bias, so that no references add exactly nothing
         self.from_evidence = (
-            operations.Linear(VECTOR_NUMBERS, hidden, bias=False) if config.max_references else None
+            operations.Linear(VECTOR_NUMBERS, hidden, bias=False) if config.learns_references else None
         )
         self.mixer = operations.Linear(hidden, hidden)
         self.dropout = nn.Dropout(config.dropout)
@@ -114,10 +123,14 @@ class Plus(nn.Module):
             seen = self.evidence(widen(image), wide_mask, shown, references)
         summary = self._summary(image, wide_mask, levels[-1], base, seen)
         lab = correct(base, widen(self.colour(summary)))
-        if self.decoder is None:
-            return Prediction(lab=lab)
-        places = None if seen is None else seen[0]
-        return Prediction(lab=lab, affine=self.decoder(levels, wide_mask, summary, places))
+        affine = None
+        if self.decoder is not None:
+            affine = self.decoder(levels, wide_mask, summary, None if seen is None else seen[0])
+        if references is not None and self.evidence is None:
+            guidance = from_batch(wide_mask, content, references)
+            lab, part = follow_references(lab, image, mask, guidance, self.config.statistics)
+            affine = None if affine is None else affine * (1 - part[..., None, None])
+        return Prediction(lab=lab, affine=affine)
 
     def _base(self, image: Tensor, mask: Tensor) -> LabTransfer:
         if self.config.residual:
@@ -163,7 +176,7 @@ class Decoder(nn.Module):
             )
             for style in self.styles:
                 cast("StyleFusion", style).start()
-        self.places = operations.Conv2d(MAP_NUMBERS, d, 1, bias=False) if config.max_references else None
+        self.places = operations.Conv2d(MAP_NUMBERS, d, 1, bias=False) if config.learns_references else None
         self.out = operations.Conv2d(d, 12, 1)
         zero_initialise(self.out)
 

@@ -241,6 +241,25 @@ def _steps(
     return stretch * known, shift * known
 
 
+def follow_references(
+    transfer: LabTransfer, image: Tensor, mask: Tensor, guidance: Guidance, config: StatisticsConfig
+) -> tuple[LabTransfer, Tensor]:
+    """Another preset's transfer, moved towards the references as this one's ring answer is.
+
+    Args: image (B, 3, h, w) sRGB 0..1 and mask (B, 1, h, w) at a working size.
+    Returns: the transfer, and how far it was moved (B, 1): 0 not at all, 1 all the way.
+    """
+    image, mask = image.float(), mask.float()
+    found, _ = _measure(image, image, mask, _whole_object(mask), regions.outside(mask), config)
+    part = (config.reference_trust * guidance.weight)[:, None]
+    stretch, shift = _steps(found, guidance.target, config)
+    return LabTransfer(
+        centre=transfer.centre,
+        scale=transfer.scale + part * (1 + stretch - transfer.scale),
+        shift=transfer.shift + part * (shift - transfer.shift),
+    ), part
+
+
 def _follow(
     found: RegionStatistics, ring: RegionStatistics, guidance: Guidance | None, config: StatisticsConfig
 ) -> LabTransfer:

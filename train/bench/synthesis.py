@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     experiment = benched("plus_small_data", arguments.size, arguments.batch)
-    shares = ("untouched", "retouch", "illuminant", "transfer", "light")
+    shares = FAMILIES
     lights = None
     if arguments.illuminants is not None:
         wanted = replace(experiment, synthesis=SynthesisConfig())

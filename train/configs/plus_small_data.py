@@ -5,7 +5,7 @@ Hours: not measured as a whole; 320,000 pictures
 Expected: not measured
 """
 
-from experiment import Experiment, Optimisation, ReferenceShares
+from experiment import Experiment, Optimisation
 
 from raiha_core.data.augment import CropConfig
 from raiha_core.data.synthesis import SynthesisConfig
@@ -15,24 +15,21 @@ from raiha_core.models.plus import PlusConfig
 EXPERIMENT = Experiment(
     name="plus_small_data",
     preset="raiha-plus",
-    network=PlusConfig(size=128),
+    network=PlusConfig(size=128, dropout=0.3, local_map=False, references="measured"),
     source="synthesis",
     size=128,
     packed=160,
-    batch=16,
+    batch=32,
     micro_batch=16,
-    steps=20_000,
+    steps=4000,
     optimisation=Optimisation(
-        optimizer="adamw", rate=1e-3, weight_decay=1e-2, schedule="cosine", warmup_steps=200
+        optimizer="adamw", rate=1e-3, weight_decay=5e-2, schedule="cosine", warmup_steps=200
     ),
-    loss=LossConfig(kind="root", harm=0.1),
-    # Few, because a reference made from the truth teaches more trust than a retrieved one deserves.
-    references=ReferenceShares(none=0.85, retrieved=0, augmented=0.15, per_batch=True),
-    encoder="lite0",
+    loss=LossConfig(kind="root", harm=0.5),
     synthesis=SynthesisConfig(),
     crop=CropConfig(smallest=0.6),
-    region_share=0.35,
-    validate_every=2000,
-    sample_every=2000,
+    region_share=0.05,  # and every photo without a mask
+    validate_every=1000,
+    sample_every=3000,
     save_every=500,
 )

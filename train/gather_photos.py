@@ -1,0 +1,150 @@
+"""Gather photos to train on from folders of known layout: small copies, masks, groups, kinds, one manifest.
+
+    python train/gather_photos.py --photos PHOTOS --checkouts FOLDER --beside DEV_SETS --out GATHERED
+
+PHOTOS holds a manifest.jsonl of its own, whose rows are taken as they are. FOLDER holds checkouts of the
+repositories of SOURCES as owner+name; those that are not there are left out, and named. Photos that look
+like one below a --beside folder are left out, so that nothing is trained on what it is measured by.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from raiha_core.data.pictures import decode_mask, decode_rgb
+from raiha_core.durable import write_text
+from raiha_core.images import list_photos
+
+SIDE = 320  # the long side of the copies
+NEAR = 5  # of 64 bits: pictures whose signs of brightness differ in fewer are taken for the same
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One public repository of photographs, at the commit that was looked through."""
+
+    repository: str
+    commit: str
+    photos: str  # pattern
+    licence: str
+    masks: str | None = None  # folder of PNG masks of the photos' names
+    numbers: range | None = None  # of photos named by a number; the others are kept for measuring
+
+
+SOURCES = (
+    Source(
+        repository="total-black/U2Net-ECSSD-Evaluation",
+        commit="244b47300a096c131666c02ed51c809db756dc0c",
+        photos="data/ECSSD/images/*.jpg",
+        masks="data/ECSSD/ground_truth_mask",
+        numbers=range(1, 601),
+        licence="none stated (ECSSD)",
+    ),
+    Source(
+        repository="NilsRublein/DL",
+        commit="c7b007c1388c5bb95a6994c160e9ce5ed4515618",
+        photos="data/images/*.png",
+        licence="none stated",
+    ),
+    Source(
+        repository="jbhuang0604/SelfExSR",
+        commit="8f6dd8c1d20cb7e8792a7177b4f6fd677633f598",
+        photos="data/*/image_SRF_[48]/*_HR.png",
+        licence="none stated (Urban100, Sun-Hays80, BSD100)",
+    ),
+    Source(
+        repository="zhangtao7750/syn",
+        commit="f0503091488f67b6809a6da2eaa43c25f2f277fc",
+        photos="hymenoptera_data/*/*/*.jpg",
+        licence="none stated",
+    ),
+    Source(
+        repository="djbielejeski/Stable-Diffusion-Regularization-Images-man_unsplash",
+        commit="279c4a62da2a409c4e21137aef0ed192ec1b101e",
+        photos="man_unsplash/*.jpg",
+        licence="none stated (Unsplash)",
+    ),
+)
+
+
+def signs(image: Image.Image) -> NDArray[np.uint8]:
+    """64 bits that say where a tiny copy grows brighter to the right: alike for alike pictures."""
+    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BILINEAR)).astype(int)
+    return np.packbits((grey[:, 1:] > grey[:, :-1]).ravel())
+
+
+def rows(photos: Path, checkouts: Path) -> Iterator[dict[str, Any]]:
+    """Every candidate: image and mask as full paths, and what the manifest shall say of it."""
+    for line in (photos / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        mask = entry.get("mask")
+        yield {**entry, "image": photos / entry["image"], "mask": None if mask is None else photos / mask}
+    for source in SOURCES:
+        root = checkouts / source.repository.replace("/", "+")
+        found = sorted(root.glob(source.photos))
+        if not found:
+            print(f"gather_photos: no {source.photos} in {root}, left out", file=sys.stderr)
+        for path in found:
+            if source.numbers is not None and int(path.stem) not in source.numbers:
+                continue
+            mask = None if source.masks is None else root / source.masks / f"{path.stem}.png"
+            yield {"image": path, "mask": mask, "source": source.repository, "license": source.licence}
+
+
+def small(path: Path, *, mask: bool) -> Image.Image:
+    picture = Image.fromarray(decode_mask(path) if mask else decode_rgb(path))
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return picture
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="folder with a manifest.jsonl")
+    parser.add_argument("--checkouts", type=Path, required=True, help="folder of checkouts, owner+name each")
+    parser.add_argument("--beside", type=Path, nargs="*", default=[], help="folders to measure by")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    kept = [signs(Image.open(p)) for folder in arguments.beside for p in list_photos(folder)]
+    (arguments.out / "images").mkdir(parents=True, exist_ok=True)
+    (arguments.out / "masks").mkdir(exist_ok=True)
+    lines, near = [], 0
+    for entry in tqdm(
+        list(rows(arguments.photos, arguments.checkouts)), unit="img", disable=not sys.stderr.isatty()
+    ):
+        path, mask = entry["image"], entry["mask"]
+        try:
+            image = small(path, mask=False)
+            shape = None if mask is None else small(mask, mask=True)
+        except ValueError as error:
+            print(f"gather_photos: {error}, left out", file=sys.stderr)
+            continue
+        bits = signs(image)
+        if any(int(np.unpackbits(bits ^ other).sum()) < NEAR for other in kept):
+            near += 1
+            continue
+        name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
+        image.save(arguments.out / "images" / f"{name}.jpg", quality=95)
+        line = {**entry, "image": f"images/{name}.jpg"}
+        line.pop("mask")
+        if shape is not None and mask is not None:
+            code = hashlib.sha256(str(mask).encode()).hexdigest()[:16]
+            shape.save(arguments.out / "masks" / f"{code}.png")
+            line["mask"] = f"masks/{code}.png"
+        lines.append(json.dumps(line, sort_keys=True))
+    write_text(arguments.out / "manifest.jsonl", "\n".join(lines) + "\n")
+    print(f"{len(lines)} rows in {arguments.out}; {near} left out, because they look like one to measure by")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
