@@ -15,6 +15,7 @@ from .features.encoders import Encoder, build_encoder
 from .features.references import Reference, collate
 from .features.spec import FeatureSpec, require_same_space
 from .models.blocks import Operations
+from .models.plus import PlusConfig
 from .models.presets import PRESETS, requirements
 from .models.statistics import Statistics, StatisticsConfig
 
@@ -68,6 +69,9 @@ class NetworkHarmonizer(Harmonizer):
         self.spec = loaded.spec
         self.needs = requirements(loaded.config)
         self.max_references = self.needs.max_references
+        self.guide: Statistics | None = None  # where references are measured and not learned
+        if isinstance(loaded.config, PlusConfig) and loaded.config.references == "measured":
+            self.guide = Statistics(loaded.config.statistics)
 
     def predict(
         self,
@@ -84,6 +88,9 @@ class NetworkHarmonizer(Harmonizer):
             raise ValueError(
                 f"{most} references, but '{self.name}' takes at most {self.needs.max_references}"
             )
+        rows = references
+        if self.guide is not None:
+            references = [()] * len(composite)
         size = (self.needs.size, self.needs.size)  # a square; the answer is enlarged with the same anisotropy
         batch = collate(references, size, self.needs.content)
         content = None
@@ -93,9 +100,13 @@ class NetworkHarmonizer(Harmonizer):
             batch = batch.to(composite.device)
             if batch.spec is not None and self.spec is not None:
                 require_same_space(self.spec, batch.spec, f"the model '{self.name}'", "the references")
-        return self.network(
+        found = self.network(
             render.shrink(composite.float(), size), render.shrink(mask.float(), size), content, batch
         )
+        if self.guide is None:
+            return found
+        # by the patches that retrieval matched, at the photos' own sizes
+        return self.guide.guide(found, composite, mask, rows)
 
     def _encoder(self, encoder: Encoder | None, device: torch.device) -> Encoder:
         if self.spec is None:

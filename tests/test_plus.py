@@ -235,7 +235,7 @@ def test_the_backbone_is_the_embedded_encoders_network():
         maps = backbone(image)
         deepest = lite0_network()((image - 0.5) / 0.5)
     assert [64 // m.shape[-1] for m in maps] == list(STRIDES)
-    torch.testing.assert_close(maps[-1], deepest)
+    torch.testing.assert_close(maps[-1], deepest, rtol=1e-4, atol=1e-4)  # sums in another order
     frozen = [name for name, p in backbone.named_parameters() if not p.requires_grad]
     assert frozen
     assert all(n.startswith(("body.conv_stem", "body.bn1", "body.blocks.0", "body.blocks.1")) for n in frozen)

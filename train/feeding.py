@@ -146,7 +146,7 @@ class Feed:
         )
 
     def _donors(self, rows: list[int], k: int) -> list[int]:
-        """Rows that lend their colours: a share of them show the same kind of thing, where kinds are known."""
+        """Rows that lend their colours: a share shows the same kind of thing, where kinds are known."""
         g = generator("donor", self.experiment.seed, k)
         picks = torch.randint(len(self.rows), (len(rows),), generator=g).tolist()
         alike = torch.rand(len(rows), 2, generator=g).tolist()

@@ -175,9 +175,7 @@ def check_resume(
         )
 
 
-def make_accelerator(
-    experiment: Experiment, network: Network, output: Path, tracker: str | None
-) -> Accelerator:
+def make_accelerator(experiment: Experiment, output: Path, tracker: str | None) -> Accelerator:
     """Raises: ValueError where the processes cannot share a step evenly."""
     per_step = experiment.batch // experiment.micro_batch
     # Accelerate takes processes without a GPU for CPU processes only when it is told so.
@@ -190,7 +188,7 @@ def make_accelerator(
             "cannot share evenly"
         )
     # What reads references is idle in a micro-batch without any.
-    idle = network.config.max_references > 0
+    idle = experiment.references.any
     return Accelerator(
         cpu=on_cpu,
         mixed_precision=experiment.precision,
@@ -216,7 +214,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.manual_seed(experiment.seed)
     network = PRESETS[experiment.preset].build(config=experiment.network)
     objective = Objective(network, experiment)
-    accelerator = make_accelerator(experiment, network, output, tracker)
+    accelerator = make_accelerator(experiment, output, tracker)
     accumulation = accelerator.gradient_accumulation_steps
     per_step = accumulation * accelerator.num_processes
     main_process = accelerator.is_main_process

@@ -19,10 +19,9 @@ from .backbone import LITE0, STRIDES, Backbone
 from .blocks import Operations, masked_moments, resize_mask, widen, zero_initialise
 from .checks import check_content, check_inputs, drop_absent
 from .evidence import MAP_NUMBERS, VECTOR_NUMBERS, ReferenceEvidence
-from .guidance import from_batch
 from .heads import bounded_affine
 from .look import COUNT, RunningScale, describe
-from .statistics import StatisticsConfig, follow_references, ring_statistics_transfer
+from .statistics import Statistics, StatisticsConfig, ring_statistics_transfer
 from .style_fusion import StyleFusion, background_style
 
 PLUS_MULTIPLE = STRIDES[-1]
@@ -112,7 +111,7 @@ class Plus(nn.Module):
         most = self.config.max_references
         image, mask = check_inputs(image, mask, references, name=self.name, max_references=most)
         references = drop_absent(references)
-        if references is not None:
+        if references is not None and (self.evidence is not None or content is not None):
             check_content(content, references, len(image), name=self.name, dim=None, spec=self.feature_spec)
         wide_mask = widen(mask)
         base = self._base(widen(image), wide_mask)
@@ -127,9 +126,8 @@ class Plus(nn.Module):
         if self.decoder is not None:
             affine = self.decoder(levels, wide_mask, summary, None if seen is None else seen[0])
         if references is not None and self.evidence is None:
-            guidance = from_batch(wide_mask, content, references)
-            lab, part = follow_references(lab, image, mask, guidance, self.config.statistics)
-            affine = None if affine is None else affine * (1 - part[..., None, None])
+            alone = Prediction(lab=lab, affine=affine)
+            return Statistics(self.config.statistics).guide_batch(alone, image, mask, content, references)
         return Prediction(lab=lab, affine=affine)
 
     def _base(self, image: Tensor, mask: Tensor) -> LabTransfer:

@@ -32,7 +32,7 @@ class Requirements:
 def requirements(config: Config) -> Requirements:
     """What a network of this config needs."""
     if isinstance(config, PlusConfig):
-        content, always, multiple = config.max_references > 0, False, PLUS_MULTIPLE
+        content, always, multiple = config.learns_references, False, PLUS_MULTIPLE
     else:
         content, always, multiple = config.guidance != "none", config.guidance != "none", MULTIPLE
     return Requirements(

@@ -139,6 +139,41 @@ class Statistics(nn.Module):
         Raises: ValueError where a mask leaves no background and its references have no weight, and
             where there are rows of references for another number of composites.
         """
+        found, ring, guidance = self._read(composite, mask, references)
+        self._require_guidance(found, ring, guidance)
+        return Prediction(lab=_follow(found, ring, guidance, self.config))
+
+    def guide_batch(
+        self,
+        prediction: Prediction,
+        image: Tensor,
+        mask: Tensor,
+        content: Tensor | None,
+        references: ReferenceBatch,
+    ) -> Prediction:
+        """Another model's prediction, moved towards a network's references as far as they are believed.
+
+        Args: as `forward`; prediction: with a Lab transfer.
+        """
+        image, mask = image.float(), mask.float()
+        found, _ = _measure(image, image, mask, _whole_object(mask), regions.outside(mask), self.config)
+        return _guided(prediction, found, from_batch(mask, content, references), self.config)
+
+    def guide(
+        self,
+        prediction: Prediction,
+        composite: Tensor,
+        mask: Tensor,
+        references: Sequence[Sequence[Reference]],
+    ) -> Prediction:
+        """The same with pictures of any size and the patches that retrieval matched. Args: as `predict`."""
+        found, _, guidance = self._read(composite, mask, references)
+        return prediction if guidance is None else _guided(prediction, found, guidance, self.config)
+
+    def _read(
+        self, composite: Tensor, mask: Tensor, references: Sequence[Sequence[Reference]]
+    ) -> tuple[RegionStatistics, RegionStatistics, Guidance | None]:
+        """Statistics of the object and of its ring, and what the references say, where there are any."""
         if references and len(references) != len(composite):
             raise ValueError(f"{len(references)} rows of references for {len(composite)} composites")
         composite, mask = composite.float(), mask.float()
@@ -152,8 +187,7 @@ class Statistics(nn.Module):
         guidance = None
         if any(references):
             guidance = from_matches(references, _pool(composite, factor), self.config.working_side)
-        self._require_guidance(found, ring, guidance)
-        return Prediction(lab=_follow(found, ring, guidance, self.config))
+        return found, ring, guidance
 
     def _require_guidance(
         self, found: RegionStatistics, ring: RegionStatistics, guidance: Guidance | None
@@ -241,23 +275,20 @@ def _steps(
     return stretch * known, shift * known
 
 
-def follow_references(
-    transfer: LabTransfer, image: Tensor, mask: Tensor, guidance: Guidance, config: StatisticsConfig
-) -> tuple[LabTransfer, Tensor]:
-    """Another preset's transfer, moved towards the references as this one's ring answer is.
-
-    Args: image (B, 3, h, w) sRGB 0..1 and mask (B, 1, h, w) at a working size.
-    Returns: the transfer, and how far it was moved (B, 1): 0 not at all, 1 all the way.
-    """
-    image, mask = image.float(), mask.float()
-    found, _ = _measure(image, image, mask, _whole_object(mask), regions.outside(mask), config)
+def _guided(
+    prediction: Prediction, found: RegionStatistics, guidance: Guidance, config: StatisticsConfig
+) -> Prediction:
+    """Another model's prediction, moved towards the references as this preset's ring answer is."""
+    assert prediction.lab is not None
     part = (config.reference_trust * guidance.weight)[:, None]
     stretch, shift = _steps(found, guidance.target, config)
-    return LabTransfer(
-        centre=transfer.centre,
-        scale=transfer.scale + part * (1 + stretch - transfer.scale),
-        shift=transfer.shift + part * (shift - transfer.shift),
-    ), part
+    lab = LabTransfer(
+        centre=prediction.lab.centre,
+        scale=prediction.lab.scale + part * (1 + stretch - prediction.lab.scale),
+        shift=prediction.lab.shift + part * (shift - prediction.lab.shift),
+    )
+    affine = None if prediction.affine is None else prediction.affine * (1 - part[..., None, None])
+    return Prediction(lab=lab, affine=affine)
 
 
 def _follow(
