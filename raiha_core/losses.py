@@ -7,6 +7,7 @@ Shapes: B images of H x W.
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -24,11 +25,14 @@ class LossConfig:
     gradient: float = 0.0  # differences of neighbours inside the object
     harm: float = 0.0  # only what is worse than the untouched composite (ours)
     contrast: float = 0.0  # region-wise contrast (`contrastive.py`); 0.01 to start from
+    # how much more a composite counts that its recolouring has moved away from its surroundings: such ones
+    # look wrong, and those that look wrong are what people bring (ours)
+    conspicuous: float = 0.0
 
     def __post_init__(self) -> None:
         if self.minimum_area <= 0 or self.span <= 0:
             raise ValueError(f"minimum_area and span must be positive: {self}")
-        if min(self.gradient, self.harm, self.contrast) < 0:
+        if min(self.gradient, self.harm, self.contrast, self.conspicuous) < 0:
             raise ValueError(f"weights of loss terms must not be negative: {self}")
 
 
@@ -94,18 +98,21 @@ def total(
     *,
     composite: Tensor | None = None,
     contrast: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch and its terms.
 
     Args:
         new: what the network made, at any size; composite: needed where `harm` has a weight;
         contrast: the value of `contrastive.RegionContrast`, needed where it has a weight.
+        weight: (B,), how much each picture's error counts beside the others'; None: all the same.
     Returns: a scalar, and each weighted-in term unweighted and detached, by name.
     Raises: ValueError naming shapes that disagree or the input that a weight needs.
     """
     measure = foreground_l1 if config.kind == "l1" else foreground_mse
     error = measure(new, target, mask, minimum_area=config.minimum_area, span=config.span)
-    loss = _shape(error, config.kind, config.span).mean()
+    share = torch.ones_like(error) if weight is None else weight / weight.mean()
+    loss = (share * _shape(error, config.kind, config.span)).mean()
     terms: dict[str, Tensor] = {config.kind: loss.detach()}
     if config.gradient > 0:
         term = gradient_difference(new, target, mask, span=config.span).mean()
@@ -115,7 +122,7 @@ def total(
             raise ValueError("the harm term compares with the composite, which is not given")
         before = measure(composite, target, mask, minimum_area=config.minimum_area, span=config.span)
         worse = _shape(error, config.kind, config.span) - _shape(before, config.kind, config.span)
-        term = worse.clamp_min(0).mean()
+        term = (share * worse.clamp_min(0)).mean()
         loss, terms["harm"] = loss + config.harm * term, term.detach()
     if config.contrast > 0:
         if contrast is None:

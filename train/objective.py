@@ -12,6 +12,15 @@ from raiha_core.contrastive import RegionContrast
 from raiha_core.data.batch import Batch
 from raiha_core.losses import total
 from raiha_core.models.presets import Network
+from raiha_core.models.statistics import distance_to_ring
+
+MOVED = 8.0  # grey levels: further than this from the ring than the truth is what catches the eye
+
+
+def conspicuous(batch: Batch) -> Tensor:
+    """1 where the recolouring moved the object away from its surroundings, else 0: (B,)."""
+    moved = distance_to_ring(batch.composite, batch.mask) - distance_to_ring(batch.target, batch.mask)
+    return (moved > MOVED).to(batch.composite)
 
 
 class Objective(nn.Module):
@@ -34,6 +43,9 @@ class Objective(nn.Module):
         """
         prediction = self.network(batch.composite, batch.mask, content, batch.references)
         new = render.apply(prediction, batch.composite, batch.mask).float()
+        weight = None
+        if self.loss.conspicuous > 0:
+            weight = 1 + self.loss.conspicuous * conspicuous(batch)
         contrast = None
         if self.contrast is not None:
             features = self.network.contrast_features  # of a U-Net: `Experiment` sees to it
@@ -42,4 +54,12 @@ class Objective(nn.Module):
             contrast = self.contrast(
                 features(new), target, composite, batch.mask, content=content, generator=generator
             )
-        return total(new, batch.target, batch.mask, self.loss, composite=batch.composite, contrast=contrast)
+        return total(
+            new,
+            batch.target,
+            batch.mask,
+            self.loss,
+            composite=batch.composite,
+            contrast=contrast,
+            weight=weight,
+        )

@@ -170,7 +170,7 @@ def make_pair(photos: Photos, recipes: dict[str, Synthesis], seeds: torch.Genera
 
 def make_pairs(photos: Photos, illuminants: Tensor, count: int, seed: int) -> list[Pair]:
     """`count` pairs; the same seed gives the same ones."""
-    none = dict.fromkeys(("untouched", *FAMILIES), 0.0)
+    none = dict.fromkeys(("untouched", "graded", *FAMILIES), 0.0)
     recipes = {f: Synthesis(SynthesisConfig(**{**none, f: 1.0}), illuminants) for f in FAMILIES}
     seeds = torch.Generator().manual_seed(seed)
     pairs: list[Pair] = []

@@ -23,6 +23,7 @@ from ..regions import RegionStatistics, measure
 from ..render import LabTransfer, Prediction
 from .guidance import Guidance, from_batch, from_matches
 
+LEVELS_PER_LAB = (6.2, 1.2, 1.2)  # mean squared grey levels that a unit of L, a, b is worth, about
 _LEAST_BACKGROUND = 2.5e-4  # of the picture: 16 cells of 256 x 256; a ring with less is widened
 _LEAST_CORE = 0.3  # of the object: where the margin eats more than the rest, the object is measured whole
 
@@ -100,6 +101,22 @@ def ring_statistics_transfer(
     image, mask = image.float(), mask.float()
     found, ring = _measure(image, image, mask, _whole_object(mask), regions.outside(mask), config)
     return _follow(found, ring, None, config)
+
+
+@torch.no_grad()
+def distance_to_ring(image: Tensor, mask: Tensor, config: StatisticsConfig | None = None) -> Tensor:
+    """How unlike its surroundings the object looks: (B,), about root mean squared grey levels, >= 0.
+
+    Args: image sRGB (B, 3, h, w), values 0..1, at a working size; mask (B, 1, h, w), values 0..1.
+    """
+    config = config or StatisticsConfig()
+    image, mask = image.float(), mask.float()
+    found, ring = _measure(image, image, mask, _whole_object(mask), regions.outside(mask), config)
+    known = ((found.amount > 0) & (ring.amount > 0)).to(image)
+    means = (found.mean - ring.mean).square()
+    spreads = (found.variance.sqrt() - ring.variance.sqrt()).square()
+    levels = means.new_tensor(LEVELS_PER_LAB)
+    return ((means + spreads) * levels).sum(1).sqrt() * known
 
 
 class Statistics(nn.Module):

@@ -21,11 +21,11 @@ EXPERIMENT = Experiment(
     packed=160,
     batch=32,
     micro_batch=16,
-    steps=4000,
+    steps=3600,
     optimisation=Optimisation(
         optimizer="adamw", rate=1e-3, weight_decay=5e-2, schedule="cosine", warmup_steps=200
     ),
-    loss=LossConfig(kind="root", harm=0.5),
+    loss=LossConfig(kind="root", harm=0.5, conspicuous=1.0),
     synthesis=SynthesisConfig(),
     crop=CropConfig(smallest=0.6),
     region_share=0.05,  # and every photo without a mask
