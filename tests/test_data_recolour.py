@@ -8,6 +8,7 @@ from raiha_core.color import linear_to_srgb, srgb_to_lab, srgb_to_linear
 from raiha_core.data.recolour import (
     TRANSFERS,
     RetouchConfig,
+    flatten,
     illuminant_names,
     light_field,
     load_illuminants,
@@ -163,3 +164,17 @@ def test_a_light_field_is_smooth_and_nothing_at_no_spread():
     assert float(lit.amax((1, 2, 3)).max() / lit.amin((1, 2, 3)).min()) > 1.5
     assert torch.equal(light_field(picture, g(3)), light_field(picture, g(3)))
     assert float(linear_to_srgb(srgb_to_linear(picture)).max()) <= 1
+
+
+def test_a_flat_photo_is_darker_duller_and_lower_in_contrast_on_average():
+    picture = pictures(1, seed=3).expand(200, -1, -1, -1).contiguous()
+    new = flatten(picture, torch.Generator().manual_seed(0))
+    assert new.shape == picture.shape
+    assert float(new.min()) >= 0
+    assert float(new.max()) <= 1
+    before, after = srgb_to_lab(picture), srgb_to_lab(new)
+    assert float((before[:, 0] - after[:, 0]).mean()) > 5
+    chroma = [float(x[:, 1:].square().sum(1).sqrt().mean()) for x in (before, after)]
+    assert chroma[1] < 0.95 * chroma[0]
+    assert float(after[:, 0].std((1, 2)).mean()) < float(before[:, 0].std((1, 2)).mean())
+    assert torch.equal(new, flatten(picture, torch.Generator().manual_seed(0)))

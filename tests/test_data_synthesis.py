@@ -91,7 +91,7 @@ def test_a_config_that_cannot_work_says_why():
     with pytest.raises(ValueError, match="measured matrices"):
         Synthesis(SynthesisConfig())
     with pytest.raises(ValueError, match="not all zero"):
-        SynthesisConfig(untouched=0, retouch=0, illuminant=0, transfer=0, light=0)
+        SynthesisConfig(untouched=0, retouch=0, illuminant=0, transfer=0, light=0, graded=0)
     with pytest.raises(ValueError, match="ascend"):
         SynthesisConfig(transfer_strength=(0.9, 0.1))
     with pytest.raises(ValueError, match="ceiling"):

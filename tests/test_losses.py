@@ -119,3 +119,14 @@ def test_what_is_missing_or_misshapen_is_named():
         LossConfig(harm=-1.0)
     with pytest.raises(ValueError, match="minimum_area"):
         LossConfig(minimum_area=0)
+
+
+def test_weights_are_shares_and_equal_ones_change_nothing():
+    truth, mask = torch.zeros(2, 3, 8, 8), torch.ones(2, 1, 8, 8)
+    new = torch.stack([torch.full((3, 8, 8), 0.1), torch.full((3, 8, 8), 0.3)])
+    config = LossConfig(kind="fmse", minimum_area=1)
+    each = [float(total(new[i : i + 1], truth[i : i + 1], mask[:1], config)[0]) for i in range(2)]
+    plain = total(new, truth, mask, config)[0]
+    assert torch.equal(plain, total(new, truth, mask, config, weight=torch.full((2,), 3.0))[0])
+    weighted = float(total(new, truth, mask, config, weight=torch.tensor([1.0, 3.0]))[0])
+    assert weighted == pytest.approx((each[0] + 3 * each[1]) / 4)

@@ -255,3 +255,26 @@ def test_content_of_any_encoder_serves_as_long_as_both_sides_share_it(lively):
         lively(image, mask, contents(1, 7), references(1, 1, dim=7))
     with pytest.raises(ValueError, match=r"12 numbers per patch, the references' 7"):
         lively(image, mask, contents(1), references(1, 1, dim=7))
+
+
+def test_measured_references_move_an_untrained_network_as_they_move_the_statistics():
+    network = small("raiha-plus", references="measured").eval()
+    assert network.evidence is None
+    image, mask, _ = pairs(2)
+    batch, content = references(2, 2), contents(2)
+    with torch.no_grad():
+        found = network(image, mask, content, batch)
+        wanted = Statistics(network.config.statistics)(image, mask, content, batch)
+        alone = network(image, mask)
+    for name in ("centre", "scale", "shift"):
+        torch.testing.assert_close(getattr(found.lab, name), getattr(wanted.lab, name))
+    assert (found.lab.shift - alone.lab.shift).abs().max() > 0.1
+    weightless = replace(batch, weight=torch.zeros_like(batch.weight))
+    with torch.no_grad():
+        still = network(image, mask, content, weightless)
+    assert torch.equal(still.lab.shift, alone.lab.shift)
+
+
+def test_a_way_to_read_references_that_nobody_knows_is_named():
+    with pytest.raises(ValueError, match="references must be 'learned' or 'measured', got 'guessed'"):
+        small("raiha-plus", references="guessed")

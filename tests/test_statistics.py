@@ -12,7 +12,13 @@ from raiha_core.features.patches import PatchFeatures
 from raiha_core.features.references import Match, Reference, collate
 from raiha_core.features.spec import FeatureSpec
 from raiha_core.models.guidance import LIGHT_SHARE, UNMATCHED
-from raiha_core.models.statistics import Statistics, StatisticsConfig, reinhard, ring_statistics_transfer
+from raiha_core.models.statistics import (
+    Statistics,
+    StatisticsConfig,
+    distance_to_ring,
+    reinhard,
+    ring_statistics_transfer,
+)
 from raiha_core.regions import measure
 from raiha_core.render import apply
 
@@ -424,3 +430,26 @@ def test_broken_references_are_named():
 def test_settings_out_of_range_are_named(field, value):
     with pytest.raises(ValueError, match=field if field != "gap" else "rings"):
         replace(StatisticsConfig(), **{field: value})
+
+
+def test_guiding_its_own_answer_is_the_guided_answer():
+    mask = box()
+    image = painted(mask, RED, GREY, noise=0.05)
+    rows = [[Reference(id="a", image=painted(mask, GREEN, DARK), weight=0.8)]]
+    preset = Statistics()
+    moved = preset.guide(preset.predict(image, mask), image, mask, rows)
+    wanted = preset.predict(image, mask, rows)
+    for name in ("centre", "scale", "shift"):
+        torch.testing.assert_close(getattr(moved.lab, name), getattr(wanted.lab, name))
+    alone = preset.predict(image, mask)
+    assert preset.guide(alone, image, mask, [[]]) is alone
+
+
+def test_the_distance_to_the_ring_is_that_of_the_colours_and_0_where_there_is_none():
+    mask = box()
+    far = distance_to_ring(painted(mask, lab_colour(70), lab_colour(50)), mask)
+    near = distance_to_ring(painted(mask, lab_colour(55), lab_colour(50)), mask)
+    assert float(far) == pytest.approx(20 * 6.2**0.5, rel=0.01)
+    assert float(near) == pytest.approx(5 * 6.2**0.5, rel=0.02)
+    assert float(distance_to_ring(painted(mask, RED, RED), mask)) == pytest.approx(0, abs=0.1)
+    assert float(distance_to_ring(painted(mask, RED, GREY), torch.ones_like(mask))) == 0

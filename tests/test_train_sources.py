@@ -267,3 +267,23 @@ def test_self_references_carry_features_and_per_batch_draws_are_all_or_none(tmp_
         assert torch.equal(batch.references.content[:, 0], expected)
         assert float((batch.references.images[:, 0] - batch.target).abs().max()) > 0.05
     assert 1 <= with_some <= 9
+
+
+def test_donors_of_a_transfer_show_the_same_kind_where_kinds_are_known(tmp_path):
+    photos = write_photos(tmp_path / "photos")
+    lines = [json.loads(line) for line in (photos / "manifest.jsonl").read_text().splitlines()]
+    for i, line in enumerate(lines):
+        line["cls"] = ("dog", "house")[i % 3 == 0]
+    (photos / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def donors(same_kind):
+        synthesis = SynthesisConfig(illuminant=0, same_kind=same_kind)
+        feed = opened(tiny(source="synthesis", synthesis=synthesis), tmp_path, data=photos).training
+        rows = [row for row in feed.rows for _ in range(20)]
+        return [
+            (feed.cache.rows[a].kind, feed.cache.rows[b].kind)
+            for a, b in zip(rows, feed._donors(rows, 0), strict=True)
+        ]
+
+    assert all(own == other for own, other in donors(1.0))
+    assert {own == other for own, other in donors(0.0)} == {True, False}

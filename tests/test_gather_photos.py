@@ -1,0 +1,104 @@
+"""train/gather_photos.py and make_held_out.py: what is taken, what is left out, and what the triples hold."""
+
+import json
+
+import gather_photos
+import make_held_out
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from raiha_core.data.layout import read_root
+from raiha_core.data.photos import read_photos
+from raiha_core.data.pictures import decode_mask, decode_rgb
+from raiha_core.data.recolour import load_illuminants
+from tests.test_make_real_masked import folders  # noqa: F401  a fixture
+from tests.tiny_iharmony4 import photo, save
+
+
+@pytest.fixture
+def checkouts(tmp_path):
+    root = tmp_path / "checkouts" / "total-black+U2Net-ECSSD-Evaluation" / "data" / "ECSSD"
+    mask = np.zeros((300, 400), np.uint8)
+    mask[50:200, 80:300] = 255
+    for number in (1, 2, 700, 701, 702, 703, 704, 705, 706):
+        save(root / f"images/{number:04d}.jpg", photo(40 + number, (400, 300)))
+        save(root / f"ground_truth_mask/{number:04d}.png", mask)
+    return tmp_path / "checkouts"
+
+
+def test_photos_are_gathered_small_with_masks_groups_and_terms(folders, checkouts, tmp_path, capsys):  # noqa: F811
+    photos, _ = folders
+    rows = [json.loads(line) for line in (photos / "manifest.jsonl").read_text().splitlines()]
+    rows[0] |= {"cls": "dog", "sequence": "walk", "license": "CC0"}
+    (photos / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "gathered"
+    code = gather_photos.main(
+        ["--photos", str(photos), "--checkouts", str(checkouts), "--out", str(out)]
+    )  # fmt: skip
+    assert code == 0
+    assert "NilsRublein+DL, left out" in capsys.readouterr().err
+    found = read_photos(out)
+    assert len(found) == 3 + 2  # the photos numbered above 600 are kept for measuring
+    assert (found[0].kind, found[0].group) == ("dog", "walk")
+    for row in found:
+        image, mask = decode_rgb(row.image), decode_mask(row.mask)
+        assert max(image.shape) <= gather_photos.SIDE
+        assert image.shape[:2] == mask.shape
+        assert 0.1 < (mask > 127).mean() < 0.5
+
+
+def test_a_photo_to_measure_by_is_not_gathered_whatever_its_size(folders, checkouts, tmp_path):  # noqa: F811
+    photos, _ = folders
+    beside = tmp_path / "dev"
+    own = Image.open(photos / "images/p1.jpg")
+    save(beside / "copy.png", np.asarray(own.resize((80, 60), Image.Resampling.BICUBIC)))
+    out = tmp_path / "gathered"
+    places = ["--photos", str(photos), "--checkouts", str(tmp_path / "none"), "--beside", str(beside)]
+    gather_photos.main([*places, "--out", str(out)])
+    kept = [json.loads(line)["mask"] for line in (out / "manifest.jsonl").read_text().splitlines()]
+    assert len(kept) == 2
+
+
+def test_held_out_triples_have_every_family_and_keep_their_backgrounds(folders, checkouts, tmp_path):  # noqa: F811
+    _, lights = folders
+    ecssd = checkouts / "total-black+U2Net-ECSSD-Evaluation" / "data" / "ECSSD"
+    command = ["--photos", str(ecssd), "--numbers", "601", "1000", "--illuminants", str(lights)]
+    assert make_held_out.main([*command, "--out", str(tmp_path / "out")]) == 0
+    items = read_root(tmp_path / "out")
+    assert sorted(item.id.split("_")[0] for item in items) == sorted(make_held_out.ORDER)
+    for item in items:
+        composite, real, mask = (
+            decode_rgb(path) for path in (item.composite_path, item.real_path, item.mask_path)
+        )
+        assert np.array_equal(composite[mask == 0], real[mask == 0])
+        changed = np.abs(composite.astype(int) - real)[mask > 0].mean()
+        if not item.id.startswith("illuminant"):  # of three lights the same may be drawn twice
+            assert (changed == 0) == item.id.startswith("untouched")
+    make_held_out.main([*command, "--out", str(tmp_path / "again")])
+    for item in items:
+        assert (tmp_path / "again" / item.composite).read_bytes() == item.composite_path.read_bytes()
+
+
+def test_photos_that_were_seen_are_left_out_and_no_photo_is_an_error(folders, checkouts, tmp_path, capsys):  # noqa: F811
+    _, lights = folders
+    ecssd = checkouts / "total-black+U2Net-ECSSD-Evaluation" / "data" / "ECSSD"
+    pairs = make_held_out.candidates(ecssd, range(601, 1001))
+    matrices = load_illuminants(lights / make_held_out.MATRICES, ["light0", "light1", "light2"])
+    counts = make_held_out.make(pairs, matrices, [pairs[0][0]], tmp_path / "out", 0)
+    assert sum(counts.values()) == len(pairs) - 1
+    code = make_held_out.main(
+        ["--photos", str(lights), "--illuminants", str(lights), "--out", str(tmp_path / "x")]
+    )  # fmt: skip
+    assert code == 1
+    assert "images does not exist" in capsys.readouterr().err
+
+
+def test_the_veil_is_a_turn_and_a_haze_in_range():
+    picture = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    new = make_held_out.veil(picture, torch.Generator().manual_seed(1))
+    assert new.shape == picture.shape
+    assert float(new.min()) >= 0
+    assert float(new.max()) <= 1
+    assert float(new.std()) < float(picture.std())
