@@ -67,7 +67,7 @@ def test_held_out_triples_have_every_family_and_keep_their_backgrounds(folders, 
     command = ["--photos", str(ecssd), "--numbers", "601", "1000", "--illuminants", str(lights)]
     assert make_held_out.main([*command, "--out", str(tmp_path / "out")]) == 0
     items = read_root(tmp_path / "out")
-    assert sorted(item.id.split("_")[0] for item in items) == sorted(make_held_out.ORDER)
+    assert sorted(item.id.split("-")[0] for item in items) == sorted(make_held_out.ORDER)
     for item in items:
         composite, real, mask = (
             decode_rgb(path) for path in (item.composite_path, item.real_path, item.mask_path)

@@ -108,7 +108,7 @@ def make(
             truth, composite = photo, limit_change(photo, veil(photo, draws), mask, 7000.0)
         else:
             truth, composite, _ = made[family].recolour(photo, mask, donor, donor_mask, draws)
-        stem = f"{family}_{path.stem}"
+        stem = f"{family}-{path.stem}"
         for name, picture in (("composite", composite), ("real", truth), ("mask", mask.expand_as(photo))):
             write_picture(out / name / f"{stem}.png", picture)
         counts[family] += 1
