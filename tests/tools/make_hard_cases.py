@@ -1,0 +1,109 @@
+"""Writes assets/hard_cases.jpg, what each model makes of hard cases.
+
+    PYTHONPATH=workflows python tests/tools/make_hard_cases.py
+
+Shipped cut-outs in shipped scenes, and regions of shipped scenes whose colours were changed, so that
+everything on the sheet may be shown. No shipped photo shows human skin; a cat's face stands in for it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from scenes import Paste, recolour
+from scenes import compose as paste
+from torch import Tensor
+
+from raiha_core.drawing import Panel, compose, fit, to_pil, to_tensor
+from raiha_core.pipeline import harmonize
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTOS = ROOT / "assets" / "scenes" / "photos"
+MODELS = ("statistics", "raiha-plus")
+WIDTH, HEIGHT, ACROSS = 250, 200, 6
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Region:
+    """An ellipse or a box of a photo, recoloured by gains in linear light."""
+
+    scene: str
+    box: tuple[float, float, float, float]  # left, top, right, bottom, shares of the sides
+    gains: tuple[float, float, float]
+    ellipse: bool = True
+
+
+def pasted(cutout: str, scene: str, height: float, foot: tuple[float, float], **more: object) -> Paste:
+    return Paste(name=cutout, cutout=f"tuxpaint_{cutout}.png", scene=scene, height=height, foot=foot, **more)  # type: ignore[arg-type]
+
+
+MEADOW = "lomiri_aitzgorri_by_Aitzol_Berasategi.jpg"
+CASES: dict[str, Paste | Region] = {
+    "red, in green": pasted("firetruck", MEADOW, 0.3, (0.4, 0.95)),
+    "black, before a light wall": pasted(
+        "stethoscope", "lomiri_Picture_0B_by_freespace.jpg", 0.45, (0.13, 0.97)
+    ),
+    "white, at night": pasted("Candy_cane_photo_1", "skimage_rocket.jpg", 0.6, (0.25, 0.97)),
+    "metal": pasted("stethoscope", "skimage_coffee.jpg", 0.5, (0.85, 0.55), gains=(0.7, 0.9, 1.5)),
+    "night": pasted("Roast_turkey", "palapeli_cincinnati-bridge.jpg", 0.3, (0.25, 0.98)),
+    "against the light": pasted(
+        "Christmas_Tree_photo", "lomiri_sunset_by_Aitzol_Berasategi.jpg", 0.6, (0.75, 0.97)
+    ),
+    "sky": Region(
+        scene=MEADOW, box=(0.0, -0.16, 1.0, 0.16), gains=(1.5, 0.9, 0.6), ellipse=False
+    ),
+    "fur, for skin": Region(
+        scene="skimage_chelsea.jpg", box=(0.1, 0.05, 0.9, 0.95), gains=(0.6, 0.9, 1.5)
+    ),
+    "3 % of the picture": pasted(
+        "Mince_Pie", "skimage_coffee.jpg", 0.17, (0.88, 0.97), gains=(0.75, 1.0, 1.6)
+    ),
+    "70 % of the picture": Region(
+        scene="palapeli_european-honey-bee.jpg",
+        box=(0.08, 0.08, 0.92, 0.92),
+        gains=(0.45, 0.4, 0.35),
+        ellipse=False,
+    ),
+    "already right": Region(
+        scene="sklearn_flower.jpg", box=(0.26, 0.18, 0.72, 0.86), gains=(1.0, 1.0, 1.0)
+    ),
+    "already right, dark in light": Region(
+        scene="lomiri_seeding_by_Clements_Engelhardt.jpg", box=(0.14, 0.05, 0.46, 0.6), gains=(1.0, 1.0, 1.0)
+    ),
+}  # fmt: skip
+
+
+def pictures(case: Paste | Region) -> tuple[Tensor, Tensor]:
+    """Composite (1, 3, H, W) and mask (1, 1, H, W)."""
+    if isinstance(case, Paste):
+        composite, mask = paste(case)
+        return to_tensor(composite), to_tensor(mask.convert("RGB"))[:, :1]
+    scene = Image.open(PHOTOS / case.scene).convert("RGB")
+    other = recolour(scene.convert("RGBA"), case.gains).convert("RGB")
+    truth, new = to_tensor(scene), to_tensor(other)
+    height, width = truth.shape[-2:]
+    left, top, right, bottom = case.box
+    y = (torch.arange(height)[:, None] + 0.5) / height
+    x = (torch.arange(width)[None] + 0.5) / width
+    u, v = (x - (left + right) / 2) / (right - left) * 2, (y - (top + bottom) / 2) / (bottom - top) * 2
+    distance = (u.square() + v.square()).sqrt() if case.ellipse else torch.maximum(u.abs(), v.abs())
+    mask = ((1 - distance) * 60 + 0.5).clamp(0, 1)[None, None]
+    return truth + mask * (new - truth), mask
+
+
+def main() -> None:
+    columns: list[list[Panel]] = [[] for _ in range(ACROSS)]
+    for place, (name, case) in enumerate(CASES.items()):
+        composite, mask = pictures(case)
+        shown = [("composite", composite)]
+        shown += [(model, harmonize(composite, mask, [[]], model)) for model in MODELS]
+        for model, picture in shown:
+            heading = f"{name}" if model == "composite" else model
+            columns[place % ACROSS].append(Panel(fit(to_pil(picture), WIDTH, HEIGHT), heading))
+    sheet = compose(columns, "Hard cases", "composite, then each model, no reference", ())
+    sheet.save(ROOT / "assets" / "hard_cases.jpg", quality=85)
+
+
+if __name__ == "__main__":
+    main()

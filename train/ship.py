@@ -1,0 +1,70 @@
+"""A trained weight file made ready to ship: half precision, and what it scores.
+
+    python train/ship.py runs/plus_small_data/last.safetensors --out raiha-plus.safetensors
+    python train/ladder.py --sets ... --models raiha-plus.safetensors --out runs/ladder
+    python train/ship.py raiha-plus.safetensors --scores runs/ladder --out raiha-plus.safetensors
+
+Scores are those that evaluate.py measured with the file itself: the second call changes its metadata alone.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from raiha_core import checkpoint
+
+
+def measured(folder: Path, name: str) -> dict[str, float]:
+    """'SET protocol P MSE' and '... PSNR' of every finished run of the model in a folder of ladder.py.
+
+    Raises: ValueError where there is none.
+    """
+    scores = {}
+    for path in sorted(folder.glob(f"*_{name}/scores.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        data, protocol, _ = path.parent.name.rsplit("_", 2)
+        means = found["overall"]
+        for metric in ("mse", "psnr"):
+            scores[f"{data}, protocol {protocol}, {metric.upper()}"] = round(float(means[metric]), 4)
+    if not scores:
+        raise ValueError(f"{folder} holds no finished run of '{name}'")
+    return scores
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--scores", type=Path, help="a folder of ladder.py")
+    parser.add_argument("--data", help="what it was trained on, in words; default: what the file says")
+    parser.add_argument("--licence", help="default: what the file says")
+    parser.add_argument("--revision", help="of the code that trained it; default: what the file says")
+    arguments = parser.parse_args(argv)
+    try:
+        loaded = checkpoint.load(arguments.weights)
+        about = loaded.metadata
+        if arguments.scores:
+            about = replace(about, scores={**about.scores, **measured(arguments.scores, arguments.out.stem)})
+        if arguments.data:
+            about = replace(about, data=arguments.data)
+        if arguments.licence:
+            about = replace(about, licence=arguments.licence)
+        if arguments.revision:
+            about = replace(about, notes={**about.notes, "revision": arguments.revision})
+        checkpoint.save(arguments.out, loaded.network, about, dtype=torch.float16)
+    except (ValueError, OSError) as error:
+        print(f"ship: {error}", file=sys.stderr)
+        return 1
+    print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
