@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ..raiha_core.harmonizer import StatisticsHarmonizer
+from ..raiha_core.harmonizer import DEFAULT_MODEL, StatisticsHarmonizer
 from ..raiha_core.models.statistics import StatisticsConfig
 from .compat import io
 from .models import ManagedHarmonizer, harmonizer_names, load_named_harmonizer, weights_fingerprint
@@ -22,15 +22,16 @@ class LoadHarmonizer(io.ComfyNode):
             node_id="Raiha_LoadHarmonizer",
             display_name="Load Harmonizer (Raiha)",
             category="Raiha",
-            description="Chooses what harmonizes: colour statistics, which need no weights, or a network "
-            "from a .safetensors file in models/raiha.",
+            description="Chooses what harmonizes: the network that comes with the pack, colour statistics, "
+            "which need no weights, or a network from a .safetensors file in models/raiha.",
             search_aliases=["load model", "harmonization model", "checkpoint"],
             inputs=[
                 io.Combo.Input(
                     "harmonizer",
                     options=harmonizer_names(),
-                    default="statistics",
-                    tooltip="statistics needs no weights; others come with the pack or from models/raiha.",
+                    default=DEFAULT_MODEL,
+                    tooltip="raiha-plus comes with the pack, statistics needs no weights, others are read "
+                    "from models/raiha.",
                 ),
             ],
             outputs=[

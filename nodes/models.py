@@ -42,8 +42,8 @@ def encoder_files() -> list[str]:
 
 
 def harmonizer_names() -> list[str]:
-    """What needs no weights first, then what ships with the pack, then the user's files."""
-    return ["statistics", *shipped_weights(), *folder_paths.get_filename_list("raiha")]
+    """What ships with the pack first, then what needs no weights, then the user's files."""
+    return [*shipped_weights(), "statistics", *folder_paths.get_filename_list("raiha")]
 
 
 class ManagedEncoder:

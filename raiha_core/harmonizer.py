@@ -20,6 +20,7 @@ from .models.presets import PRESETS, requirements
 from .models.statistics import Statistics, StatisticsConfig
 
 WEIGHTS = Path(__file__).parent / "models" / "weights"
+DEFAULT_MODEL = "raiha-plus"  # shipped; chosen on held-out validation, see train/RESULTS.md
 
 
 class Harmonizer(ABC):

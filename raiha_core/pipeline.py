@@ -14,7 +14,7 @@ from torch import Tensor
 from . import masks, render
 from .features.encoders import Encoder
 from .features.references import Reference
-from .harmonizer import Harmonizer, load_harmonizer
+from .harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer
 
 References = Sequence[Reference] | Sequence[Sequence[Reference]]
 
@@ -62,7 +62,7 @@ def harmonize(
     composite: Tensor,
     mask: Tensor,
     references: References = (),
-    model: "Harmonizer | str | Path" = "statistics",
+    model: "Harmonizer | str | Path" = DEFAULT_MODEL,
     *,
     encoder: Encoder | None = None,
     strength: float = 1.0,

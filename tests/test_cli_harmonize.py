@@ -33,7 +33,7 @@ def test_one_picture(pair, capsys):
     assert (before[~mask] == after[~mask]).all()
     assert after[mask].mean() > before[mask].mean() + 5  # the dark object becomes lighter
     report = json.loads(capsys.readouterr().out)
-    assert report["model"] == "statistics"
+    assert report["model"] == "raiha-plus"
     assert report["references"] == []
 
 

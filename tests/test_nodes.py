@@ -123,7 +123,7 @@ def test_a_weights_file_that_is_replaced_is_noticed(host):
     (folder / "README.md").write_text("no weights")
     with host.session():
         (entry,) = host.nodes["Raiha_LoadHarmonizer"].define_schema().inputs
-    assert entry.options[0] == "statistics"
+    assert entry.options[:2] == ["raiha-plus", "statistics"]
     assert "mine.safetensors" in entry.options
     assert "README.md" not in entry.options
 

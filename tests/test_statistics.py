@@ -453,3 +453,22 @@ def test_the_distance_to_the_ring_is_that_of_the_colours_and_0_where_there_is_no
     assert float(near) == pytest.approx(5 * 6.2**0.5, rel=0.02)
     assert float(distance_to_ring(painted(mask, RED, RED), mask)) == pytest.approx(0, abs=0.1)
     assert float(distance_to_ring(painted(mask, RED, GREY), torch.ones_like(mask))) == 0
+
+
+def test_a_power_of_the_match_quality_and_the_whole_way_to_the_reference():
+    mask = box()
+    image = painted(mask, lab_colour(40), lab_colour(60))
+    photo = painted(mask, lab_colour(70), lab_colour(70))
+
+    def lightness(weight: float, **changes: object) -> float:
+        config = StatisticsConfig(reference_trust=1.0, **changes)  # type: ignore[arg-type]
+        rows = [[reference(photo, weight, (match(5, 0),))]]
+        new = apply(Statistics(config).predict(image, mask, rows), image, mask)
+        return float(lab_mean(new, mask)[0, 0])
+
+    assert lightness(1.0) == pytest.approx(55, abs=0.2)  # half of the way from 40 to 70
+    assert lightness(1.0, reference_whole=True) == pytest.approx(70, abs=0.2)
+    # the ring alone gives 50; a weight of a half counts a sixteenth by its fourth power
+    assert lightness(0.5, reference_whole=True, reference_power=4.0) == pytest.approx(50 + 20 / 16, abs=0.2)
+    with pytest.raises(ValueError, match="reference_power must be above 0, got 0"):
+        StatisticsConfig(reference_power=0)

@@ -1,6 +1,6 @@
 """A trained weight file made ready to ship: half precision, and what it scores.
 
-    python train/ship.py runs/plus_small_data/last.safetensors --out raiha-plus.safetensors
+    python train/ship.py runs/plus_small_data/last.safetensors --hesitation 12 --out raiha-plus.safetensors
     python train/ladder.py --sets ... --models raiha-plus.safetensors --out runs/ladder
     python train/ship.py raiha-plus.safetensors --scores runs/ladder --out raiha-plus.safetensors
 
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--scores", type=Path, help="a folder of ladder.py")
     parser.add_argument("--data", help="what it was trained on, in words; default: what the file says")
     parser.add_argument("--licence", help="default: what the file says")
+    parser.add_argument("--hesitation", type=float, help="of raiha-plus, in grey levels; see its config")
     parser.add_argument("--revision", help="of the code that trained it; default: what the file says")
     arguments = parser.parse_args(argv)
     try:
@@ -58,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             about = replace(about, licence=arguments.licence)
         if arguments.revision:
             about = replace(about, notes={**about.notes, "revision": arguments.revision})
+        if arguments.hesitation is not None:
+            about = replace(about, config={**about.config, "hesitation": arguments.hesitation})
         checkpoint.save(arguments.out, loaded.network, about, dtype=torch.float16)
     except (ValueError, OSError) as error:
         print(f"ship: {error}", file=sys.stderr)

@@ -20,14 +20,13 @@ from scenes import ASSETS, PASTES, Paste, write
 from raiha_core.features.encoders import build_encoder
 from raiha_core.gallery.build import build
 from raiha_core.gallery.store import open_gallery
-from raiha_core.harmonizer import load_harmonizer
+from raiha_core.harmonizer import DEFAULT_MODEL, load_harmonizer
 from raiha_core.images import read_mask, read_picture, write_picture
 from raiha_core.pipeline import harmonize
 from raiha_core.retrieval.search import references, search
 from raiha_core.sheet import captions, matches_sheet
 
 HERE = Path(__file__).resolve().parent
-MODEL = "statistics"
 WORKFLOW = HERE / "api" / "harmonize_with_gallery.json"
 
 
@@ -57,8 +56,8 @@ def run_demo(paste: Paste, out: Path) -> None:
         # The scene itself is in the gallery; it would be its own best reference.
         found = search(gallery, composite, mask, encoder=encoder, exclude_ids=[paste.scene])
         guides = references(found)
-    with stage(f"harmonize with '{MODEL}'", times):
-        result = harmonize(composite, mask, guides, load_harmonizer(MODEL), encoder=encoder)
+    with stage(f"harmonize with '{DEFAULT_MODEL}'", times):
+        result = harmonize(composite, mask, guides, load_harmonizer(DEFAULT_MODEL), encoder=encoder)
     with stage("write the result and the sheet", times):
         write_picture(out / "result.png", result)
         sheet = matches_sheet(
@@ -68,7 +67,7 @@ def run_demo(paste: Paste, out: Path) -> None:
             grid=found.grid,
             title="Raiha: a pasted object, its references, and the harmonized picture",
             subtitle=f"{found.qualified} of {found.considered} photos qualify; features {found.spec.name}; "
-            f"harmonizer '{MODEL}'",
+            f"harmonizer '{DEFAULT_MODEL}'",
             captions=captions(found),
             result=result,
         )

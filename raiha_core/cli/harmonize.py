@@ -16,7 +16,7 @@ from ..features.spec import require_same_space
 from ..gallery.protocol import Gallery
 from ..gallery.store import open_gallery
 from ..gallery.writer import is_disk_full
-from ..harmonizer import Harmonizer, load_harmonizer
+from ..harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer
 from ..images import list_photos, read_picture, require_writable, write_picture
 from ..pipeline import HarmonizeWarning, harmonize
 from ..retrieval.search import references as load_references
@@ -44,7 +44,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     source.add_argument("--gallery", type=Path, help="a store to retrieve references from")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="where the gallery's photos lie now")
     source.add_argument("--references", type=Path, nargs="+", metavar="FILE", help="reference pictures")
-    parser.add_argument("--model", default="statistics", help="name or .safetensors file (statistics)")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"name or .safetensors file ({DEFAULT_MODEL})")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights of the encoder")
     parser.add_argument("--strength", type=share, default=1.0, help="0 = input, 1 = full answer (default 1)")
     parser.add_argument("--top-k", type=count, help="references from the gallery (4, or the model's limit)")

@@ -30,6 +30,7 @@ class Guidance:
 
     target: RegionStatistics  # (B, 3) Lab
     weight: Tensor  # (B,) 0..1, grows with every reference's weight
+    best: Tensor  # (B,) 0..1, the largest weight of one
 
 
 def _pool(mean: Tensor, variance: Tensor, weight: Tensor) -> Guidance:
@@ -38,7 +39,7 @@ def _pool(mean: Tensor, variance: Tensor, weight: Tensor) -> Guidance:
     share = (weight / total.clamp_min(1e-12)[:, None])[..., None]
     centre = (share * mean).sum(1)
     spread = (share * (variance + (mean - centre[:, None]).square())).sum(1)
-    return Guidance(RegionStatistics(centre, spread, total), 1 - (1 - weight).prod(1))
+    return Guidance(RegionStatistics(centre, spread, total), 1 - (1 - weight).prod(1), weight.amax(1))
 
 
 def _cells(matches: Sequence[Match], of_query: bool, grid: int) -> Tensor:

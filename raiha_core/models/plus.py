@@ -12,8 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..color import srgb_to_lab
 from ..features.references import ReferenceBatch
 from ..features.spec import FeatureSpec
+from ..regions import measure
 from ..render import LabTransfer, Prediction
 from .backbone import LITE0, STRIDES, Backbone
 from .blocks import Operations, masked_moments, resize_mask, widen, zero_initialise
@@ -21,7 +23,7 @@ from .checks import check_content, check_inputs, drop_absent
 from .evidence import MAP_NUMBERS, VECTOR_NUMBERS, ReferenceEvidence
 from .heads import bounded_affine
 from .look import COUNT, RunningScale, describe
-from .statistics import Statistics, StatisticsConfig, ring_statistics_transfer
+from .statistics import LEVELS_PER_LAB, Statistics, StatisticsConfig, ring_statistics_transfer
 from .style_fusion import StyleFusion, background_style
 
 PLUS_MULTIPLE = STRIDES[-1]
@@ -48,6 +50,9 @@ class PlusConfig:
     max_references: int = 4
     # learned: by `evidence`, which must be trained; measured: by matched patches, as `statistics` does
     references: Literal["learned", "measured"] = "learned"
+    # grey levels: an intended change of this size is halved, a much smaller one left out, a much larger one
+    # kept; what is nearly right should stay. Chosen on held-out pictures, after training; 0: never
+    hesitation: float = 0.0
 
     def __post_init__(self) -> None:
         if self.size < PLUS_MULTIPLE or min(self.width, self.hidden) < 1:
@@ -56,6 +61,8 @@ class PlusConfig:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         if self.max_references < 0 or self.frozen_stages < 0:
             raise ValueError(f"max_references and frozen_stages must not be negative: {self}")
+        if not self.hesitation >= 0:
+            raise ValueError(f"hesitation must not be negative, got {self.hesitation}")
         if self.references not in ("learned", "measured"):
             raise ValueError(f"references must be 'learned' or 'measured', got '{self.references}'")
 
@@ -125,6 +132,11 @@ class Plus(nn.Module):
         affine = None
         if self.decoder is not None:
             affine = self.decoder(levels, wide_mask, summary, None if seen is None else seen[0])
+        if self.config.hesitation > 0:
+            share = conviction(lab, widen(image), wide_mask, self.config.hesitation)
+            still = torch.lerp(torch.ones_like(lab.scale), lab.scale, share)
+            lab = LabTransfer(centre=lab.centre, scale=still, shift=lab.shift * share)
+            affine = None if affine is None else affine * share[..., None, None]
         if references is not None and self.evidence is None:
             alone = Prediction(lab=lab, affine=affine)
             return Statistics(self.config.statistics).guide_batch(alone, image, mask, content, references)
@@ -154,6 +166,18 @@ class Plus(nn.Module):
         if seen is not None and self.from_evidence is not None:
             x = x + self.from_evidence(seen[1].to(x.dtype))
         return F.gelu(self.mixer(self.dropout(F.gelu(x))))
+
+
+def conviction(transfer: LabTransfer, image: Tensor, mask: Tensor, hesitation: float) -> Tensor:
+    """The share of a change that is made: (B, 1), d^2 / (d^2 + hesitation^2) for a change of d grey levels.
+
+    d is the root mean squared change over the object, by the transfer's closed form; the shrinkage is
+    Wiener's, for changes that are noise of `hesitation` where nothing is wrong.
+    """
+    variance = measure(srgb_to_lab(image), mask).variance
+    squares = transfer.shift.square() + (transfer.scale - 1).square() * variance
+    size = (squares * squares.new_tensor(LEVELS_PER_LAB)).sum(1, keepdim=True)
+    return size / (size + hesitation**2)
 
 
 class Decoder(nn.Module):

@@ -9,7 +9,7 @@ Shapes: B images of h x w at a working size, K references.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -45,6 +45,8 @@ class StatisticsConfig:
     ratio: tuple[float, float] = (0.5, 2.0)  # limits of the ratio of deviations
     variance_floor: float = 2.0  # added to variances, so that flat regions have a ratio; 2e-4 of L's range^2
     reference_trust: float = 0.7  # their part where the match is perfect; best of 0.3, 0.5, 0.7, 1
+    reference_power: float = 1.0  # of the match quality (then the best one's): above 1 poor matches say less
+    reference_whole: bool = False  # close all of the difference to the references, not the ring's share of it
     strength: float = 1.0  # of the whole change; 0 gives the input
     working_side: int = 256  # the long side at which statistics are measured
 
@@ -64,6 +66,8 @@ class StatisticsConfig:
             raise ValueError(f"rings must be wider than the gap {self.gap} and ascend, got {self.rings}")
         if not 0 < self.ratio[0] <= 1 <= self.ratio[1]:
             raise ValueError(f"ratio must be a range around 1, got {self.ratio}")
+        if not self.reference_power > 0:
+            raise ValueError(f"reference_power must be above 0, got {self.reference_power}")
         if not self.variance_floor > 0:
             raise ValueError(f"variance_floor must be above 0, got {self.variance_floor}")
         if self.working_side < 16:
@@ -173,8 +177,8 @@ class Statistics(nn.Module):
         Args: as `forward`; prediction: with a Lab transfer.
         """
         image, mask = image.float(), mask.float()
-        found, _ = _measure(image, image, mask, _whole_object(mask), regions.outside(mask), self.config)
-        return _guided(prediction, found, from_batch(mask, content, references), self.config)
+        found, ring = _measure(image, image, mask, _whole_object(mask), regions.outside(mask), self.config)
+        return _guided(prediction, found, ring, from_batch(mask, content, references), self.config)
 
     def guide(
         self,
@@ -184,8 +188,8 @@ class Statistics(nn.Module):
         references: Sequence[Sequence[Reference]],
     ) -> Prediction:
         """The same with pictures of any size and the patches that retrieval matched. Args: as `predict`."""
-        found, _, guidance = self._read(composite, mask, references)
-        return prediction if guidance is None else _guided(prediction, found, guidance, self.config)
+        found, ring, guidance = self._read(composite, mask, references)
+        return prediction if guidance is None else _guided(prediction, found, ring, guidance, self.config)
 
     def _read(
         self, composite: Tensor, mask: Tensor, references: Sequence[Sequence[Reference]]
@@ -292,13 +296,33 @@ def _steps(
     return stretch * known, shift * known
 
 
+def _reference_steps(
+    found: RegionStatistics, guidance: Guidance, config: StatisticsConfig
+) -> tuple[Tensor, Tensor]:
+    whole = replace(config, lightness=1.0, chroma=1.0, deviation=1.0) if config.reference_whole else config
+    return _steps(found, guidance.target, whole)
+
+
+def _part(ring: RegionStatistics, guidance: Guidance, config: StatisticsConfig) -> Tensor:
+    """How far the references move the answer: (B, 1), all the way where there is no ring to ask."""
+    # four poor matches are no good one: where quality counts by a power, it is that of the best
+    weight = guidance.weight if config.reference_power == 1 else guidance.best**config.reference_power
+    part = config.reference_trust * weight
+    alone = (ring.amount == 0) & (guidance.weight > 0)
+    return torch.where(alone, torch.ones_like(part), part)[:, None]
+
+
 def _guided(
-    prediction: Prediction, found: RegionStatistics, guidance: Guidance, config: StatisticsConfig
+    prediction: Prediction,
+    found: RegionStatistics,
+    ring: RegionStatistics,
+    guidance: Guidance,
+    config: StatisticsConfig,
 ) -> Prediction:
     """Another model's prediction, moved towards the references as this preset's ring answer is."""
     assert prediction.lab is not None
-    part = (config.reference_trust * guidance.weight)[:, None]
-    stretch, shift = _steps(found, guidance.target, config)
+    part = _part(ring, guidance, config)
+    stretch, shift = _reference_steps(found, guidance, config)
     lab = LabTransfer(
         centre=prediction.lab.centre,
         scale=prediction.lab.scale + part * (1 + stretch - prediction.lab.scale),
@@ -314,10 +338,8 @@ def _follow(
     """The transfer towards the ring, and towards the references as far as they are to be believed."""
     stretch, shift = _steps(found, ring, config)
     if guidance is not None:
-        part = (config.reference_trust * guidance.weight)[:, None]
-        alone = ((ring.amount == 0) & (guidance.weight > 0))[:, None]
-        part = torch.where(alone, torch.ones_like(part), part)
-        reference_stretch, reference_shift = _steps(found, guidance.target, config)
+        part = _part(ring, guidance, config)
+        reference_stretch, reference_shift = _reference_steps(found, guidance, config)
         stretch = stretch + part * (reference_stretch - stretch)
         shift = shift + part * (reference_shift - shift)
     return LabTransfer(centre=found.mean, scale=1 + config.strength * stretch, shift=config.strength * shift)

@@ -73,7 +73,7 @@ GRAPHS = {
     "harmonize": Graph(
         nodes={
             **_picture("truck"),
-            "3": _node("Raiha_LoadHarmonizer", harmonizer="statistics"),
+            "3": _node("Raiha_LoadHarmonizer", harmonizer="raiha-plus"),
             "4": _node(
                 "Raiha_Harmonize", composite=["1", 0], mask=["2", 0], harmonizer=["3", 0], strength=1.0
             ),
@@ -90,7 +90,7 @@ GRAPHS = {
         nodes={
             **_picture("grapefruit"),
             **_searches("palapeli_citrus-fruits.jpg"),
-            "7": _node("Raiha_LoadHarmonizer", harmonizer="statistics"),
+            "7": _node("Raiha_LoadHarmonizer", harmonizer="raiha-plus"),
             "8": _node(
                 "Raiha_Harmonize",
                 composite=["1", 0],

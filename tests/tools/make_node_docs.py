@@ -51,9 +51,10 @@ Without `within` it looks for light alone. A mask that leaves no background patc
 In the frames a number stands on the object and on the patch of the photo that shows the same; a letter
 (dashed) stands on the background and on the patch under the same light.""",
     "Raiha_LoadHarmonizer": """\
-`statistics` transfers colour statistics from a ring around the object and from the references' matched
-patches. Networks are `.safetensors` files that `raiha convert` or Raiha's training wrote, in
-`models/raiha`.""",
+`raiha-plus` is a small network that comes with the pack: it reads the object and what surrounds it, and
+references move it by their matched patches. `statistics` transfers colour statistics from a ring around
+the object and from the references' matched patches. Other networks are `.safetensors` files that
+`raiha convert` or Raiha's training wrote, in `models/raiha`.""",
     "Raiha_StatisticsOptions": """\
 Take it in place of Load Harmonizer. For nearly the classic transfer of Reinhard set `deviation` to 1,
 `contrast` to 0, `ring` to 1 and `cautious` off.""",

@@ -13,7 +13,7 @@ from raiha_core.retrieval.search import references, search
 from raiha_core.sheet import captions, matches_sheet
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
-MODEL = "statistics"
+MODEL = "raiha-plus"
 SIDE = 330
 OWN_SCENE = {"grapefruit": "palapeli_citrus-fruits.jpg"}
 

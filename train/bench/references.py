@@ -19,11 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules of train/
 
 from feeding import generator
+from gather_photos import NEAR, signs
 from scoring.listed import ListedReferences
 from sources import MATRICES
 
@@ -86,19 +89,30 @@ class Galleries:
     def __init__(self, gallery: Gallery, rows: Sequence[PhotoRow], encoder: ListedReferences) -> None:
         self.gallery, self.listed = gallery, encoder
         self.stored = {photo.id for photo in gallery.photos}
+        self.looks: dict[str, NDArray[np.uint8]] = {}
         self.groups: dict[str, set[str]] = {}
         for row in rows:
             if row.group:
                 self.groups.setdefault(row.group, set()).add(row.image.name)
 
-    def mates(self, row: PhotoRow) -> list[str]:
-        """Other photos of the object's group, by name."""
+    def group(self, row: PhotoRow) -> list[str]:
+        """All other files of the object's group, copies of its photo among them, by name."""
         return sorted(self.groups.get(row.group, set()) - {row.image.name})
+
+    def mates(self, row: PhotoRow) -> list[str]:
+        """Other *photos* of the group: a copy of the true photo under another name is no reference."""
+        own = self._look(row.image.name)
+        return [n for n in self.group(row) if int(np.unpackbits(self._look(n) ^ own).sum()) >= NEAR]
+
+    def _look(self, name: str) -> NDArray[np.uint8]:
+        if name not in self.looks:
+            self.looks[name] = signs(Image.open(self.listed.root / name))
+        return self.looks[name]
 
     def of(self, kind: str, thing: Object, seed: int) -> list[Reference]:
         """One reference, up to four for the best four, or none where the kind has none."""
         g = generator("references", seed, thing.row.id, kind)
-        own = [name for name in (thing.row.image.name, *self.mates(thing.row)) if name in self.stored]
+        own = [name for name in (thing.row.image.name, *self.group(thing.row)) if name in self.stored]
         query = make_query(thing.composite, thing.mask, features=thing.features, query_id=thing.row.id)
         if kind == "other crop":
             crop = self_references(thing.truth, thing.mask, g)
@@ -157,6 +171,7 @@ def main() -> None:
     parser.add_argument("--illuminants", type=Path, required=True, help="CCHarmony's folder")
     parser.add_argument("--models", nargs="+", default=["statistics"])
     parser.add_argument("--objects", type=int, default=120, help="held-out ones, and as many with a group")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON lines with every gain")
     arguments = parser.parse_args()
@@ -170,12 +185,13 @@ def main() -> None:
     listed = ListedReferences(arguments.photos / "images", encoder)
     galleries = Galleries(open_gallery(arguments.store, photos=None), rows, listed)
     held = [rows[i] for i in order if in_validation(rows[i], 0.07)][: arguments.objects]
-    grouped = [rows[i] for i in order if galleries.mates(rows[i]) and rows[i].kind][: arguments.objects]
+    grouped = [rows[i] for i in order if galleries.mates(rows[i])][: arguments.objects]
     models: dict[str, Harmonizer] = {name: load_harmonizer(name) for name in arguments.models}
     gains: dict[tuple[str, str], list[tuple[float, float]]] = {}
     records = []
     for source, kinds in ((held, [k for k in KINDS if k != "own shoot"]), (grouped, ["own shoot"])):
-        for thing in objects(source, synthesis, listed, arguments.seed):
+        kinds = [kind for kind in kinds if kind in arguments.kinds]
+        for thing in objects(source if kinds else [], synthesis, listed, arguments.seed):
             alone = {
                 name: decibels(
                     harmonize(thing.composite, thing.mask, [[]], model), thing.truth, thing.mask
@@ -204,7 +220,7 @@ def main() -> None:
         print(
             f"\n**{name}**\n\n| reference | objects | gain, dB | better / same / worse |\n|---|---|---|---|"
         )
-        for kind in KINDS:
+        for kind in arguments.kinds:
             found_gains = gains.get((name, kind), [])
             print(line(kind, [gain for _, gain in found_gains]))
             if kind in ("by both", "own shoot") and len(found_gains) >= 15:
