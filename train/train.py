@@ -16,6 +16,7 @@ import platform
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -118,8 +119,9 @@ def provenance(experiment: Experiment, sources: Sources, state: LoopState) -> di
     }
 
 
+@cache
 def git_revision() -> str:
-    """The commit that the code is at, read without git; "" outside a checkout."""
+    """The commit that the code was at when this was first asked, read without git; "" outside a checkout."""
     folder = Path(__file__).resolve().parents[1] / ".git"
     head = folder / "HEAD"
     if not head.is_file():
@@ -204,6 +206,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     experiment = load_experiment(arguments.config)
     settings = experiment.optimisation
+    git_revision()  # now: the checkout may move on while the run goes on
     output = arguments.output or Path("runs") / experiment.name
     tracker = None if arguments.tracker == "none" or arguments.dry_run else arguments.tracker
     if experiment.deterministic:
