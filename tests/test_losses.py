@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
+from objective import conspicuous
 
+from raiha_core.data.batch import Batch
 from raiha_core.losses import LossConfig, foreground_l1, foreground_mse, gradient_difference, total
 
 
@@ -130,3 +132,14 @@ def test_weights_are_shares_and_equal_ones_change_nothing():
     assert torch.equal(plain, total(new, truth, mask, config, weight=torch.full((2,), 3.0))[0])
     weighted = float(total(new, truth, mask, config, weight=torch.tensor([1.0, 3.0]))[0])
     assert weighted == pytest.approx((each[0] + 3 * each[1]) / 4)
+
+
+def test_a_composite_that_moved_away_from_its_surroundings_is_conspicuous():
+    mask = torch.zeros(3, 1, 32, 32)
+    mask[..., 10:22, 10:22] = 1
+    truth = torch.full((3, 3, 32, 32), 0.5)
+    truth = torch.where(mask > 0, torch.tensor([0.5, 0.5, 0.8]).view(3, 1, 1, 1), truth)
+    looks = torch.tensor([0.9, 0.5, 0.5]).view(3, 1, 1, 1)  # away, as it was, towards
+    composite = torch.where(mask > 0, looks, truth)
+    batch = Batch(composite=composite, mask=mask, target=truth, ids=("away", "same", "towards"))
+    assert conspicuous(batch).tolist() == [1, 0, 0]

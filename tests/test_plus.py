@@ -12,9 +12,10 @@ from raiha_core.models.backbone import STRIDES, Backbone
 from raiha_core.models.cost import macs
 from raiha_core.models.evidence import MAP_NUMBERS, VECTOR_NUMBERS, ReferenceEvidence, cell_looks
 from raiha_core.models.look import COUNT, QUANTILES, RunningScale, describe, quantiles
-from raiha_core.models.plus import correct
+from raiha_core.models.plus import conviction, correct
 from raiha_core.models.presets import PRESETS
-from raiha_core.models.statistics import Statistics, ring_statistics_transfer
+from raiha_core.models.statistics import LEVELS_PER_LAB, Statistics, ring_statistics_transfer
+from raiha_core.regions import measure
 from raiha_core.render import LabTransfer
 from tests.network_cases import DIM, contents, fill, pairs, references, small
 
@@ -278,3 +279,36 @@ def test_measured_references_move_an_untrained_network_as_they_move_the_statisti
 def test_a_way_to_read_references_that_nobody_knows_is_named():
     with pytest.raises(ValueError, match="references must be 'learned' or 'measured', got 'guessed'"):
         small("raiha-plus", references="guessed")
+
+
+def test_small_changes_are_left_out_and_large_ones_kept():
+    image, mask, _ = pairs(1)
+    still = torch.zeros(1, 3)
+
+    def share(lightness: float) -> float:
+        shift = torch.tensor([[lightness, 0.0, 0.0]])
+        return float(conviction(LabTransfer(centre=still, scale=still + 1, shift=shift), image, mask, 15.0))
+
+    per_unit = LEVELS_PER_LAB[0] ** 0.5
+    assert share(15 / per_unit) == pytest.approx(0.5)
+    assert share(0.0) == 0
+    assert share(60 / per_unit) == pytest.approx(16 / 17)
+    variance = measure(srgb_to_lab(image), mask).variance[0, 0]
+    contrast = LabTransfer(centre=still, scale=torch.tensor([[1.5, 1.0, 1.0]]), shift=still)
+    size = 0.25 * float(variance) * LEVELS_PER_LAB[0]
+    assert float(conviction(contrast, image, mask, 15.0)) == pytest.approx(size / (size + 225))
+
+
+def test_hesitation_shrinks_the_answer_and_none_leaves_its_bits():
+    bold = fill(small("raiha-plus")).eval()
+    shy = small("raiha-plus", hesitation=15.0).eval()
+    shy.load_state_dict(bold.state_dict())
+    image, mask, _ = pairs(2)
+    with torch.no_grad():
+        first, second = bold(image, mask), shy(image, mask)
+        share = conviction(first.lab, image, mask, 15.0)
+    torch.testing.assert_close(second.lab.shift, first.lab.shift * share)
+    torch.testing.assert_close(second.lab.scale - 1, (first.lab.scale - 1) * share, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(second.affine, first.affine * share[..., None, None])
+    with pytest.raises(ValueError, match="hesitation must not be negative, got -1"):
+        small("raiha-plus", hesitation=-1)

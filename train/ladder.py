@@ -16,6 +16,7 @@ from pathlib import Path
 
 import evaluate
 from make_held_out import ORDER
+from scoring.summary import photo
 
 from raiha_core.durable import write_text
 from raiha_core.intervals import paired
@@ -24,11 +25,6 @@ SAME = 0.1  # dB
 BASES = ("composite", "statistics")
 
 Scores = dict[str, dict[str, float]]
-
-
-def photo_of(name: str) -> str:
-    """The photo behind a composite: intervals draw photos."""
-    return name.rsplit("_", 2)[0]
 
 
 def score(data: Path, protocol: str, model: str, out: Path) -> Scores:
@@ -47,7 +43,7 @@ def score(data: Path, protocol: str, model: str, out: Path) -> Scores:
 def gain(first: Scores, second: Scores, names: Sequence[str]) -> str:
     """'+1.23 [0.40, 2.10], 12/3/7': second minus first."""
     before, after = ([scores[name]["psnr"] for name in names] for scores in (first, second))
-    found = paired(before, after, [photo_of(name) for name in names], same=SAME)
+    found = paired(before, after, [photo(name) for name in names], same=SAME)
     interval = found.difference
     return (
         f"{interval.mean:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}], "

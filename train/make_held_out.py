@@ -11,13 +11,13 @@ real/ for evaluate.py; names begin with the family. Whole pictures, the same byt
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from feeding import generator
 from gather_photos import NEAR, signs, small
+from make_real_masked import MATRICES
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -29,7 +29,6 @@ from raiha_core.data.synthesis import FAMILIES, Synthesis, SynthesisConfig, limi
 from raiha_core.images import list_photos, write_picture
 from raiha_core.protocols import to_tensor
 
-MATRICES = "polynomial_matching_coefficients"
 KEPT_OUT = "veil"
 ORDER = (*FAMILIES, KEPT_OUT)
 LEAST = 0.01  # smallest share of the picture that an object covers
@@ -59,9 +58,8 @@ def veil(picture: Tensor, draws: torch.Generator) -> Tensor:
 
 def recipes(lights: Tensor) -> dict[str, Synthesis]:
     """One synthesis per family of training, each with that family alone."""
-    shares = ("untouched", "retouch", "illuminant", "transfer", "light", "graded")
     return {
-        family: Synthesis(replace(SynthesisConfig(), **{s: float(s == family) for s in shares}), lights)
+        family: Synthesis(SynthesisConfig(**{f: float(f == family) for f in FAMILIES}), lights)
         for family in FAMILIES
     }
 

@@ -59,7 +59,6 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     experiment = benched("plus_small_data", arguments.size, arguments.batch)
-    shares = FAMILIES
     lights = None
     if arguments.illuminants is not None:
         wanted = replace(experiment, synthesis=SynthesisConfig())
@@ -72,10 +71,10 @@ def main() -> None:
     print(f"| family | n | {head} | mean | img/s |\n|---|{'---|' * (len(QUANTILES) + 3)}")
     with TemporaryDirectory() as folder:
         feed = opened(experiment, arguments.data, Path(folder), arguments.device).training
-        for name, share in zip(FAMILIES[1:], shares[1:], strict=True):
-            if share == "illuminant" and lights is None:
+        for name in FAMILIES[1:]:
+            if name == "illuminant" and lights is None:
                 continue
-            only = {other: float(other == share) for other in shares}
+            only = {other: float(other == name) for other in FAMILIES}
             feed.synthesis = Synthesis(replace(SynthesisConfig(), **only), lights)
             batches = [feed.finish(feed.raw(k), k) for k in range(rounds)]
             errors = torch.cat([grey_level_error(batch.composite, batch) for batch in batches]).cpu()
