@@ -287,7 +287,7 @@ def test_small_changes_are_left_out_and_large_ones_kept():
 
     def share(lightness: float) -> float:
         shift = torch.tensor([[lightness, 0.0, 0.0]])
-        return float(conviction(LabTransfer(centre=still, scale=still + 1, shift=shift), image, mask, 15.0))
+        return float(conviction(LabTransfer(centre=still, scale=still + 1, shift=shift), image, mask, torch.tensor(15.0)))
 
     per_unit = LEVELS_PER_LAB[0] ** 0.5
     assert share(15 / per_unit) == pytest.approx(0.5)
@@ -296,7 +296,7 @@ def test_small_changes_are_left_out_and_large_ones_kept():
     variance = measure(srgb_to_lab(image), mask).variance[0, 0]
     contrast = LabTransfer(centre=still, scale=torch.tensor([[1.5, 1.0, 1.0]]), shift=still)
     size = 0.25 * float(variance) * LEVELS_PER_LAB[0]
-    assert float(conviction(contrast, image, mask, 15.0)) == pytest.approx(size / (size + 225))
+    assert float(conviction(contrast, image, mask, torch.tensor(15.0))) == pytest.approx(size / (size + 225))
 
 
 def test_hesitation_shrinks_the_answer_and_none_leaves_its_bits():
@@ -306,7 +306,7 @@ def test_hesitation_shrinks_the_answer_and_none_leaves_its_bits():
     image, mask, _ = pairs(2)
     with torch.no_grad():
         first, second = bold(image, mask), shy(image, mask)
-        share = conviction(first.lab, image, mask, 15.0)
+        share = conviction(first.lab, image, mask, torch.tensor(15.0))
     torch.testing.assert_close(second.lab.shift, first.lab.shift * share)
     torch.testing.assert_close(second.lab.scale - 1, (first.lab.scale - 1) * share, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(second.affine, first.affine * share[..., None, None])

@@ -27,7 +27,7 @@ def one_thread():
 def test_a_short_smoke_run_beats_the_composite_twice_with_the_same_weights(tmp_path, monkeypatch, capsys):
     # The schedule of the short run is its own; batch, network, photos, families and loss are the recipe's.
     short = replace(load_experiment(SMOKE), steps=12, validate_every=12, sample_every=12, save_every=12)
-    monkeypatch.setattr(train, "load_experiment", lambda path: short)
+    monkeypatch.setattr(train, "load_stages", lambda path: [short])
     hashes = []
     for turn in ("first", "second"):
         output = tmp_path / turn

@@ -74,6 +74,7 @@ class Experiment:
     name: str
     preset: str
     network: Config
+    start: str = ""  # the config beside this one whose weights this run begins with; it is trained first
     # raharmony4: the composites of a reference list; synthesis: made from photos
     source: Literal["iharmony4", "raharmony4", "synthesis"] = "iharmony4"
     size: int = 256
@@ -169,6 +170,19 @@ def load_experiment(path: Path) -> Experiment:
             f"{path} names its experiment '{experiment.name}'; the file's name is the run's name"
         )
     return experiment
+
+
+def load_stages(path: Path) -> list[Experiment]:
+    """The experiment of a config file, after those that it starts from.
+
+    Raises: ValueError as `load_experiment`, and where experiments start from each other in a ring.
+    """
+    stages = [load_experiment(path)]
+    while stages[0].start:
+        if any(stage.name == stages[0].start for stage in stages):
+            raise ValueError(f"{path} starts from itself, by way of '{stages[0].name}'")
+        stages.insert(0, load_experiment(path.with_name(f"{stages[0].start}.py")))
+    return stages
 
 
 def differences(first: dict[str, Any], second: dict[str, Any], where: str = "") -> list[str]:

@@ -23,7 +23,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, parse_flag_from_env
 from curves import draw_curves
-from experiment import Experiment, differences, load_experiment
+from experiment import Experiment, differences, load_stages
 from feeding import generator, prefetch
 from loop_state import LoopState, load_state, save_state, weights_hash, whole_states
 from objective import Objective
@@ -39,7 +39,7 @@ from raiha_core import __version__, checkpoint
 from raiha_core.durable import append_lines, write_text
 from raiha_core.models.presets import PRESETS, Network
 
-HISTORY, VALIDATIONS = "history.csv", "validation.jsonl"
+HISTORY, VALIDATIONS, LAST = "history.csv", "validation.jsonl", "last.safetensors"
 COLUMNS = ("step", "loss", "learning_rate")
 
 
@@ -105,6 +105,19 @@ def truncate_validations(path: Path, step: int) -> None:
     if path.is_file():
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
         write_text(path, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+
+
+def begin_with(network: Network, path: Path) -> None:
+    """The weights of an earlier stage; what that stage did not have keeps its own beginning.
+
+    Raises: ValueError naming the file where its weights are of another network.
+    """
+    own, given = network.state_dict(), checkpoint.load(path).network.state_dict()
+    unknown = sorted(set(given) - set(own))
+    other = sorted(name for name in set(given) & set(own) if given[name].shape != own[name].shape)
+    if unknown or other:
+        raise ValueError(f"{path} does not fit '{network.name}': {', '.join((unknown + other)[:4])}")
+    network.load_state_dict(given, strict=False)
 
 
 def provenance(experiment: Experiment, sources: Sources, state: LoopState) -> dict[str, str]:
@@ -202,12 +215,27 @@ def make_accelerator(experiment: Experiment, output: Path, tracker: str | None) 
 
 
 def main(argv: list[str] | None = None) -> int:
-    # ---- settings
     arguments = parse(argv)
-    experiment = load_experiment(arguments.config)
-    settings = experiment.optimisation
     git_revision()  # now: the checkout may move on while the run goes on
-    output = arguments.output or Path("runs") / experiment.name
+    *earlier, last = load_stages(arguments.config)
+    output = arguments.output or Path("runs") / last.name
+    start: Path | None = None
+    for stage in earlier:
+        folder = output.parent / stage.name
+        if not (folder / LAST).is_file():
+            run(stage, folder, start, arguments)
+        start = folder / LAST
+    run(last, output, start, arguments)
+    return 0
+
+
+def run(experiment: Experiment, output: Path, start: Path | None, arguments: argparse.Namespace) -> None:
+    """Train one experiment in its folder.
+
+    Args: start: weights to begin with; a dry run of what comes before them leaves none.
+    """
+    # ---- settings
+    settings = experiment.optimisation
     tracker = None if arguments.tracker == "none" or arguments.dry_run else arguments.tracker
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -216,6 +244,8 @@ def main(argv: list[str] | None = None) -> int:
     # ---- model
     torch.manual_seed(experiment.seed)
     network = PRESETS[experiment.preset].build(config=experiment.network)
+    if start is not None and not arguments.dry_run:
+        begin_with(network, start)
     objective = Objective(network, experiment)
     accelerator = make_accelerator(experiment, output, tracker)
     accumulation = accelerator.gradient_accumulation_steps
@@ -236,7 +266,9 @@ def main(argv: list[str] | None = None) -> int:
     feed, held_out, encoder = sources.training, sources.validation, sources.encoder
     steps = experiment.steps or max(1, round(experiment.epochs * len(feed) / experiment.batch))
     if arguments.dry_run:
-        return dry_run(experiment, network, sources, steps, output) if main_process else 0
+        if main_process:
+            dry_run(experiment, network, sources, steps, output)
+        return
 
     # ---- resume
     objective.to(accelerator.device)
@@ -276,7 +308,7 @@ def main(argv: list[str] | None = None) -> int:
             state = replace(state, best_score=found.fmse, best_step=state.step)
             write_weights(output / "best.safetensors", network, experiment, sources, state, found)
         if state.step == steps:
-            write_weights(output / "last.safetensors", network, experiment, sources, state, found)
+            write_weights(output / LAST, network, experiment, sources, state, found)
         if state.step == steps or (state.step and state.step % experiment.sample_every == 0):
             write_samples(network, held_out, encoder, output / f"samples_{state.step:08d}.png")
         if average is not None:
@@ -365,7 +397,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"best: step {state.best_step}, fMSE {state.best_score:.1f}")
         print(f"weights hash: {weights_hash(network)}\nin {output}")
     accelerator.end_training()
-    return 0
 
 
 def table(path: Path) -> str:

@@ -29,6 +29,7 @@ from .style_fusion import StyleFusion, background_style
 PLUS_MULTIPLE = STRIDES[-1]
 SHIFT_STEP, SHIFT_BOUND = 10.0, 40.0  # Lab units: per raw unit at the start, and the most there is
 SCALE_BOUND = 0.7  # of the logarithm: deviations are halved or doubled at most
+DOUBT_BOUND = 2.0  # of the logarithm: from a seventh of the usual hesitation to seven times as much
 TRANSFER_NUMBERS = 6  # log scale and shift of the ring transfer, as inputs
 
 
@@ -51,8 +52,10 @@ class PlusConfig:
     # learned: by `evidence`, which must be trained; measured: by matched patches, as `statistics` does
     references: Literal["learned", "measured"] = "learned"
     # grey levels: an intended change of this size is halved, a much smaller one left out, a much larger one
-    # kept; what is nearly right should stay. Chosen on held-out pictures, after training; 0: never
+    # kept; what is nearly right should stay. 0: never
     hesitation: float = 0.0
+    # learn for each picture how much to hesitate, from `hesitation` at the start
+    doubt: bool = False
 
     def __post_init__(self) -> None:
         if self.size < PLUS_MULTIPLE or min(self.width, self.hidden) < 1:
@@ -63,6 +66,8 @@ class PlusConfig:
             raise ValueError(f"max_references and frozen_stages must not be negative: {self}")
         if not self.hesitation >= 0:
             raise ValueError(f"hesitation must not be negative, got {self.hesitation}")
+        if self.doubt and self.hesitation == 0:
+            raise ValueError("doubt is learned as a factor of hesitation, which is 0")
         if self.references not in ("learned", "measured"):
             raise ValueError(f"references must be 'learned' or 'measured', got '{self.references}'")
 
@@ -95,8 +100,11 @@ class Plus(nn.Module):
         self.mixer = operations.Linear(hidden, hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.colour = operations.Linear(hidden, 12)  # trust in the ring (6) and correction (6)
+        self.doubt = operations.Linear(hidden, 1) if config.doubt else None
         self.decoder = Decoder(self.backbone.channels, config, operations) if config.local_map else None
         zero_initialise(self.colour)
+        if self.doubt is not None:
+            zero_initialise(self.doubt)
 
     def forward(
         self,
@@ -133,7 +141,7 @@ class Plus(nn.Module):
         if self.decoder is not None:
             affine = self.decoder(levels, wide_mask, summary, None if seen is None else seen[0])
         if self.config.hesitation > 0:
-            share = conviction(lab, widen(image), wide_mask, self.config.hesitation)
+            share = conviction(lab, widen(image), wide_mask, self._hesitation(summary))
             still = torch.lerp(torch.ones_like(lab.scale), lab.scale, share)
             lab = LabTransfer(centre=lab.centre, scale=still, shift=lab.shift * share)
             affine = None if affine is None else affine * share[..., None, None]
@@ -148,6 +156,13 @@ class Plus(nn.Module):
         still = image.new_zeros(len(image), 3)
         found = ring_statistics_transfer(image, mask, self.config.statistics)
         return LabTransfer(centre=found.centre, scale=still + 1, shift=still)
+
+    def _hesitation(self, summary: Tensor) -> Tensor:
+        """Grey levels, (B, 1) or one number for all."""
+        usual = summary.new_tensor(self.config.hesitation, dtype=torch.float32)
+        if self.doubt is None:
+            return usual
+        return usual * torch.exp(DOUBT_BOUND * torch.tanh(widen(self.doubt(summary)) / DOUBT_BOUND))
 
     def _summary(
         self, image: Tensor, mask: Tensor, deep: Tensor, base: LabTransfer, seen: tuple[Tensor, Tensor] | None
@@ -168,7 +183,7 @@ class Plus(nn.Module):
         return F.gelu(self.mixer(self.dropout(F.gelu(x))))
 
 
-def conviction(transfer: LabTransfer, image: Tensor, mask: Tensor, hesitation: float) -> Tensor:
+def conviction(transfer: LabTransfer, image: Tensor, mask: Tensor, hesitation: Tensor) -> Tensor:
     """The share of a change that is made: (B, 1), d^2 / (d^2 + hesitation^2) for a change of d grey levels.
 
     d is the root mean squared change over the object, by the transfer's closed form; the shrinkage is

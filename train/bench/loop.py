@@ -48,7 +48,7 @@ def full(experiment: Experiment, data: Path | None, folder: Path) -> float:
     call = ["unused.py", "--output", str(folder / "run"), "--cache", str(folder), "--tracker", "none"]
     call += [] if data is None else ["--data", str(data)]
     said = StringIO()
-    with mock.patch("train.load_experiment", return_value=experiment), redirect_stdout(said):
+    with mock.patch("train.load_stages", return_value=[experiment]), redirect_stdout(said):
         train_main(call)
     found = re.search(r"\(([\d.]+) img/s\)", said.getvalue())
     assert found is not None
