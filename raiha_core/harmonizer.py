@@ -15,7 +15,7 @@ from .features.encoders import Encoder, build_encoder
 from .features.references import Reference, collate
 from .features.spec import FeatureSpec, require_same_space
 from .models.blocks import Operations
-from .models.plus import PlusConfig
+from .models.plus import Guide, Plus
 from .models.presets import PRESETS, requirements
 from .models.statistics import Statistics, StatisticsConfig
 
@@ -70,9 +70,9 @@ class NetworkHarmonizer(Harmonizer):
         self.spec = loaded.spec
         self.needs = requirements(loaded.config)
         self.max_references = self.needs.max_references
-        self.guide: Statistics | None = None  # where references are measured and not learned
-        if isinstance(loaded.config, PlusConfig) and loaded.config.references == "measured":
-            self.guide = Statistics(loaded.config.statistics)
+        self.guide: Guide | None = None  # where references are measured or judged and not learned
+        if isinstance(loaded.network, Plus):
+            self.guide = loaded.network.guide
 
     def predict(
         self,
@@ -107,7 +107,7 @@ class NetworkHarmonizer(Harmonizer):
         if self.guide is None:
             return found
         # by the patches that retrieval matched, at the photos' own sizes
-        return self.guide.guide(found, composite, mask, rows)
+        return self.guide(found, composite, mask, rows)
 
     def _encoder(self, encoder: Encoder | None, device: torch.device) -> Encoder:
         if self.spec is None:

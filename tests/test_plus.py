@@ -287,7 +287,11 @@ def test_small_changes_are_left_out_and_large_ones_kept():
 
     def share(lightness: float) -> float:
         shift = torch.tensor([[lightness, 0.0, 0.0]])
-        return float(conviction(LabTransfer(centre=still, scale=still + 1, shift=shift), image, mask, torch.tensor(15.0)))
+        return float(
+            conviction(
+                LabTransfer(centre=still, scale=still + 1, shift=shift), image, mask, torch.tensor(15.0)
+            )
+        )
 
     per_unit = LEVELS_PER_LAB[0] ** 0.5
     assert share(15 / per_unit) == pytest.approx(0.5)

@@ -22,12 +22,20 @@ from tests.training_cases import write_config
 CONFIGS = sorted((Path(train.__file__).parent / "configs").glob("*.py"))
 NAMES = {
     *("hdnet", "raiha", "raiha_released", "raiha_no_augmentation", "raiha_no_retrieval", "raiha_no_sgf"),
-    *("rcl", "rcl_no_style_fusion", "rcl_no_contrastive", "plus", "plus_small_data", "smoke"),
+    *(
+        "rcl",
+        "rcl_no_style_fusion",
+        "rcl_no_contrastive",
+        "plus",
+        "plus_small_data",
+        "plus_small_data_128",
+        "smoke",
+    ),
 }
 PARAMETERS = {"hdnet": 10_414_389 - 902, "raiha": 11_461_173 - 902}  # the public counts, less idle weights
 
 
-def test_all_twelve_are_there():
+def test_all_thirteen_are_there():
     assert {path.stem for path in CONFIGS} == NAMES
 
 

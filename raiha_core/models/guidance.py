@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .. import masks
@@ -61,6 +62,16 @@ def _over(lab: Tensor, cells: Tensor) -> RegionStatistics:
     """Statistics of squashed pictures (B, 3, g c, g c) over weighted patches (B, 1, g, g)."""
     side = lab.shape[-1] // cells.shape[-1]
     return measure(lab, cells.to(lab).repeat_interleave(side, -1).repeat_interleave(side, -2))
+
+
+def patch_means(image: Tensor, grid: int, working_side: int) -> Tensor:
+    """Mean Lab of each patch of a picture (1, 3, h, w): (P, 3), row-major."""
+    return F.adaptive_avg_pool2d(_square(image, grid, working_side), grid)[0].flatten(1).T
+
+
+def over_patches(image: Tensor, matches: Sequence[Match], grid: int, working_side: int) -> RegionStatistics:
+    """Lab statistics of a reference (1, 3, h, w) over its matched patches."""
+    return _over(_square(image, grid, working_side), _cells(matches, False, grid))
 
 
 def _light(reference: Reference, lab: Tensor, image: Tensor, grid: int, working_side: int) -> Tensor:

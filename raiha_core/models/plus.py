@@ -5,7 +5,9 @@ Untrained, the correction is nothing and the answer is that of the `statistics` 
 Shapes: B images, K references, D content numbers, d decoder width, h x w the network's size, S look numbers.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..color import srgb_to_lab
-from ..features.references import ReferenceBatch
+from ..features.references import Reference, ReferenceBatch
 from ..features.spec import FeatureSpec
 from ..regions import measure
 from ..render import LabTransfer, Prediction
@@ -22,8 +24,9 @@ from .blocks import Operations, masked_moments, resize_mask, widen, zero_initial
 from .checks import check_content, check_inputs, drop_absent
 from .evidence import MAP_NUMBERS, VECTOR_NUMBERS, ReferenceEvidence
 from .heads import bounded_affine
+from .judge import Judge
 from .look import COUNT, RunningScale, describe
-from .statistics import LEVELS_PER_LAB, Statistics, StatisticsConfig, ring_statistics_transfer
+from .statistics import LATER, LEVELS_PER_LAB, Statistics, StatisticsConfig, ring_statistics_transfer
 from .style_fusion import StyleFusion, background_style
 
 PLUS_MULTIPLE = STRIDES[-1]
@@ -31,6 +34,10 @@ SHIFT_STEP, SHIFT_BOUND = 10.0, 40.0  # Lab units: per raw unit at the start, an
 SCALE_BOUND = 0.7  # of the logarithm: deviations are halved or doubled at most
 DOUBT_BOUND = 2.0  # of the logarithm: from a seventh of the usual hesitation to seven times as much
 TRANSFER_NUMBERS = 6  # log scale and shift of the ring transfer, as inputs
+
+
+# prediction, composite (B, 3, H, W), mask (B, 1, H, W), a row of references each -> prediction
+Guide = Callable[[Prediction, Tensor, Tensor, Sequence[Sequence[Reference]]], Prediction]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,13 +56,14 @@ class PlusConfig:
     local_map: bool = True  # a 3x4 transform per pixel behind the global one
     style_fusion: bool = True
     max_references: int = 4
-    # learned: by `evidence`, which must be trained; measured: by matched patches, as `statistics` does
-    references: Literal["learned", "measured"] = "learned"
+    # learned: by `evidence`, which must be trained; measured: by matched patches, as `statistics` does;
+    # judged: by matched patches, and believed as far as the fitted `judge` does
+    references: Literal["learned", "measured", "judged"] = "learned"
     # grey levels: an intended change of this size is halved, a much smaller one left out, a much larger one
     # kept; what is nearly right should stay. 0: never
-    hesitation: float = 0.0
+    hesitation: float = field(default=0.0, metadata=LATER)
     # learn for each picture how much to hesitate, from `hesitation` at the start
-    doubt: bool = False
+    doubt: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.size < PLUS_MULTIPLE or min(self.width, self.hidden) < 1:
@@ -68,8 +76,8 @@ class PlusConfig:
             raise ValueError(f"hesitation must not be negative, got {self.hesitation}")
         if self.doubt and self.hesitation == 0:
             raise ValueError("doubt is learned as a factor of hesitation, which is 0")
-        if self.references not in ("learned", "measured"):
-            raise ValueError(f"references must be 'learned' or 'measured', got '{self.references}'")
+        if self.references not in ("learned", "measured", "judged"):
+            raise ValueError(f"references must be 'learned', 'measured' or 'judged', got '{self.references}'")
 
     @property
     def learns_references(self) -> bool:
@@ -97,6 +105,8 @@ class Plus(nn.Module):
         self.from_evidence = (
             operations.Linear(VECTOR_NUMBERS, hidden, bias=False) if config.learns_references else None
         )
+        judged = config.references == "judged" and config.max_references > 0
+        self.judge = Judge(operations) if judged else None
         self.mixer = operations.Linear(hidden, hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.colour = operations.Linear(hidden, 12)  # trust in the ring (6) and correction (6)
@@ -105,6 +115,13 @@ class Plus(nn.Module):
         zero_initialise(self.colour)
         if self.doubt is not None:
             zero_initialise(self.doubt)
+
+    @property
+    def guide(self) -> Guide | None:
+        """What moves an answer towards references whose patches retrieval matched; None: the network does."""
+        if self.judge is not None:
+            return partial(self.judge.guide, config=self.config.statistics)
+        return Statistics(self.config.statistics).guide if self.config.references == "measured" else None
 
     def forward(
         self,
@@ -126,6 +143,11 @@ class Plus(nn.Module):
         most = self.config.max_references
         image, mask = check_inputs(image, mask, references, name=self.name, max_references=most)
         references = drop_absent(references)
+        if references is not None and self.judge is not None:
+            raise ValueError(
+                f"'{self.name}' judges its references by the patches that retrieval matched: `harmonize` "
+                "does so; the network itself takes none"
+            )
         if references is not None and (self.evidence is not None or content is not None):
             check_content(content, references, len(image), name=self.name, dim=None, spec=self.feature_spec)
         wide_mask = widen(mask)

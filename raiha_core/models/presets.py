@@ -143,9 +143,10 @@ def _dataclass(kind: type, data: object, what: str) -> object:
     if not isinstance(data, dict):
         raise ValueError(f"{what} must be a table of fields, got {data!r}")
     known = {field.name for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if not field.metadata.get("may_be_missing")}
     if unknown := sorted(set(data) - known):
         raise ValueError(f"{what} has unknown fields: {', '.join(unknown)}")
-    if missing := sorted(known - set(data)):
+    if missing := sorted(needed - set(data)):
         raise ValueError(f"{what} lacks the fields: {', '.join(missing)}")
     values = {name: _as(tuple, value) for name, value in data.items()}
     if "statistics" in values:

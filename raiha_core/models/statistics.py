@@ -9,7 +9,7 @@ Shapes: B images of h x w at a working size, K references.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
@@ -23,6 +23,8 @@ from ..regions import RegionStatistics, measure
 from ..render import LabTransfer, Prediction
 from .guidance import Guidance, from_batch, from_matches
 
+# of config fields that older files lack: what such files were made with is the default
+LATER = {"may_be_missing": True}
 LEVELS_PER_LAB = (6.2, 1.2, 1.2)  # mean squared grey levels that a unit of L, a, b is worth, about
 _LEAST_BACKGROUND = 2.5e-4  # of the picture: 16 cells of 256 x 256; a ring with less is widened
 _LEAST_CORE = 0.3  # of the object: where the margin eats more than the rest, the object is measured whole
@@ -45,8 +47,10 @@ class StatisticsConfig:
     ratio: tuple[float, float] = (0.5, 2.0)  # limits of the ratio of deviations
     variance_floor: float = 2.0  # added to variances, so that flat regions have a ratio; 2e-4 of L's range^2
     reference_trust: float = 0.7  # their part where the match is perfect; best of 0.3, 0.5, 0.7, 1
-    reference_power: float = 1.0  # of the match quality (then the best one's): above 1 poor matches say less
-    reference_whole: bool = False  # close all of the difference to the references, not the ring's share of it
+    # power of the match quality (then the best one's): above 1 poor matches say less
+    reference_power: float = field(default=1.0, metadata=LATER)
+    # close all of the difference to the references, not the ring's share of it
+    reference_whole: bool = field(default=False, metadata=LATER)
     strength: float = 1.0  # of the whole change; 0 gives the input
     working_side: int = 256  # the long side at which statistics are measured
 
@@ -191,12 +195,8 @@ class Statistics(nn.Module):
         found, ring, guidance = self._read(composite, mask, references)
         return prediction if guidance is None else _guided(prediction, found, ring, guidance, self.config)
 
-    def _read(
-        self, composite: Tensor, mask: Tensor, references: Sequence[Sequence[Reference]]
-    ) -> tuple[RegionStatistics, RegionStatistics, Guidance | None]:
-        """Statistics of the object and of its ring, and what the references say, where there are any."""
-        if references and len(references) != len(composite):
-            raise ValueError(f"{len(references)} rows of references for {len(composite)} composites")
+    def regions(self, composite: Tensor, mask: Tensor) -> tuple[RegionStatistics, RegionStatistics, Tensor]:
+        """Statistics of the object and of its ring, and the composite at the working size."""
         composite, mask = composite.float(), mask.float()
         factor = math.ceil(max(composite.shape[-2:]) / self.config.working_side)
         # colours are averaged on their own side of the edge, before the edge is resized away
@@ -205,9 +205,16 @@ class Statistics(nn.Module):
         around, around_weight = _pool_within(composite, clean, factor)
         small = _pool(mask, factor)
         found, ring = _measure(inside, around, small, inside_weight, around_weight, self.config)
-        guidance = None
-        if any(references):
-            guidance = from_matches(references, _pool(composite, factor), self.config.working_side)
+        return found, ring, _pool(composite, factor)
+
+    def _read(
+        self, composite: Tensor, mask: Tensor, references: Sequence[Sequence[Reference]]
+    ) -> tuple[RegionStatistics, RegionStatistics, Guidance | None]:
+        """Statistics of the object and of its ring, and what the references say, where there are any."""
+        if references and len(references) != len(composite):
+            raise ValueError(f"{len(references)} rows of references for {len(composite)} composites")
+        found, ring, small = self.regions(composite, mask)
+        guidance = from_matches(references, small, self.config.working_side) if any(references) else None
         return found, ring, guidance
 
     def _require_guidance(

@@ -13,61 +13,29 @@ better and worse count changes of more than 0.1 dB.
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules of train/
 
 from feeding import generator
-from gather_photos import NEAR, signs
+from reference_kinds import KINDS, Galleries, objects
 from scoring.listed import ListedReferences
 from sources import MATRICES
 
-from raiha_core.data.augment import self_references
-from raiha_core.data.photos import PhotoRow, in_validation, read_photos
-from raiha_core.data.pictures import decode_mask, decode_rgb
+from raiha_core.data.photos import in_validation, read_photos
 from raiha_core.data.recolour import illuminant_names, load_illuminants
 from raiha_core.data.synthesis import Synthesis, SynthesisConfig
 from raiha_core.features.encoders import build_encoder
-from raiha_core.features.patches import PatchFeatures
-from raiha_core.features.references import Reference
-from raiha_core.gallery.memory import memory_gallery
-from raiha_core.gallery.protocol import Gallery
 from raiha_core.gallery.store import open_gallery
 from raiha_core.harmonizer import Harmonizer, load_harmonizer
 from raiha_core.pipeline import harmonize
-from raiha_core.protocols import to_tensor
-from raiha_core.retrieval.search import Exclusion, make_query, references, search_many
 
 SAME = 0.1  # dB: smaller differences count as none
-KINDS = (
-    "other crop",
-    "own shoot",
-    "by both",
-    "by content",
-    "other light",
-    "best four",
-    "random",
-)
-OTHER_LIGHT = (0.7, 0.85)  # appearance cosines that are clearly below the threshold
-
-
-@dataclass(frozen=True, slots=True)
-class Object:
-    """A recoloured object of a held-out photo."""
-
-    row: PhotoRow
-    truth: Tensor  # (1, 3, H, W)
-    mask: Tensor  # (1, 1, H, W)
-    composite: Tensor
-    features: PatchFeatures
 
 
 def decibels(new: Tensor, truth: Tensor, mask: Tensor) -> float:
@@ -81,76 +49,6 @@ def interval(gains: Sequence[float]) -> tuple[float, float]:
     draws = np.random.default_rng(0).integers(len(gains), size=(2000, len(gains)))
     low, high = np.quantile(np.asarray(gains)[draws].mean(1), [0.025, 0.975])
     return float(low), float(high)
-
-
-class Galleries:
-    """References of each kind for an object."""
-
-    def __init__(self, gallery: Gallery, rows: Sequence[PhotoRow], encoder: ListedReferences) -> None:
-        self.gallery, self.listed = gallery, encoder
-        self.stored = {photo.id for photo in gallery.photos}
-        self.looks: dict[str, NDArray[np.uint8]] = {}
-        self.groups: dict[str, set[str]] = {}
-        for row in rows:
-            if row.group:
-                self.groups.setdefault(row.group, set()).add(row.image.name)
-
-    def group(self, row: PhotoRow) -> list[str]:
-        """All other files of the object's group, copies of its photo among them, by name."""
-        return sorted(self.groups.get(row.group, set()) - {row.image.name})
-
-    def mates(self, row: PhotoRow) -> list[str]:
-        """Other *photos* of the group: a copy of the true photo under another name is no reference."""
-        own = self._look(row.image.name)
-        return [n for n in self.group(row) if int(np.unpackbits(self._look(n) ^ own).sum()) >= NEAR]
-
-    def _look(self, name: str) -> NDArray[np.uint8]:
-        if name not in self.looks:
-            self.looks[name] = signs(Image.open(self.listed.root / name))
-        return self.looks[name]
-
-    def of(self, kind: str, thing: Object, seed: int) -> list[Reference]:
-        """One reference, up to four for the best four, or none where the kind has none."""
-        g = generator("references", seed, thing.row.id, kind)
-        own = [name for name in (thing.row.image.name, *self.group(thing.row)) if name in self.stored]
-        query = make_query(thing.composite, thing.mask, features=thing.features, query_id=thing.row.id)
-        if kind == "other crop":
-            crop = self_references(thing.truth, thing.mask, g)
-            found = search_many(memory_gallery([crop], self.listed.encoder), [query], by="content", top_k=1)
-            return list(references(found[0]))
-        if kind in ("own shoot", "random"):
-            pool = self.mates(thing.row) if kind == "own shoot" else sorted(self.stored - set(own))
-            if not pool:
-                return []
-            name = pool[int(torch.randint(len(pool), (1,), generator=g))]
-            return [self.listed.reference(name, thing.features, thing.mask)]
-        exclude = Exclusion(ids=own)
-        if kind == "other light":
-            hits = search_many(self.gallery, [query], by="content", top_k=40, exclude=exclude)[0]
-            wider = search_many(
-                self.gallery, [query], by="both", top_k=None, exclude=exclude,
-                appearance_threshold=OTHER_LIGHT[0],
-            )[0]  # fmt: skip
-            light = {item.row: item.illumination for item in wider.items}
-            rows = {item.row for item in hits.items if light.get(item.row, 0.0) < OTHER_LIGHT[1]}
-            return [r for r, item in zip(references(hits), hits.items, strict=True) if item.row in rows][:1]
-        by = "content" if kind == "by content" else "both"
-        top = 4 if kind == "best four" else 1
-        return list(references(search_many(self.gallery, [query], by=by, top_k=top, exclude=exclude)[0]))
-
-
-def objects(
-    rows: Sequence[PhotoRow], synthesis: Synthesis, listed: ListedReferences, seed: int
-) -> Iterator[Object]:
-    for row in rows:
-        assert row.mask is not None
-        truth = to_tensor(decode_rgb(row.image)).float() / 255
-        mask = (to_tensor(decode_mask(row.mask)) > 127).float()
-        if not 0.01 < float(mask.mean()) < 0.7:
-            continue
-        g = generator("object", seed, row.id)
-        truth, composite, _ = synthesis.recolour(truth, mask, truth, mask, g)
-        yield Object(row, truth, mask, composite, listed.encode(composite))
 
 
 def line(title: str, gains: Sequence[float]) -> str:
@@ -183,7 +81,7 @@ def main() -> None:
     synthesis = Synthesis(config, load_illuminants(arguments.illuminants / MATRICES, lists))
     encoder = build_encoder("lite0")
     listed = ListedReferences(arguments.photos / "images", encoder)
-    galleries = Galleries(open_gallery(arguments.store, photos=None), rows, listed)
+    galleries = Galleries(open_gallery(arguments.store, photos=None), rows, listed, synthesis.illuminants)
     held = [rows[i] for i in order if in_validation(rows[i], 0.07)][: arguments.objects]
     grouped = [rows[i] for i in order if galleries.mates(rows[i])][: arguments.objects]
     models: dict[str, Harmonizer] = {name: load_harmonizer(name) for name in arguments.models}

@@ -1,6 +1,6 @@
 """Ours on photos with masks alone: composites are made by recolouring. The first stage, in small pictures.
 
-Command: accelerate launch train/train.py train/configs/plus_small_data_128.py --data PHOTOS --illuminants LIGHTS
+Command: accelerate launch train/train.py train/configs/plus_small_data_128.py --data DIR --illuminants DIR
 Hours: 0.65 on two CPU cores (two processes, 49 pictures a second); 115,200 pictures
 Expected: validation fPSNR 24.55 at 128 px (composite 20.90, untrained 20.53); see train/RESULTS.md
 """

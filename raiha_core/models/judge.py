@@ -1,0 +1,214 @@
+"""How far each reference is believed: a judge with a few weights, fitted where the true look is known.
+
+Retrieval names pairs of patches: the object's with those that show the like (eq. 3), the background's with
+those in the like light (eq. 5). The object's pairs say how it would look in the reference, the background's
+how the reference's light differs; how many pairs there are, how alike and how much of one mind, tells
+another photo of the same thing from a photo of something similar.
+Source: this project; fitted by `train/fit_judge.py`. Shapes: K references of one composite.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ..features.references import Match, Reference
+from ..regions import RegionStatistics
+from ..render import LabTransfer, Prediction
+from .blocks import Operations, zero_initialise
+from .guidance import LIGHT_LIMIT, over_patches, patch_means
+from .statistics import Statistics, StatisticsConfig
+
+NUMBERS = 23
+GROUPS = ((0,), (1, 2), (3, 4, 5))  # judged apart: lightness, colour, the three deviations
+STARTING_TRUST = -2.0  # of a logit
+LARGEST = 4.0  # standard deviations: an odd reference is no odder than this
+SURE = 8.0  # of a logit, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """What references say of one object, and what speaks for and against them."""
+
+    numbers: Tensor  # (K, NUMBERS)
+    difference: Tensor  # (K, 3) Lab: mean of the object's partners minus the object's patches
+    light: Tensor  # (K, 3) Lab: the same of the background's pairs
+    deviation: Tensor  # (K, 3) Lab: of the object's partners
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def _pairs(matches: Sequence[Match], here: Tensor, there: Tensor) -> tuple[list[float], Tensor, Tensor]:
+    """Six numbers, and mean and deviation (3,) of the pairs' differences; zeros without a pair."""
+    if not matches:
+        return [0.0] * 6, torch.zeros(3), torch.zeros(3)
+    difference = there[[m.photo_patch for m in matches]] - here[[m.query_patch for m in matches]]
+    weight = torch.tensor([max(m.content, 1e-3) for m in matches])
+    share = (weight / weight.sum())[:, None]
+    mean = (share * difference).sum(0)
+    spread = (share * (difference - mean).square()).sum(0).sqrt()
+    looks = [m.appearance for m in matches]
+    count, partners = len(matches), len({m.photo_patch for m in matches})
+    known = torch.tensor([count, partners]).log1p().tolist()
+    return [*known, float(weight.mean()), float(weight.max()), sum(looks) / count, max(looks)], mean, spread
+
+
+def testify(references: Sequence[Reference], image: Tensor, working_side: int) -> Testimony:
+    """What each reference says that has a weight and a patch like one of the object's.
+
+    Args: image: the composite (1, 3, h, w), sRGB 0..1, at a working size.
+    Raises: ValueError naming a reference whose weight is not 0..1, or whose patch grid is unknown.
+    """
+    numbers, differences, lights, deviations = [], [], [], []
+    for reference in references:
+        if not 0 <= reference.weight <= 1:
+            raise ValueError(
+                f"the weight of reference '{reference.id}' must lie in 0..1, got {reference.weight}"
+            )
+        if not reference.content_matches or reference.weight == 0:
+            continue
+        if reference.features is None:
+            raise ValueError(
+                f"reference '{reference.id}' has matched patches but no features to tell their grid"
+            )
+        grid = reference.features.spec.grid
+        here, there = (patch_means(p, grid, working_side).cpu() for p in (image, reference.image.to(image)))
+        of_object, difference, spread = _pairs(reference.content_matches, here, there)
+        of_light, light, light_spread = _pairs(reference.illumination_matches, here, there)
+        shown = over_patches(reference.image.to(image), reference.content_matches, grid, working_side)
+        numbers.append(
+            torch.tensor(
+                [
+                    reference.weight,
+                    *of_object,
+                    *(spread / 10).tolist(),
+                    float(bool(reference.illumination_matches)),
+                    *of_light,
+                    *(light.abs() / 10).tolist(),
+                    *(light_spread / 10).tolist(),
+                ]
+            )
+        )
+        differences.append(difference)
+        lights.append(light)
+        deviations.append(shown.variance[0].sqrt().cpu())
+    if not numbers:
+        none = torch.zeros(0, 3)
+        return Testimony(torch.zeros(0, NUMBERS), none, none, none)
+    return Testimony(*(torch.stack(rows) for rows in (numbers, differences, lights, deviations)))
+
+
+class Judge(nn.Module):
+    """Turns testimonies into a share of the way from the network's look to the references'."""
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, operations: Operations = nn) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(NUMBERS))
+        self.register_buffer("spread", torch.ones(NUMBERS))
+        self.trust = operations.Linear(NUMBERS, len(GROUPS))
+        self.light = nn.Parameter(torch.full((len(GROUPS) - 1,), 0.5))  # share of the light's difference
+        zero_initialise(self.trust)
+        with torch.no_grad():
+            cast("Tensor", self.trust.bias).fill_(STARTING_TRUST)
+
+    def forward(
+        self, testimony: Testimony, present: Tensor, mean: Tensor, deviation: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The references' common look, and how far to go there.
+
+        Args: testimony: of B objects, (B, K, ...); present (B, K) bool; mean, deviation (B, 3): Lab of the
+            object as it was pasted.
+        Returns: mean and deviation (B, 3) of the object by its references, and the share (B, 6), 0..1, of
+            the way there for the three means and the three deviations; 0 where nothing is present.
+        """
+        normal = ((testimony.numbers - self.centre) / self.spread).clamp(-LARGEST, LARGEST)
+        logits = self.trust(normal).clamp(-SURE, SURE)  # (B, K, 3)
+        logits = logits.masked_fill(~present[..., None], -torch.inf)
+        # the best witness decides how far; several that are poor are no good one
+        share = logits.amax(1).sigmoid()
+        voices = torch.nan_to_num(logits.softmax(1))  # no reference at all: 0 / 0
+        light = torch.stack((self.light[0], self.light[1], self.light[1]))
+        turned = (light * testimony.light).clamp(-LIGHT_LIMIT, LIGHT_LIMIT)
+        proposed = torch.cat((mean[:, None] + testimony.difference - turned, testimony.deviation), 2)
+        group = torch.tensor([g for g, members in enumerate(GROUPS) for _ in members], device=share.device)
+        common = (voices[..., group] * proposed).sum(1)
+        return common[:, :3], common[:, 3:], share[:, group]
+
+    def guide(
+        self,
+        prediction: Prediction,
+        composite: Tensor,
+        mask: Tensor,
+        references: Sequence[Sequence[Reference]],
+        config: StatisticsConfig,
+    ) -> Prediction:
+        """A network's answer, moved towards the references of each composite as far as they are believed.
+
+        Where a mask leaves no background the network knows nothing: there the references are followed as
+        the `statistics` preset does. Args: as `Statistics.predict`; prediction: with a Lab transfer.
+        """
+        assert prediction.lab is not None
+        found, ring, small = Statistics(config).regions(composite, mask)
+        heard = [testify(row, small[b : b + 1], config.working_side) for b, row in enumerate(references)]
+        most = max(len(row) for row in heard)
+        alone = bool((ring.amount == 0).any())
+        if most:
+            prediction = self._moved(prediction, found, heard, most, config)
+        if not alone:
+            return prediction
+        lost = (ring.amount == 0)[:, None]
+        followed = Statistics(config).guide(prediction, composite, mask, references)
+        assert followed.lab is not None
+        assert prediction.lab is not None
+        lab = LabTransfer(
+            centre=prediction.lab.centre,
+            scale=torch.where(lost, followed.lab.scale, prediction.lab.scale),
+            shift=torch.where(lost, followed.lab.shift, prediction.lab.shift),
+        )
+        return replace(prediction, lab=lab)
+
+    def _moved(
+        self,
+        prediction: Prediction,
+        found: RegionStatistics,
+        heard: Sequence[Testimony],
+        most: int,
+        config: StatisticsConfig,
+    ) -> Prediction:
+        assert prediction.lab is not None
+        whole, present = stack(heard, most)
+        device = prediction.lab.shift.device
+        whole = Testimony(
+            *(t.to(device) for t in (whole.numbers, whole.difference, whole.light, whole.deviation))
+        )
+        deviation = (found.variance + config.variance_floor).sqrt()
+        mean, wanted, share = self(whole, present.to(device), found.mean, deviation)
+        stretch = (wanted.square() + config.variance_floor).sqrt() / deviation
+        stretch = stretch.clamp(*config.ratio)
+        lab = LabTransfer(
+            centre=prediction.lab.centre,
+            scale=prediction.lab.scale + share[:, 3:] * (stretch - prediction.lab.scale),
+            shift=prediction.lab.shift + share[:, :3] * (mean - found.mean - prediction.lab.shift),
+        )
+        affine = prediction.affine
+        if affine is not None:
+            affine = affine * (1 - share.mean(1))[:, None, None, None]
+        return Prediction(lab=lab, affine=affine)
+
+
+def stack(heard: Sequence[Testimony], most: int) -> tuple[Testimony, Tensor]:
+    """Testimonies of B objects, padded: (B, K, ...), and which are there (B, K) bool."""
+    present = torch.zeros(len(heard), most, dtype=torch.bool)
+    parts = [torch.zeros(len(heard), most, count) for count in (NUMBERS, 3, 3, 3)]
+    for b, row in enumerate(heard):
+        present[b, : len(row)] = True
+        values = (row.numbers, row.difference, row.light, row.deviation)
+        for part, value in zip(parts, values, strict=True):
+            part[b, : len(row)] = value
+    return Testimony(*parts), present

@@ -1,0 +1,253 @@
+"""Fit the judge of references: how far raiha-plus believes each, by objects whose true look is known.
+
+    python train/fit_judge.py --photos GATHERED --store STORE --illuminants CCHARMONY \\
+        --weights W.safetensors --evidence FOLDER --out W.safetensors
+
+First it gathers evidence (a second or two an object, kept in FOLDER, so a killed run goes on): objects of
+training photos, recoloured, with references of every kind. Then it fits the judge to the network's answers
+(seconds), by the true look. Objects of held-out photos, and those that have other photos of their own
+shoot, are gathered alike and teach nothing: their gains are printed. A network errs less on photos it was
+trained on, so its errors there are made as large as on the held-out ones before the judge sees them.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from feeding import generator
+from reference_kinds import Galleries, Object, objects
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from scoring.listed import ListedReferences
+from sources import MATRICES
+from torch import Tensor
+from tqdm import tqdm
+
+from raiha_core import checkpoint, render
+from raiha_core.data.photos import PhotoRow, in_validation, read_photos
+from raiha_core.data.recolour import illuminant_names, load_illuminants
+from raiha_core.data.synthesis import Synthesis, SynthesisConfig
+from raiha_core.durable import durable_path
+from raiha_core.features.encoders import build_encoder
+from raiha_core.features.references import Reference
+from raiha_core.gallery.store import open_gallery
+from raiha_core.models.judge import Judge, Testimony, stack, testify
+from raiha_core.models.plus import Plus
+from raiha_core.models.statistics import LEVELS_PER_LAB, Statistics, StatisticsConfig
+
+SHARE = 0.07  # of photos that are held out, as in training
+SHOWN = ("other crop", "relit crop", "own shoot", "by both", "best four", "by content", "random")
+LEARNED = tuple(kind for kind in SHOWN if kind != "own shoot")
+MOST = 4
+SIDE = 256  # of the small composites that the network is asked about
+FLOOR = 30.0  # squared grey levels: what differs by less cannot be seen
+STEPS, BATCH, RATE, DECAY = 800, 512, 2e-2, 0.02
+HARM = 3.0  # how much worse a loss is than a gain of the same size
+
+
+def gather(thing: Object, galleries: Galleries, seed: int) -> dict[str, Tensor] | None:
+    """Testimonies of every kind for one object, its true look, and the picture for the network."""
+    statistics = Statistics(StatisticsConfig())
+    found, ring, small = statistics.regions(thing.composite, thing.mask)
+    truth, _, _ = statistics.regions(thing.truth, thing.mask)
+    if float(ring.amount) == 0 or float(found.amount) == 0:
+        return None
+    kept = {
+        "found": torch.stack((found.mean[0], found.variance[0])),
+        "truth": torch.stack((truth.mean[0], truth.variance[0])),
+        "composite": (255 * render.shrink(thing.composite, (SIDE, SIDE))[0]).round().byte(),
+        "mask": (255 * render.shrink(thing.mask, (SIDE, SIDE))[0]).round().byte(),
+    }
+    for kind in SHOWN:
+        shown: Sequence[Reference] = galleries.of(kind, thing, seed)
+        heard = testify(shown[:MOST], small, statistics.config.working_side)
+        if len(heard):
+            kept[f"{kind}.numbers"] = heard.numbers
+            kept[f"{kind}.looks"] = torch.cat((heard.difference, heard.light, heard.deviation), 1)
+    return {name: value.contiguous() for name, value in kept.items()}
+
+
+def evidence(
+    rows: Sequence[PhotoRow], synthesis: Synthesis, galleries: Galleries, folder: Path, seed: int
+) -> list[dict[str, Tensor]]:
+    """What `gather` gives of every row, from the folder where it is there already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for number, row in enumerate(tqdm(rows, unit="object", disable=not sys.stderr.isatty())):
+        path = folder / f"{number:05d}.safetensors"
+        if not path.is_file():
+            kept = None
+            for thing in objects([row], synthesis, galleries.listed, seed):
+                kept = gather(thing, galleries, seed)
+            with durable_path(path) as temporary:  # empty: an object too small or too large
+                temporary.write_bytes(save(kept or {}))
+        if kept := load_file(path):
+            found.append(kept)
+    return found
+
+
+class Cases:
+    """All pairs of an object and a kind of reference, as tensors; looks are (mean, deviation), (N, 6)."""
+
+    def __init__(self, kept: Sequence[dict[str, Tensor]], network: Plus, kinds: Sequence[str]) -> None:
+        pairs = [(i, kind) for i, item in enumerate(kept) for kind in kinds if f"{kind}.numbers" in item]
+        self.kinds = [kind for _, kind in pairs]
+        heard = []
+        for i, kind in pairs:
+            looks = kept[i][f"{kind}.looks"]
+            heard.append(Testimony(kept[i][f"{kind}.numbers"], looks[:, :3], looks[:, 3:6], looks[:, 6:]))
+        self.heard, self.present = stack(heard, MOST)
+        rows = torch.tensor([i for i, _ in pairs])
+        found = torch.stack([item["found"] for item in kept])
+        truth = torch.stack([item["truth"] for item in kept])
+        alone = torch.stack([_answer(network, item) for item in kept])
+        self.pasted, self.truth = (torch.cat((x[:, 0], x[:, 1].sqrt()), 1)[rows] for x in (found, truth))
+        self.alone = alone[rows]
+
+    def inflate(self, factor: float) -> None:
+        """Make the network's errors that many times as large."""
+        self.alone = self.truth + factor * (self.alone - self.truth)
+
+    def judged(self, judge: Judge, rows: Tensor) -> Tensor:
+        """The looks that come out, (N, 6)."""
+        parts = (self.heard.numbers, self.heard.difference, self.heard.light, self.heard.deviation)
+        heard = Testimony(*(part[rows] for part in parts))
+        pasted, alone = self.pasted[rows], self.alone[rows]
+        mean, deviation, share = judge(heard, self.present[rows], pasted[:, :3], pasted[:, 3:])
+        return alone + share * (torch.cat((mean, deviation), 1) - alone)
+
+
+def _answer(network: Plus, item: dict[str, Tensor]) -> Tensor:
+    """The look that the network gives an object without a reference: (6,)."""
+    picture, mask = (item[name][None].float() / 255 for name in ("composite", "mask"))
+    size = (network.config.size, network.config.size)
+    with torch.no_grad():
+        lab = network(render.shrink(picture, size), render.shrink(mask, size)).lab
+    assert lab is not None
+    return torch.cat((item["found"][0] + lab.shift[0], item["found"][1].sqrt() * lab.scale[0]))
+
+
+def error(look: Tensor, truth: Tensor) -> Tensor:
+    """Squared grey levels, about: (N,)."""
+    levels = torch.tensor(LEVELS_PER_LAB * 2)
+    return ((look - truth).square() * levels).sum(1) + FLOOR
+
+
+def fit(judge: Judge, cases: Cases, seed: int) -> None:
+    """AdamW on the logarithm of the error, losses counted more than gains."""
+    heard = cases.heard.numbers[cases.present]
+    judge.centre.copy_(heard.mean(0))
+    judge.spread.copy_(heard.std(0) + 1e-3)
+    draws = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS)
+    for _ in range(STEPS):
+        rows = torch.randint(len(cases.kinds), (BATCH,), generator=draws)
+        change = (
+            error(cases.judged(judge, rows), cases.truth[rows]).log()
+            - error(cases.alone[rows], cases.truth[rows]).log()
+        )
+        optimizer.zero_grad()
+        (change + HARM * change.clamp_min(0)).mean().backward()
+        optimizer.step()
+        schedule.step()
+
+
+def table(judge: Judge, cases: Cases) -> str:
+    """Gain in dB of the look by kind of reference, by the same measure of error that the fit has."""
+    every = torch.arange(len(cases.kinds))
+    with torch.no_grad():
+        ratio = error(cases.alone, cases.truth) / error(cases.judged(judge, every), cases.truth)
+    gains = 10 * ratio.log10().numpy()
+    lines = ["| reference | objects | gain, dB | worst tenth |", "|---|---|---|---|"]
+    for kind in SHOWN:
+        own = np.array([g for g, k in zip(gains, cases.kinds, strict=True) if k == kind])
+        if len(own):
+            worst = np.sort(own)[: max(1, len(own) // 10)].mean()
+            lines.append(f"| {kind} | {len(own)} | {own.mean():+.2f} | {worst:+.2f} |")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--illuminants", type=Path, required=True, help="CCHarmony's folder")
+    parser.add_argument("--weights", type=Path, help="of raiha-plus; without them only evidence is gathered")
+    parser.add_argument("--evidence", type=Path, required=True)
+    parser.add_argument("--objects", type=int, default=700, help="of training photos")
+    parser.add_argument("--held-out", type=int, default=120)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    try:
+        rows = [row for row in read_photos(arguments.photos) if row.mask is not None]
+        order = torch.randperm(len(rows), generator=generator("judge", arguments.seed)).tolist()
+        lights = load_illuminants(
+            arguments.illuminants / MATRICES, illuminant_names(arguments.illuminants / "train_list.txt")
+        )
+        synthesis = Synthesis(SynthesisConfig(untouched=0.4, transfer=0.5), lights)
+        listed = ListedReferences(arguments.photos / "images", build_encoder("lite0"))
+        galleries = Galleries(open_gallery(arguments.store, photos=None), rows, listed, lights)
+        ordered = [rows[i] for i in order]
+        held = [row for row in ordered if in_validation(row, SHARE)][: arguments.held_out]
+        shoots = [row for row in ordered if galleries.mates(row)][: arguments.held_out]
+        known = {row.group for row in shoots}
+        training = [row for row in ordered if not in_validation(row, SHARE) and row.group not in known]
+        parts = [
+            evidence(some, synthesis, galleries, arguments.evidence / name, arguments.seed)
+            for name, some in (
+                ("training", training[: arguments.objects]),
+                ("held_out", held),
+                ("shoots", shoots),
+            )
+        ]
+        if arguments.weights is None:
+            return 0
+        loaded = checkpoint.load(arguments.weights, expect="raiha-plus")
+        assert isinstance(loaded.network, Plus)
+        cases = {
+            name: Cases(part, loaded.network, kinds)
+            for name, part, kinds in zip(
+                ("training", "held out", "own shoots"),
+                parts,
+                (LEARNED, LEARNED, ("own shoot",)),
+                strict=True,
+            )
+        }
+        sizes = {name: float(error(c.alone, c.truth).sqrt().mean()) for name, c in cases.items()}
+        for name in ("training", "own shoots"):
+            cases[name].inflate(max(1.0, sizes["held out"] / sizes[name]))
+        judge = Judge()
+        fit(judge, cases["training"], arguments.seed)
+        print("network alone, grey levels:", {name: round(size, 1) for name, size in sizes.items()})
+        print("share of the light's difference:", [round(x, 2) for x in judge.light.tolist()])
+        for name, some in cases.items():
+            print(f"\n{name}\n{table(judge, some)}")
+        if arguments.out:
+            write(arguments.out, loaded, judge)
+    except (ValueError, OSError, SafetensorError) as problem:
+        print(f"fit_judge: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def write(path: Path, loaded: checkpoint.LoadedCheckpoint, judge: Judge) -> None:
+    """The same weights with this judge, and a config that asks it."""
+    assert isinstance(loaded.network, Plus)
+    network = Plus(replace(loaded.network.config, references="judged"), name=loaded.preset, pretrained=False)
+    state = {n: v for n, v in loaded.network.state_dict().items() if not n.startswith("judge.")}
+    network.load_state_dict({**state, **{f"judge.{n}": v for n, v in judge.state_dict().items()}})
+    about = replace(loaded.metadata, config={**loaded.metadata.config, "references": "judged"})
+    checkpoint.save(path, network, about)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
