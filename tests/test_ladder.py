@@ -60,7 +60,9 @@ def test_a_shipped_file_is_half_as_large_and_states_what_was_measured_with_it(tr
     about = checkpoint.describe(network, "raiha-plus", data="toys", licence="none", notes={"step": "3"})
     checkpoint.save(tmp_path / "full.safetensors", network, about)
     shipped = tmp_path / "toy.safetensors"
-    assert ship.main([str(tmp_path / "full.safetensors"), "--out", str(shipped), "--revision", "abc"]) == 0
+    assert (
+        ship.main([str(tmp_path / "full.safetensors"), "--out", str(shipped), "--note", "revision=abc"]) == 0
+    )
     assert shipped.stat().st_size < 0.6 * (tmp_path / "full.safetensors").stat().st_size
     out = tmp_path / "out"
     assert ladder.main(["--sets", f"t={triples}", "--models", str(shipped), "--out", str(out)]) == 0

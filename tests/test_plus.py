@@ -277,7 +277,9 @@ def test_measured_references_move_an_untrained_network_as_they_move_the_statisti
 
 
 def test_a_way_to_read_references_that_nobody_knows_is_named():
-    with pytest.raises(ValueError, match="references must be 'learned' or 'measured', got 'guessed'"):
+    with pytest.raises(
+        ValueError, match="references must be 'learned', 'measured' or 'judged', got 'guessed'"
+    ):
         small("raiha-plus", references="guessed")
 
 
@@ -316,3 +318,31 @@ def test_hesitation_shrinks_the_answer_and_none_leaves_its_bits():
     torch.testing.assert_close(second.affine, first.affine * share[..., None, None])
     with pytest.raises(ValueError, match="hesitation must not be negative, got -1"):
         small("raiha-plus", hesitation=-1)
+
+
+def test_doubt_starts_as_the_usual_hesitation_and_is_learned_per_picture():
+    shy = fill(small("raiha-plus", hesitation=15.0)).eval()
+    doubtful = small("raiha-plus", hesitation=15.0, doubt=True).eval()
+    doubtful.load_state_dict(shy.state_dict(), strict=False)
+    image, mask, _ = pairs(2)
+    with torch.no_grad():
+        first, second = shy(image, mask), doubtful(image, mask)
+        assert torch.equal(first.lab.shift, second.lab.shift)
+        doubtful.doubt.bias.fill_(100.0)
+        timid = doubtful(image, mask)
+        doubtful.doubt.bias.fill_(-100.0)
+        bold = doubtful(image, mask)
+        own = small("raiha-plus").eval()
+        own.load_state_dict(shy.state_dict())
+        free = own(image, mask)
+    # bounded: the most and the least are e^2 times the usual
+    for found, levels in ((timid, 15 * np.exp(2)), (bold, 15 * np.exp(-2))):
+        share = conviction(free.lab, image, mask, torch.tensor(levels, dtype=torch.float32))
+        torch.testing.assert_close(found.lab.shift, free.lab.shift * share)
+    doubtful.train()
+    doubtful.zero_grad()
+    doubtful.doubt.bias.data.zero_()
+    doubtful(image, mask).lab.shift.square().sum().backward()
+    assert doubtful.doubt.weight.grad.abs().max() > 0
+    with pytest.raises(ValueError, match="doubt is learned as a factor of hesitation, which is 0"):
+        small("raiha-plus", doubt=True)

@@ -248,3 +248,46 @@ def test_a_wrong_call_is_one_line_and_exit_code_1(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.strip() == f"train: there is no config {tmp_path / 'none.py'}"
+
+
+def validations(output: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (output / "validation.jsonl").read_text().splitlines()]
+
+
+def test_a_run_goes_on_from_the_stage_before_it_which_is_trained_first_and_once(tmp_path, photos):
+    write_config(tmp_path, "first", PLUS)
+    network = PLUS.replace("max_references=0", "max_references=0, hesitation=9.0, doubt=True")
+    second = write_config(tmp_path, "second", network, start='"first"', steps=5)
+    call = arguments(second, photos, tmp_path / "runs" / "second")
+    assert train.main(call) == 0
+    first = checkpoint.load(tmp_path / "runs" / "first" / "last.safetensors")
+    last = checkpoint.load(tmp_path / "runs" / "second" / "last.safetensors")
+    assert first.metadata.notes["step"] == "12"
+    assert last.metadata.notes["step"] == "5"
+    assert last.metadata.notes["start"].startswith("first, 12 steps, weights ")
+    written = (tmp_path / "runs" / "first" / "last.safetensors").stat().st_mtime_ns
+    again = arguments(second, photos, tmp_path / "runs" / "third")
+    assert train.main(again) == 0
+    assert (tmp_path / "runs" / "first" / "last.safetensors").stat().st_mtime_ns == written
+    one, other = (validations(tmp_path / "runs" / name) for name in ("second", "third"))
+    assert one == other
+
+
+def test_a_stage_begins_with_the_weights_of_the_one_before(tmp_path, photos):
+    write_config(tmp_path, "first", PLUS)
+    second = write_config(tmp_path, "second", PLUS, start='"first"')
+    assert train.main(arguments(second, photos, tmp_path / "runs" / "second")) == 0
+    before, after = (validations(tmp_path / "runs" / name) for name in ("first", "second"))
+    assert after[0] == {**before[-1], "step": 0}  # its first validation is the other's last
+    assert before[0] != {**before[-1], "step": 0}
+
+
+def test_stages_that_cannot_follow_each_other_are_named(tmp_path, photos):
+    write_config(tmp_path, "one", PLUS, start='"two"')
+    two = write_config(tmp_path, "two", PLUS, start='"one"')
+    with pytest.raises(ValueError, match=r"two\.py starts from itself, by way of 'one'"):
+        train.main(arguments(two, photos, tmp_path / "runs" / "two"))
+    write_config(tmp_path, "unet", UNET)
+    odd = write_config(tmp_path, "odd", PLUS, start='"unet"')
+    with pytest.raises(ValueError, match=r"unet.last\.safetensors does not fit 'raiha-plus': "):
+        train.main(arguments(odd, photos, tmp_path / "runs" / "odd"))

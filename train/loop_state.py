@@ -30,6 +30,7 @@ class LoopState:
     best_step: int = -1
     experiment: dict[str, Any] = field(default_factory=dict)
     data: str = ""  # fingerprint of what it is trained on
+    start: str = ""  # the weights that it began with, in words
     processes: int = 1  # how many made it; the sums of more or fewer round differently
     scaler: dict[str, Any] = field(default_factory=dict)  # of fp16's gradients
 

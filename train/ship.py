@@ -46,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", help="what it was trained on, in words; default: what the file says")
     parser.add_argument("--licence", help="default: what the file says")
     parser.add_argument("--hesitation", type=float, help="of raiha-plus, in grey levels; see its config")
-    parser.add_argument("--revision", help="of the code that trained it; default: what the file says")
+    parser.add_argument("--size", type=int, help="of raiha-plus: the side at which it looks at pictures")
+    parser.add_argument(
+        "--note", action="append", default=[], metavar="NAME=TEXT", help="more about its making; several"
+    )
     arguments = parser.parse_args(argv)
     try:
         loaded = checkpoint.load(arguments.weights)
@@ -57,10 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             about = replace(about, data=arguments.data)
         if arguments.licence:
             about = replace(about, licence=arguments.licence)
-        if arguments.revision:
-            about = replace(about, notes={**about.notes, "revision": arguments.revision})
-        if arguments.hesitation is not None:
-            about = replace(about, config={**about.config, "hesitation": arguments.hesitation})
+        notes = dict(note.split("=", 1) for note in arguments.note)
+        about = replace(about, notes={**about.notes, **notes})
+        changed = {"hesitation": arguments.hesitation, "size": arguments.size}
+        config = {**about.config, **{k: v for k, v in changed.items() if v is not None}}
+        about = replace(about, config=config)
         checkpoint.save(arguments.out, loaded.network, about, dtype=torch.float16)
     except (ValueError, OSError) as error:
         print(f"ship: {error}", file=sys.stderr)

@@ -107,22 +107,26 @@ def truncate_validations(path: Path, step: int) -> None:
         write_text(path, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
 
 
-def begin_with(network: Network, path: Path) -> None:
+def begin_with(network: Network, path: Path) -> str:
     """The weights of an earlier stage; what that stage did not have keeps its own beginning.
 
-    Raises: ValueError naming the file where its weights are of another network.
+    Returns: which weights these are, in words. Raises: ValueError naming the file of another network.
     """
-    own, given = network.state_dict(), checkpoint.load(path).network.state_dict()
+    loaded = checkpoint.load(path)
+    own, given = network.state_dict(), loaded.network.state_dict()
     unknown = sorted(set(given) - set(own))
     other = sorted(name for name in set(given) & set(own) if given[name].shape != own[name].shape)
     if unknown or other:
         raise ValueError(f"{path} does not fit '{network.name}': {', '.join((unknown + other)[:4])}")
     network.load_state_dict(given, strict=False)
+    steps = loaded.metadata.notes.get("step", "unknown")
+    return f"{path.parent.name}, {steps} steps, weights {weights_hash(loaded.network)[:8]}"
 
 
 def provenance(experiment: Experiment, sources: Sources, state: LoopState) -> dict[str, str]:
     """What a weight file must say about how it was made."""
     return {
+        **({"start": state.start} if state.start else {}),
         "experiment": json.dumps(experiment.to_json(), sort_keys=True),
         "step": str(state.step),
         "pictures_seen": str(state.step * experiment.batch),
@@ -244,8 +248,7 @@ def run(experiment: Experiment, output: Path, start: Path | None, arguments: arg
     # ---- model
     torch.manual_seed(experiment.seed)
     network = PRESETS[experiment.preset].build(config=experiment.network)
-    if start is not None and not arguments.dry_run:
-        begin_with(network, start)
+    begun_with = "" if start is None or arguments.dry_run else begin_with(network, start)
     objective = Objective(network, experiment)
     accelerator = make_accelerator(experiment, output, tracker)
     accumulation = accelerator.gradient_accumulation_steps
@@ -275,7 +278,10 @@ def run(experiment: Experiment, output: Path, start: Path | None, arguments: arg
     optimizer = make_optimizer(objective, experiment)
     average = Average(network, settings.ema) if settings.ema else None
     state = LoopState(
-        experiment=experiment.to_json(), data=sources.fingerprint, processes=accelerator.num_processes
+        experiment=experiment.to_json(),
+        data=sources.fingerprint,
+        processes=accelerator.num_processes,
+        start=begun_with,
     )
     states = whole_states(output / "states")
     if states:

@@ -1,0 +1,300 @@
+"""The judge of references: what it hears, how it weighs it, and what must leave a network's answer alone."""
+
+import math
+from dataclasses import replace
+
+import fit_judge
+import numpy as np
+import pytest
+import torch
+
+from raiha_core import checkpoint
+from raiha_core.color import srgb_to_lab
+from raiha_core.features.references import Match, Reference
+from raiha_core.harmonizer import NetworkHarmonizer
+from raiha_core.models import judge as judging
+from raiha_core.models.guidance import LIGHT_LIMIT
+from raiha_core.models.judge import LARGEST, NUMBERS, Judge, stack
+from raiha_core.models.statistics import Statistics, StatisticsConfig
+from raiha_core.pipeline import harmonize
+from raiha_core.render import LabTransfer, Prediction
+from tests.network_cases import fill, pairs, references, small
+from tests.statistics_cases import (
+    GREEN,
+    GREY,
+    GRID,
+    RED,
+    box,
+    lab_colour,
+    lab_mean,
+    match,
+    painted,
+    reference,
+)
+
+
+def trusting(bias: float = 8.0) -> Judge:
+    """A judge that believes everybody alike, and takes the light's difference whole."""
+    judge = Judge()
+    with torch.no_grad():
+        judge.trust.bias.fill_(bias)
+        judge.light.fill_(1.0)
+    return judge
+
+
+def still(count: int = 1) -> Prediction:
+    zero = torch.zeros(count, 3)
+    return Prediction(lab=LabTransfer(centre=zero, scale=zero + 1, shift=zero))
+
+
+def heard_at_random(count: int, seed: int) -> judging.Testimony:
+    draws = torch.Generator().manual_seed(seed)
+    parts = [torch.randn(count, width, generator=draws) for width in (NUMBERS, 3, 3, 3)]
+    return judging.Testimony(parts[0], 5 * parts[1], 3 * parts[2], 4 + parts[3].abs())
+
+
+# ---- what it hears
+
+
+def test_pairs_of_patches_say_how_the_object_and_the_light_differ():
+    mask = box((64, 64), (0.25, 0.75))  # patches 5, 6, 9, 10 of 4 x 4
+    image = painted(mask, lab_colour(40, 10, 0), lab_colour(60))
+    photo = lab_colour(70).expand(1, 3, 64, 64).clone()
+    photo[..., :32, :] = lab_colour(55, 20, 5)  # its upper half shows the object
+    shown = reference(photo, 0.6, (match(5, 0, 0.9), match(6, 1, 0.7)), (match(0, 12, 0.8),))
+    heard = judging.testify([shown], image, 64)
+    torch.testing.assert_close(heard.difference, torch.tensor([[15.0, 10.0, 5.0]]), atol=0.05, rtol=0)
+    torch.testing.assert_close(heard.light, torch.tensor([[10.0, 0.0, 0.0]]), atol=0.05, rtol=0)
+    numbers = heard.numbers[0].tolist()
+    assert len(numbers) == NUMBERS
+    assert numbers[0] == pytest.approx(0.6)
+    assert numbers[1:7] == pytest.approx([math.log(3), math.log(3), 0.8, 0.9, 0.95, 0.95])
+    assert numbers[7:10] == pytest.approx([0, 0, 0], abs=0.01)  # both pairs say the same
+    assert numbers[10:17] == pytest.approx([1, math.log(2), math.log(2), 0.8, 0.8, 0.95, 0.95])
+    assert numbers[17:20] == pytest.approx([1, 0, 0], abs=0.01)
+    assert heard.deviation.abs().max() < 0.1  # a flat colour
+
+
+def test_pairs_that_disagree_have_a_spread_and_surer_ones_weigh_more():
+    image = painted(box((64, 64)), GREY, GREY)
+    photo = lab_colour(60).expand(1, 3, 64, 64).clone()
+    photo[..., :16, :16] = lab_colour(80)
+    heard = judging.testify([reference(photo, 1.0, (match(5, 0, 0.9), match(6, 15, 0.3)))], image, 64)
+    mean = 20 * 0.9 / 1.2
+    spread = math.sqrt(0.75 * (20 - mean) ** 2 + 0.25 * mean**2)
+    assert float(heard.difference[0, 0]) == pytest.approx(mean, abs=0.05)
+    assert float(heard.numbers[0, 7]) == pytest.approx(spread / 10, abs=0.01)
+    assert heard.numbers[0, 10:].abs().max() == 0  # nothing is known of the light
+
+
+def test_who_has_no_weight_or_no_like_patch_is_not_heard():
+    image = painted(box(), RED, GREY)
+    picture = GREEN.expand(1, 3, 32, 32)
+    mute = [reference(picture, 0.0, (match(5, 0),)), reference(picture, 1.0)]
+    assert len(judging.testify(mute, image, 64)) == 0
+    with pytest.raises(ValueError, match=r"'photo' must lie in 0..1, got 1.5"):
+        judging.testify([reference(picture, 1.5, (match(5, 0),))], image, 64)
+    gridless = Reference(id="odd", image=picture, content_matches=(match(5, 0),))
+    with pytest.raises(ValueError, match="'odd' has matched patches but no features"):
+        judging.testify([gridless], image, 64)
+
+
+# ---- how it weighs
+
+
+def test_the_verdict_is_its_formula():
+    torch.manual_seed(3)
+    judge = Judge()
+    with torch.no_grad():
+        judge.trust.weight.normal_(std=0.7)
+        judge.light.copy_(torch.tensor([0.7, 0.2]))
+        judge.centre.normal_()
+        judge.spread.uniform_(0.5, 2)
+    whole, present = stack([heard_at_random(3, 1), heard_at_random(1, 2)], 3)
+    mean, deviation = torch.randn(2, 3) * 10 + 50, torch.rand(2, 3) * 9
+    with torch.no_grad():
+        found = judge(whole, present, mean, deviation)
+    weight, bias, centre, spread = (
+        t.detach().double().numpy()
+        for t in (judge.trust.weight, judge.trust.bias, judge.centre, judge.spread)
+    )
+    for b, count in enumerate((3, 1)):
+        numbers = whole.numbers[b, :count].double().numpy()
+        logits = np.clip((numbers - centre) / spread, -LARGEST, LARGEST) @ weight.T + bias
+        logits = np.clip(logits, -8, 8)
+        share = 1 / (1 + np.exp(-logits.max(0)))
+        voices = np.exp(logits) / np.exp(logits).sum(0)
+        light = np.array([0.7, 0.2, 0.2]) * whole.light[b, :count].double().numpy()
+        proposed = mean[b].numpy() + whole.difference[b, :count].numpy() - np.clip(light, -15, 15)
+        wanted = (voices[:, [0, 1, 1]] * proposed).sum(0)
+        np.testing.assert_allclose(found[0][b], wanted, rtol=1e-4)
+        spreads = (voices[:, [2]] * whole.deviation[b, :count].numpy()).sum(0)
+        np.testing.assert_allclose(found[1][b], spreads, rtol=1e-4)
+        np.testing.assert_allclose(found[2][b], share[[0, 1, 1, 2, 2, 2]], rtol=1e-4)
+
+
+def test_poor_references_do_not_add_up_to_a_good_one():
+    one, four = heard_at_random(1, 4), heard_at_random(1, 4)
+    four = judging.Testimony(
+        *(t.expand(4, -1) for t in (four.numbers, four.difference, four.light, four.deviation))
+    )
+    shares = []
+    for heard in (one, four):
+        whole, present = stack([heard], 4)
+        shares.append(trusting(-1.0)(whole, present, torch.zeros(1, 3), torch.ones(1, 3))[2])
+    torch.testing.assert_close(shares[0], shares[1])
+
+
+def test_a_believed_reference_gives_the_object_its_look_in_this_light():
+    mask = box((64, 64), (0.25, 0.75))
+    image = painted(mask, lab_colour(40, 10, 0), lab_colour(60), 0.01)
+    photo = lab_colour(68).expand(1, 3, 64, 64).clone()
+    photo[..., :32, :] = lab_colour(55, 20, 5)
+    pair = tuple(match(5, cell) for cell in (0, 1, 2, 3, 4, 5, 6, 7))
+    rows = [[reference(photo, 0.9, pair, (match(0, 12),))]]
+    guided = trusting().guide(still(), image, mask, rows, StatisticsConfig())
+    assert guided.lab is not None
+    # 15 lighter in a light that is 8 lighter
+    torch.testing.assert_close(guided.lab.shift, torch.tensor([[7.0, 10.0, 5.0]]), atol=0.6, rtol=0)
+    assert (guided.lab.scale <= 1).all()  # the reference is flatter than the noisy object
+
+
+def test_a_difference_of_light_is_believed_up_to_a_limit():
+    mask = box((64, 64), (0.25, 0.75))
+    image = painted(mask, lab_colour(40), lab_colour(20))
+    rows = [[reference(lab_colour(80).expand(1, 3, 64, 64), 0.9, (match(5, 0),), (match(0, 12),))]]
+    guided = trusting().guide(still(), image, mask, rows, StatisticsConfig())
+    assert guided.lab is not None
+    assert float(guided.lab.shift[0, 0].detach()) == pytest.approx(40 - LIGHT_LIMIT, abs=0.1)
+
+
+# ---- what leaves an answer alone
+
+
+@pytest.fixture(scope="module")
+def judged():
+    network = fill(small("raiha-plus", references="judged")).eval()
+    return NetworkHarmonizer(
+        "judged",
+        checkpoint.LoadedCheckpoint(
+            network=network,
+            preset="raiha-plus",
+            config=network.config,
+            metadata=checkpoint.describe(network, "raiha-plus"),
+            spec=None,
+        ),
+    )
+
+
+def test_without_a_voice_the_networks_own_bits_come_out(judged):
+    image, mask, _ = pairs(2)
+    alone = harmonize(image, mask, [[], []], judged)
+    picture = GREEN.expand(1, 3, 32, 32)
+    mute = [[reference(picture, 0.0, (match(5, 0),))], [reference(picture, 1.0)]]
+    assert torch.equal(harmonize(image, mask, mute, judged), alone)
+    heard = [[reference(picture, 0.9, (match(5, 0),))], []]
+    moved = harmonize(image, mask, heard, judged)
+    assert (moved[0] - alone[0]).abs().max() > 0.01
+    assert torch.equal(moved[1], alone[1])
+
+
+def test_a_mask_without_background_follows_its_references_as_the_statistics_do(judged):
+    image, mask = painted(torch.ones(1, 1, 64, 64), RED, RED, 0.02), torch.ones(1, 1, 64, 64)
+    rows = [[reference(lab_colour(50, -20, 10).expand(1, 3, 64, 64), 1.0, (match(5, 0),))]]
+    new = harmonize(image, mask, rows, judged)
+    size = (judged.needs.size,) * 2
+    wanted = Statistics(judged.network.config.statistics).predict(image, mask, rows)
+    assert size == (64, 64)
+    assert wanted.lab is not None
+    prediction = judged.predict(image, mask, rows)
+    assert prediction.lab is not None
+    torch.testing.assert_close(prediction.lab.shift, wanted.lab.shift)
+    assert float((lab_mean(new, mask) - srgb_to_lab(image).mean((2, 3))).norm()) > 5
+
+
+def test_the_network_itself_takes_no_references(judged):
+    image, mask, _ = pairs(1)
+    with pytest.raises(ValueError, match="judges its references by the patches that retrieval matched"):
+        judged.network(image, mask, None, references(1, 1))
+
+
+def test_a_judged_file_is_read_back_with_its_judge(judged, tmp_path):
+    image, mask, _ = pairs(1)
+    rows = [[reference(GREEN.expand(1, 3, 32, 32), 0.9, (match(5, 0),))]]
+    path = tmp_path / "judged.safetensors"
+    checkpoint.save(path, judged.network, judged.metadata)
+    torch.testing.assert_close(
+        harmonize(image, mask, rows, path), harmonize(image, mask, rows, judged), rtol=0, atol=1e-6
+    )
+
+
+# ---- fitting
+
+
+class Toy:
+    """Objects whose honest reference (its first number says so) knows the truth, and a liar does not."""
+
+    def __init__(self, seed: int, count: int = 400) -> None:
+        draws = torch.Generator().manual_seed(seed)
+
+        def noise(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, generator=draws)
+
+        self.kinds = ["by both" if i % 2 else "by content" for i in range(count)]
+        honest = torch.tensor([i % 2 for i in range(count)]).float()[:, None]
+        self.truth = torch.cat((50 + 10 * noise(count, 3), 8 + noise(count, 3)), 1)
+        self.pasted, self.alone = self.truth + 8 * noise(count, 6), self.truth + 4 * noise(count, 6)
+        said = honest * self.truth + (1 - honest) * (self.truth + 15 * noise(count, 6))
+        numbers = noise(count, 1, NUMBERS)
+        numbers[:, 0, 0] = honest[:, 0]
+        difference, deviation = (said[:, :3] - self.pasted[:, :3])[:, None], said[:, None, 3:]
+        self.heard = judging.Testimony(numbers, difference, torch.zeros(count, 1, 3), deviation)
+        self.present = torch.ones(count, 1, dtype=torch.bool)
+
+    judged = fit_judge.Cases.judged
+
+
+def test_fitting_learns_whom_to_believe():
+    judge = Judge()
+    fit_judge.fit(judge, Toy(0), seed=0)
+    other = Toy(1)
+    with torch.no_grad():
+        share = judge(other.heard, other.present, other.pasted[:, :3], other.pasted[:, 3:])[2]
+    honest = torch.tensor([kind == "by both" for kind in other.kinds])
+    assert share[honest].min(1).values.mean() > 0.8
+    assert share[~honest].mean() < 0.1
+    page = fit_judge.table(judge, other)
+    gains = {row.split("|")[1].strip(): float(row.split("|")[3]) for row in page.splitlines()[2:]}
+    assert gains["by both"] > 1
+    assert gains["by content"] > -0.1
+
+
+def test_networks_errors_are_inflated_about_the_truth():
+    toy = Toy(0, 10)
+    before = toy.alone - toy.truth
+    fit_judge.Cases.inflate(toy, 1.5)
+    torch.testing.assert_close(toy.alone - toy.truth, 1.5 * before, atol=1e-4, rtol=1e-4)
+
+
+def test_the_file_that_is_written_asks_the_judge_and_keeps_the_networks_weights(tmp_path):
+    network = fill(small("raiha-plus", references="measured")).eval()
+    about = checkpoint.describe(network, "raiha-plus", data="toys")
+    checkpoint.save(tmp_path / "before.safetensors", network, about)
+    loaded = checkpoint.load(tmp_path / "before.safetensors")
+    judge = trusting(1.25)
+    fit_judge.write(tmp_path / "after.safetensors", loaded, judge)
+    after = checkpoint.load(tmp_path / "after.safetensors")
+    assert after.config == replace(loaded.config, references="judged")
+    assert after.metadata.data == "toys"
+    state = after.network.state_dict()
+    assert float(state["judge.trust.bias"][0]) == 1.25
+    for name, value in network.state_dict().items():
+        assert torch.equal(state[name], value)
+
+
+def test_indices_of_matches_lie_on_the_grid():
+    last = Match(query_patch=GRID * GRID - 1, photo_patch=GRID * GRID - 1, content=0.9, appearance=1.0)
+    image = painted(box((64, 64)), RED, GREY)
+    heard = judging.testify([reference(GREEN.expand(1, 3, 64, 64), 1.0, (last,))], image, 64)
+    wanted = srgb_to_lab(GREEN).flatten() - srgb_to_lab(GREY).flatten()
+    torch.testing.assert_close(heard.difference[0], wanted, atol=0.2, rtol=0)
