@@ -102,3 +102,19 @@ def test_the_veil_is_a_turn_and_a_haze_in_range():
     assert float(new.min()) >= 0
     assert float(new.max()) <= 1
     assert float(new.std()) < float(picture.std())
+
+
+def test_half_an_object_is_half_of_it_on_one_side_of_a_line():
+    mask = torch.zeros(1, 1, 40, 50)
+    mask[..., 5:25, 10:40] = 1
+    for seed in range(6):
+        part = make_held_out.half(mask, torch.Generator().manual_seed(seed))
+        rest = mask - part
+        assert set(rest.unique().tolist()) <= {0.0, 1.0}
+        assert float(part.sum() / mask.sum()) == pytest.approx(0.5, abs=0.05)
+        centres = [torch.stack(torch.where(x[0, 0] > 0)).float().mean(1) for x in (part, rest)]
+        normal = centres[0] - centres[1]
+        heights = [normal @ torch.stack(torch.where(x[0, 0] > 0)).float() for x in (part, rest)]
+        # a line parts them, up to the pixels that it cuts and those the centres' line is off by
+        overlap = (heights[0][:, None] < heights[1][None]).float().mean()
+        assert float(overlap) < 0.1

@@ -5,7 +5,8 @@
 PHOTOS holds images/ and masks/ (or ground_truth_mask/) of equal names; --numbers takes those named by a
 number in the range. Photos that look like one of --seen are left out. Families take turns, so each has
 its share; the measured lights are those of CCHarmony's *test* list. TRIPLES gets composite/, mask/ and
-real/ for evaluate.py; names begin with the family. Whole pictures, the same bytes each time.
+real/ for evaluate.py; names begin with the family. Whole pictures, the same bytes each time. With --halves
+one half of each object is recoloured, a kind of mask that no run is trained on: its other half is beside it.
 """
 
 import argparse
@@ -56,6 +57,18 @@ def veil(picture: Tensor, draws: torch.Generator) -> Tensor:
     return torch.einsum("ij,bjhw->bihw", turn, out).clamp(0, 1)
 
 
+def half(mask: Tensor, draws: torch.Generator) -> Tensor:
+    """One side of an object, cut by a line through its middle at any angle.
+
+    Args: mask (1, 1, H, W), 0 or 1, not empty. Returns: the same shape.
+    """
+    rows, columns = torch.meshgrid(*(torch.arange(side) for side in mask.shape[-2:]), indexing="ij")
+    inside = mask[0, 0] > 0
+    angle = float(torch.rand(1, generator=draws)) * 2 * np.pi
+    across = np.cos(angle) * rows + np.sin(angle) * columns
+    return mask * (across > across[inside].median())
+
+
 def recipes(lights: Tensor) -> dict[str, Synthesis]:
     """One synthesis per family of training, each with that family alone."""
     return {
@@ -79,7 +92,13 @@ def candidates(photos: Path, numbers: range | None) -> list[tuple[Path, Path]]:
 
 
 def make(
-    pairs: Sequence[tuple[Path, Path]], lights: Tensor, seen: Sequence[Path], out: Path, seed: int
+    pairs: Sequence[tuple[Path, Path]],
+    lights: Tensor,
+    seen: Sequence[Path],
+    out: Path,
+    seed: int,
+    *,
+    halves: bool = False,
 ) -> dict[str, int]:
     """Writes the triples; returns how many there are of each family."""
     known = np.stack([signs(Image.open(path)) for path in seen]) if seen else np.zeros((0, 8), np.uint8)
@@ -102,6 +121,8 @@ def make(
         donor = render.shrink(to_tensor(decode_rgb(other)).float() / 255, size)
         donor_mask = render.shrink((to_tensor(decode_mask(other_mask)) > 127).float(), size)
         draws = generator("held out", seed, path.stem)
+        if halves:
+            mask = half(mask, generator("half", seed, path.stem))
         if family == KEPT_OUT:
             truth, composite = photo, limit_change(photo, veil(photo, draws), mask, 7000.0)
         else:
@@ -122,6 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--illuminants", type=Path, required=True)
     parser.add_argument("--seen", type=Path, nargs="*", default=[], help="folders of photos that were seen")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--halves", action="store_true", help="recolour one half of each object")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     try:
@@ -131,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         numbers = range(arguments.numbers[0], arguments.numbers[1] + 1) if arguments.numbers else None
         pairs = candidates(arguments.photos, numbers)
         seen = [path for folder in arguments.seen for path in list_photos(folder)]
-        counts = make(pairs, lights, seen, arguments.out, arguments.seed)
+        counts = make(pairs, lights, seen, arguments.out, arguments.seed, halves=arguments.halves)
     except (ValueError, OSError) as error:
         print(f"make_held_out: {error}", file=sys.stderr)
         return 1

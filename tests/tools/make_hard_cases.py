@@ -3,7 +3,7 @@
     PYTHONPATH=workflows python tests/tools/make_hard_cases.py
 
 Shipped cut-outs in shipped scenes, and regions of shipped scenes whose colours were changed, so that
-everything on the sheet may be shown. No shipped photo shows human skin; a cat's face stands in for it.
+everything on the sheet may be shown; and for skin a portrait in the public domain.
 """
 
 from dataclasses import dataclass
@@ -38,6 +38,7 @@ def pasted(cutout: str, scene: str, height: float, foot: tuple[float, float], **
     return Paste(name=cutout, cutout=f"tuxpaint_{cutout}.png", scene=scene, height=height, foot=foot, **more)  # type: ignore[arg-type]
 
 
+PORTRAIT = "../../hard_cases/skimage_astronaut.jpg"
 MEADOW = "lomiri_aitzgorri_by_Aitzol_Berasategi.jpg"
 CASES: dict[str, Paste | Region] = {
     "red, in green": pasted("firetruck", MEADOW, 0.3, (0.4, 0.95)),
@@ -53,8 +54,8 @@ CASES: dict[str, Paste | Region] = {
     "sky": Region(
         scene=MEADOW, box=(0.0, -0.16, 1.0, 0.16), gains=(1.5, 0.9, 0.6), ellipse=False
     ),
-    "fur, for skin": Region(
-        scene="skimage_chelsea.jpg", box=(0.1, 0.05, 0.9, 0.95), gains=(0.6, 0.9, 1.5)
+    "skin": Region(
+        scene=PORTRAIT, box=(0.295, 0.02, 0.595, 0.385), gains=(0.55, 0.9, 1.4)
     ),
     "3 % of the picture": pasted(
         "Mince_Pie", "skimage_coffee.jpg", 0.17, (0.88, 0.97), gains=(0.75, 1.0, 1.6)
