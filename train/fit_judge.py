@@ -40,8 +40,8 @@ from raiha_core.models.plus import Plus
 from raiha_core.models.statistics import LEVELS_PER_LAB, Statistics, StatisticsConfig
 
 SHARE = 0.07  # of photos that are held out, as in training
-SHOWN = ("other crop", "relit crop", "own shoot", "by both", "best four", "by content", "random")
-LEARNED = tuple(kind for kind in SHOWN if kind != "own shoot")
+LEARNED = ("other crop", "relit crop", "by both", "best four", "by content", "random")
+SHOOTS = ("own shoot", "own four")  # of the other group: photos of the object's own shoot
 MOST = 4
 SIDE = 256  # of the small composites that the network is asked about
 FLOOR = 30.0  # squared grey levels: what differs by less cannot be seen
@@ -49,8 +49,8 @@ STEPS, BATCH, RATE, DECAY = 800, 512, 2e-2, 0.02
 HARM = 3.0  # how much worse a loss is than a gain of the same size
 
 
-def gather(thing: Object, galleries: Galleries, seed: int) -> dict[str, Tensor] | None:
-    """Testimonies of every kind for one object, its true look, and the picture for the network."""
+def gather(thing: Object, galleries: Galleries, kinds: Sequence[str], seed: int) -> dict[str, Tensor] | None:
+    """Testimonies of some kinds for one object, its true look, and the picture for the network."""
     statistics = Statistics(StatisticsConfig())
     found, ring, small = statistics.regions(thing.composite, thing.mask)
     truth, _, _ = statistics.regions(thing.truth, thing.mask)
@@ -62,7 +62,7 @@ def gather(thing: Object, galleries: Galleries, seed: int) -> dict[str, Tensor] 
         "composite": (255 * render.shrink(thing.composite, (SIDE, SIDE))[0]).round().byte(),
         "mask": (255 * render.shrink(thing.mask, (SIDE, SIDE))[0]).round().byte(),
     }
-    for kind in SHOWN:
+    for kind in kinds:
         shown: Sequence[Reference] = galleries.of(kind, thing, seed)
         heard = testify(shown[:MOST], small, statistics.config.working_side)
         if len(heard):
@@ -72,7 +72,12 @@ def gather(thing: Object, galleries: Galleries, seed: int) -> dict[str, Tensor] 
 
 
 def evidence(
-    rows: Sequence[PhotoRow], synthesis: Synthesis, galleries: Galleries, folder: Path, seed: int
+    rows: Sequence[PhotoRow],
+    kinds: Sequence[str],
+    synthesis: Synthesis,
+    galleries: Galleries,
+    folder: Path,
+    seed: int,
 ) -> list[dict[str, Tensor]]:
     """What `gather` gives of every row, from the folder where it is there already."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,7 +87,7 @@ def evidence(
         if not path.is_file():
             kept = None
             for thing in objects([row], synthesis, galleries.listed, seed):
-                kept = gather(thing, galleries, seed)
+                kept = gather(thing, galleries, kinds, seed)
             with durable_path(path) as temporary:  # empty: an object too small or too large
                 temporary.write_bytes(save(kept or {}))
         if kept := load_file(path):
@@ -164,7 +169,7 @@ def table(judge: Judge, cases: Cases) -> str:
         ratio = error(cases.alone, cases.truth) / error(cases.judged(judge, every), cases.truth)
     gains = 10 * ratio.log10().numpy()
     lines = ["| reference | objects | gain, dB | worst tenth |", "|---|---|---|---|"]
-    for kind in SHOWN:
+    for kind in (*LEARNED, *SHOOTS):
         own = np.array([g for g, k in zip(gains, cases.kinds, strict=True) if k == kind])
         if len(own):
             worst = np.sort(own)[: max(1, len(own) // 10)].mean()
@@ -201,27 +206,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         shoots = [row for row in ordered if galleries.mates(row)][: arguments.held_out]
         known = {row.group for row in shoots}
         training = [row for row in ordered if not in_validation(row, SHARE) and row.group not in known]
-        parts = [
-            evidence(some, synthesis, galleries, arguments.evidence / name, arguments.seed)
-            for name, some in (
-                ("training", training[: arguments.objects]),
-                ("held_out", held),
-                ("shoots", shoots),
-            )
-        ]
+        groups = {
+            "training": (training[: arguments.objects], LEARNED),
+            "held out": (held, LEARNED),
+            "own shoots": (shoots, SHOOTS),
+        }
+        kept = {
+            name: evidence(some, kinds, synthesis, galleries, arguments.evidence / name, arguments.seed)
+            for name, (some, kinds) in groups.items()
+        }
         if arguments.weights is None:
             return 0
         loaded = checkpoint.load(arguments.weights, expect="raiha-plus")
         assert isinstance(loaded.network, Plus)
-        cases = {
-            name: Cases(part, loaded.network, kinds)
-            for name, part, kinds in zip(
-                ("training", "held out", "own shoots"),
-                parts,
-                (LEARNED, LEARNED, ("own shoot",)),
-                strict=True,
-            )
-        }
+        cases = {name: Cases(kept[name], loaded.network, kinds) for name, (_, kinds) in groups.items()}
         sizes = {name: float(error(c.alone, c.truth).sqrt().mean()) for name, c in cases.items()}
         for name in ("training", "own shoots"):
             cases[name].inflate(max(1.0, sizes["held out"] / sizes[name]))

@@ -28,6 +28,7 @@ KINDS = (
     "other crop",
     "relit crop",
     "own shoot",
+    "own four",
     "by both",
     "by content",
     "other light",
@@ -83,7 +84,7 @@ class Galleries:
         return self.looks[name]
 
     def of(self, kind: str, thing: Object, seed: int) -> list[Reference]:
-        """One reference, up to four for the best four, or none where the kind has none."""
+        """One reference, up to four for the kinds of four, or none where the kind has none."""
         g = generator("references", seed, thing.row.id, kind)
         own = [name for name in (thing.row.image.name, *self.group(thing.row)) if name in self.stored]
         query = make_query(thing.composite, thing.mask, features=thing.features, query_id=thing.row.id)
@@ -92,12 +93,20 @@ class Galleries:
             if kind == "relit crop":
                 assert self.lights is not None
                 crop = relight(crop, self.lights, g)
-            found = search_many(memory_gallery([crop], self.listed.encoder), [query], by="content", top_k=1)
-            return list(references(found[0]))
-        if kind in ("own shoot", "random"):
-            pool = self.mates(thing.row) if kind == "own shoot" else sorted(self.stored - set(own))
-            if not pool:
-                return []
+            gallery = memory_gallery([crop], self.listed.encoder)
+            for by in ("both", "content"):  # as retrieval would, where both conditions can hold
+                hits = search_many(gallery, [query], by=by, top_k=1)[0]
+                if hits.items:
+                    return list(references(hits))
+            return []
+        if kind in ("own shoot", "own four"):
+            found = [
+                self.listed.reference(name, thing.features, thing.mask) for name in self.mates(thing.row)
+            ]
+            found.sort(key=lambda reference: -reference.weight)  # stable: equal ones by name
+            return found[: 4 if kind == "own four" else 1]
+        if kind == "random":
+            pool = sorted(self.stored - set(own))
             name = pool[int(torch.randint(len(pool), (1,), generator=g))]
             return [self.listed.reference(name, thing.features, thing.mask)]
         exclude = Exclusion(ids=own)

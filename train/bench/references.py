@@ -4,7 +4,8 @@ Example: python train/bench/references.py --photos GATHERED --store STORE --mode
 
 GATHERED is a folder of gather_photos.py, STORE a gallery built of (some of) its photos. Objects are held-out
 ones, recoloured by measured lights or a retoucher. Kinds: `other crop` of the true photo (a ceiling),
-`own shoot` (another photo of the object's own group), foreign photos found by both conditions, by content
+`relit crop` (the same in another light), `own shoot` (the photo of the object's own group that
+matches best; `own four`: the best four), foreign photos found by both conditions, by content
 alone, by content and in *another* light (Table III), the best four, and a random photo. The gain is that of
 the foreground's PSNR over the same model without a reference, with a 95 % bootstrap interval over objects;
 better and worse count changes of more than 0.1 dB.
@@ -35,6 +36,7 @@ from raiha_core.gallery.store import open_gallery
 from raiha_core.harmonizer import Harmonizer, load_harmonizer
 from raiha_core.pipeline import harmonize
 
+OWN = ("own shoot", "own four")
 SAME = 0.1  # dB: smaller differences count as none
 
 
@@ -87,7 +89,7 @@ def main() -> None:
     models: dict[str, Harmonizer] = {name: load_harmonizer(name) for name in arguments.models}
     gains: dict[tuple[str, str], list[tuple[float, float]]] = {}
     records = []
-    for source, kinds in ((held, [k for k in KINDS if k != "own shoot"]), (grouped, ["own shoot"])):
+    for source, kinds in ((held, [k for k in KINDS if k not in OWN]), (grouped, OWN)):
         kinds = [kind for kind in kinds if kind in arguments.kinds]
         for thing in objects(source if kinds else [], synthesis, listed, arguments.seed):
             alone = {
