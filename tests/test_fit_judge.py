@@ -1,0 +1,95 @@
+"""train/fit_judge.py from photos to a weight file: what is gathered stays, and no shoot's photo teaches."""
+
+import json
+
+import fit_judge
+import numpy as np
+import pytest
+import reference_kinds
+import torch
+from safetensors.torch import load_file
+from scoring.listed import ListedReferences
+
+from raiha_core import checkpoint
+from raiha_core.data.photos import read_photos
+from raiha_core.features.references import Match
+from raiha_core.gallery.build import build
+from raiha_core.gallery.store import open_gallery
+from tests.gallery_fakes import FakeEncoder
+from tests.network_cases import small
+from tests.test_make_real_masked import folders  # noqa: F401  a fixture
+from tests.tiny_iharmony4 import photo, save
+
+
+@pytest.fixture
+def place(folders, tmp_path, monkeypatch):  # noqa: F811
+    """Photos with masks, two of them of one shoot, a gallery of them all, and the call's arguments."""
+    photos, lights = folders
+    rows = [json.loads(line) for line in (photos / "manifest.jsonl").read_text().splitlines()]
+    for n in range(3, 16):
+        save(photos / f"images/p{n}.jpg", photo(n, (40, 30)))
+        rows.append({"image": f"images/p{n}.jpg", "mask": rows[n % 3]["mask"]})
+    rows[3]["sequence"] = rows[4]["sequence"] = "walk"
+    (photos / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (lights / "train_list.txt").write_text((lights / "test_list.txt").read_text())
+    build(photos / "images", tmp_path / "store", encoder=FakeEncoder())
+    monkeypatch.setattr(fit_judge, "build_encoder", lambda name: FakeEncoder())
+    call = ["--photos", str(photos), "--store", str(tmp_path / "store"), "--illuminants", str(lights)]
+    return [*call, "--evidence", str(tmp_path / "evidence"), "--objects", "6", "--held-out", "4"]
+
+
+def test_evidence_is_gathered_once_and_ends_in_a_judged_file(place, tmp_path, monkeypatch, capsys):
+    threads = torch.get_num_threads()
+    assert fit_judge.main(place) == 0
+    folder = tmp_path / "evidence"
+    assert len(list((folder / "training").iterdir())) == 6
+    kept = [load_file(path) for path in (folder / "training").iterdir()]
+    heard = [name for item in kept for name in item if name.endswith(".numbers")]
+    assert heard
+    assert not any(name.startswith("own") for name in heard)
+    shoots = [load_file(path) for path in (folder / "own shoots").iterdir()]
+    assert len(shoots) == 2
+    assert all(any(name.startswith("own shoot") for name in item) for item in shoots)
+    network = small("raiha-plus", references="measured", local_map=False).eval()
+    checkpoint.save(tmp_path / "w.safetensors", network, checkpoint.describe(network, "raiha-plus"))
+    monkeypatch.setattr(fit_judge, "gather", lambda *_: pytest.fail("gathered twice"))
+    out = tmp_path / "judged.safetensors"
+    assert fit_judge.main([*place, "--weights", str(tmp_path / "w.safetensors"), "--out", str(out)]) == 0
+    torch.set_num_threads(threads)
+    page = capsys.readouterr().out
+    assert "| other crop |" in page
+    assert "| own shoot | 2 |" in page
+    judged = checkpoint.load(out)
+    assert judged.config.references == "judged"
+    assert judged.network.judge.trust.weight.abs().max() > 0
+
+
+def test_what_is_missing_is_named(place, tmp_path, capsys):
+    wrong = tmp_path / "wrong.safetensors"
+    network = small("hdnet").eval()
+    checkpoint.save(wrong, network, checkpoint.describe(network, "hdnet"))
+    assert fit_judge.main([*place, "--weights", str(wrong)]) == 1
+    assert "holds the preset 'hdnet', but 'raiha-plus' was asked for" in capsys.readouterr().err
+    (tmp_path / "photos" / "manifest.jsonl").write_text("no json\n")
+    assert fit_judge.main(place) == 1
+    assert "manifest.jsonl, line 1" in capsys.readouterr().err
+
+
+def test_a_shoots_references_come_best_first_and_no_more_than_asked(place, tmp_path, monkeypatch):
+    rows = read_photos(tmp_path / "photos")
+    listed = ListedReferences(tmp_path / "photos" / "images", FakeEncoder())
+    gallery = open_gallery(tmp_path / "store", photos=None)
+    galleries = reference_kinds.Galleries(gallery, rows, listed)
+    thing = reference_kinds.Object(
+        rows[3], torch.rand(1, 3, 30, 40), torch.ones(1, 1, 30, 40), torch.rand(1, 3, 30, 40),
+        listed.encode(torch.rand(1, 3, 30, 40)),
+    )  # fmt: skip
+    monkeypatch.setattr(galleries, "mates", lambda row: ["p1.jpg", "p2.jpg", "p5.jpg", "p6.jpg", "p7.jpg"])
+    four = galleries.of("own four", thing, 0)
+    weights = [reference.weight for reference in four]
+    assert len(four) == 4
+    assert weights == sorted(weights, reverse=True)
+    (one,) = galleries.of("own shoot", thing, 0)
+    assert one.id == four[0].id
+    assert np.isfinite(weights).all()
+    assert all(isinstance(m, Match) for r in four for m in r.content_matches)
