@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import evaluate
@@ -12,11 +11,11 @@ from PIL import Image
 
 from raiha_core.checkpoint import read_metadata
 from raiha_core.drawing import to_tensor
-from raiha_core.features.patches import PatchFeatures
-from raiha_core.features.references import Match, Reference
+from raiha_core.features.encoders import build_encoder
+from raiha_core.gallery.memory import memory_gallery
 from raiha_core.harmonizer import DEFAULT_MODEL, load_harmonizer, shipped_weights
 from raiha_core.pipeline import harmonize
-from tests.network_cases import SPEC
+from raiha_core.retrieval.search import make_query, references, search_many
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT / "assets" / "scenes" / "photos"
@@ -103,21 +102,22 @@ def test_it_takes_references_without_an_encoder():
     assert model.max_references == 4
 
 
-def test_good_references_move_it_and_poor_ones_hardly():
-    picture, mask = disc("skimage_chelsea.jpg", (0.1, 0.05, 0.9, 0.95))
-    red = torch.tensor([0.6, 0.1, 0.1]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+def test_the_same_cat_elsewhere_is_believed_and_other_photos_hardly():
+    truth, mask = disc("skimage_chelsea.jpg", (0.1, 0.05, 0.9, 0.95))
+    composite = truth + mask * ((truth * torch.tensor([0.5, 0.6, 0.8]).view(1, 3, 1, 1)) - truth)
+    encoder = build_encoder("lite0")
+    query = make_query(composite, mask, encoder=encoder)
 
-    def result(weight: float) -> torch.Tensor:
-        spec = replace(SPEC, grid=4)
-        content = torch.zeros(1, spec.dim, 4, 4)
-        patches = PatchFeatures(content, torch.ones(1, spec.histogram.bins, 4, 4), spec)
-        match = Match(query_patch=5, photo_patch=5, content=0.9, appearance=0.9)
-        guide = Reference(id="red", image=red, weight=weight, features=patches, content_matches=(match,))
-        return harmonize(picture, mask, [guide])
+    def result(pictures: list[torch.Tensor], by: str, threshold: float | None) -> torch.Tensor:
+        gallery = memory_gallery(pictures, encoder)
+        found = search_many(gallery, [query], by=by, top_k=4, content_threshold=threshold)[0]
+        assert found.items
+        return harmonize(composite, mask, list(references(found)))
 
-    alone = harmonize(picture, mask)
-    moved = [levels(result(weight), alone, mask) for weight in (0.0, 0.5, 0.95)]
-    assert moved[0] == 0
-    assert moved[1] < 5 < 15 < moved[2]
-    redness = [float(((x[:, 0] - x[:, 1]) * mask[:, 0]).sum()) for x in (alone, result(0.95))]
-    assert redness[1] > redness[0]
+    alone = harmonize(composite, mask)
+    crop = truth[..., 10:, 20:-40].flip(-1)  # the same cat in the same light, as in another frame
+    own = result([crop], "both", None)
+    assert levels(own, truth, mask) < 0.6 * levels(alone, truth, mask)
+    others = [path for path in sorted(PHOTOS.iterdir()) if "chelsea" not in path.name]
+    strange = [to_tensor(Image.open(path).convert("RGB")) for path in others]
+    assert levels(result(strange, "content", 0.05), alone, mask) < 0.3 * levels(own, alone, mask)
