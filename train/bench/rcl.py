@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from raiha_core.intervals import bootstrap_mean
+
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = '''"""One of four: see bench/rcl.py."""
 from experiment import Experiment, Optimisation
@@ -107,12 +109,10 @@ def main() -> None:
     print(f"{arguments.steps} steps of 16 at {arguments.size} px, {count} pictures, protocol A\n")
     print("| network | PSNR per seed | mean | minus base, paired over pictures |\n|---|---|---|---|")
     base = np.mean(found["base"], 0)
-    draws = np.random.default_rng(0).integers(count, size=(2000, count))
     for variant, runs in found.items():
-        difference = np.mean(runs, 0) - base
-        low, high = np.quantile(difference[draws].mean(1), [0.025, 0.975])
         each = ", ".join(f"{r.mean():.2f}" for r in runs)
-        paired = "" if variant == "base" else f"{difference.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+        gain = bootstrap_mean(np.mean(runs, 0) - base)
+        paired = "" if variant == "base" else f"{gain.mean:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
         print(f"| {variant} | {each} | {np.mean(runs):.2f} | {paired} |")
 
 

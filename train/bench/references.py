@@ -7,7 +7,7 @@ ones, recoloured by measured lights or a retoucher. Kinds: `other crop` of the t
 `relit crop` (the same in another light), `own shoot` (the photo of the object's own group that
 matches best; `own four`: the best four), foreign photos found by both conditions, by content
 alone, by content and in *another* light (Table III), the best four, and a random photo. The gain is that of
-the foreground's PSNR over the same model without a reference, with a 95 % bootstrap interval over objects;
+the foreground's PSNR over the same model without a reference, with a 95 % bootstrap interval over scenes;
 better and worse count changes of more than 0.1 dB.
 """
 
@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ from raiha_core.data.synthesis import Synthesis, SynthesisConfig
 from raiha_core.features.encoders import build_encoder
 from raiha_core.gallery.store import open_gallery
 from raiha_core.harmonizer import Harmonizer, load_harmonizer
+from raiha_core.intervals import bootstrap_mean
 from raiha_core.pipeline import harmonize
 
 OWN = ("own shoot", "own four")
@@ -47,21 +49,81 @@ def decibels(new: Tensor, truth: Tensor, mask: Tensor) -> float:
     return 10 * float(np.log10(255**2 / max(mean, 0.1)))
 
 
-def interval(gains: Sequence[float]) -> tuple[float, float]:
-    draws = np.random.default_rng(0).integers(len(gains), size=(2000, len(gains)))
-    low, high = np.quantile(np.asarray(gains)[draws].mean(1), [0.025, 0.975])
-    return float(low), float(high)
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What one reference, or four, did for one object by one model."""
+
+    model: str
+    kind: str
+    object: str
+    scene: str  # objects of one scene are not independent
+    quality: float  # of the best match
+    gain: float  # dB
 
 
-def line(title: str, gains: Sequence[float]) -> str:
+def line(title: str, gains: Sequence[Gain]) -> str:
     if len(gains) < 5:
         return f"| {title} | {len(gains)} | too few | |"
-    low, high = interval(gains)
-    better, worse = (sum(sign * g > SAME for g in gains) for sign in (1, -1))
+    values = [g.gain for g in gains]
+    found = bootstrap_mean(values, [g.scene for g in gains])
+    better, worse = (sum(sign * value > SAME for value in values) for sign in (1, -1))
     return (
-        f"| {title} | {len(gains)} | {np.mean(gains):+.2f} [{low:+.2f}, {high:+.2f}] "
+        f"| {title} | {len(gains)} | {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] "
         f"| {better} / {len(gains) - better - worse} / {worse} |"
     )
+
+
+def table(gains: Sequence[Gain], model: str) -> str:
+    """Every kind of reference, and thirds of match quality where they say most."""
+    lines = [f"\n**{Path(model).stem}**\n", "| reference | objects | gain, dB | better / same / worse |"]
+    lines.append("|---|---|---|---|")
+    for kind in KINDS:
+        own = [g for g in gains if (g.model, g.kind) == (model, kind)]
+        if not own:
+            continue
+        lines.append(line(kind, own))
+        if kind in ("by both", "own shoot") and len(own) >= 15:
+            cuts = np.quantile([g.quality for g in own], [1 / 3, 2 / 3])
+            for third, (low, high) in enumerate(((-1, cuts[0]), (cuts[0], cuts[1]), (cuts[1], 2)), 1):
+                part = [g for g in own if low < g.quality <= high]
+                lines.append(line(f"- {kind}, match quality third {third}", part))
+    return "\n".join(lines)
+
+
+def measure(arguments: argparse.Namespace) -> list[Gain]:
+    """The gains of every object, kind and model."""
+    torch.set_num_threads(1)
+    rows = [row for row in read_photos(arguments.photos) if row.mask is not None]
+    order = torch.randperm(len(rows), generator=generator("objects", arguments.seed)).tolist()
+    lists = illuminant_names(arguments.illuminants / "test_list.txt")
+    config = SynthesisConfig(untouched=0, retouch=1, illuminant=1, transfer=0, light=0, graded=0)
+    synthesis = Synthesis(config, load_illuminants(arguments.illuminants / MATRICES, lists))
+    encoder = build_encoder("lite0")
+    listed = ListedReferences(arguments.photos / "images", encoder)
+    galleries = Galleries(open_gallery(arguments.store, photos=None), rows, listed, synthesis.illuminants)
+    held = [rows[i] for i in order if in_validation(rows[i], 0.07)][: arguments.objects]
+    grouped = [rows[i] for i in order if galleries.mates(rows[i])][: arguments.objects]
+    models: dict[str, Harmonizer] = {name: load_harmonizer(name) for name in arguments.models}
+    gains = []
+    for source, kinds in ((held, [k for k in KINDS if k not in OWN]), (grouped, OWN)):
+        kinds = [kind for kind in kinds if kind in arguments.kinds]
+        for thing in objects(source if kinds else [], synthesis, listed, arguments.seed):
+            composite, mask = thing.composite, thing.mask
+            alone = {
+                name: decibels(harmonize(composite, mask, [[]], model), thing.truth, mask)
+                for name, model in models.items()
+            }
+            for kind in kinds:
+                found = galleries.of(kind, thing, arguments.seed)
+                if not found:
+                    continue
+                quality = max(reference.weight for reference in found)
+                scene = thing.row.group or thing.row.image.name
+                for name, model in models.items():
+                    new = harmonize(composite, mask, [found], model, encoder=encoder)
+                    change = decibels(new, thing.truth, mask) - alone[name]
+                    gains.append(Gain(name, kind, thing.row.id, scene, quality, change))
+    return gains
 
 
 def main() -> None:
@@ -75,61 +137,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON lines with every gain")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = [row for row in read_photos(arguments.photos) if row.mask is not None]
-    order = torch.randperm(len(rows), generator=generator("objects", arguments.seed)).tolist()
-    lists = illuminant_names(arguments.illuminants / "test_list.txt")
-    config = SynthesisConfig(untouched=0, retouch=1, illuminant=1, transfer=0, light=0, graded=0)
-    synthesis = Synthesis(config, load_illuminants(arguments.illuminants / MATRICES, lists))
-    encoder = build_encoder("lite0")
-    listed = ListedReferences(arguments.photos / "images", encoder)
-    galleries = Galleries(open_gallery(arguments.store, photos=None), rows, listed, synthesis.illuminants)
-    held = [rows[i] for i in order if in_validation(rows[i], 0.07)][: arguments.objects]
-    grouped = [rows[i] for i in order if galleries.mates(rows[i])][: arguments.objects]
-    models: dict[str, Harmonizer] = {name: load_harmonizer(name) for name in arguments.models}
-    gains: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    records = []
-    for source, kinds in ((held, [k for k in KINDS if k not in OWN]), (grouped, OWN)):
-        kinds = [kind for kind in kinds if kind in arguments.kinds]
-        for thing in objects(source if kinds else [], synthesis, listed, arguments.seed):
-            alone = {
-                name: decibels(
-                    harmonize(thing.composite, thing.mask, [[]], model), thing.truth, thing.mask
-                )
-                for name, model in models.items()
-            }  # fmt: skip
-            for kind in kinds:
-                found = galleries.of(kind, thing, arguments.seed)
-                if not found:
-                    continue
-                quality = max(reference.weight for reference in found)
-                for name, model in models.items():
-                    new = harmonize(thing.composite, thing.mask, [found], model, encoder=encoder)
-                    gain = decibels(new, thing.truth, thing.mask) - alone[name]
-                    gains.setdefault((name, kind), []).append((quality, gain))
-                    records.append(
-                        {
-                            "model": name,
-                            "kind": kind,
-                            "object": thing.row.id,
-                            "quality": quality,
-                            "gain": gain,
-                        }
-                    )
-    for name in models:
-        print(
-            f"\n**{name}**\n\n| reference | objects | gain, dB | better / same / worse |\n|---|---|---|---|"
-        )
-        for kind in arguments.kinds:
-            found_gains = gains.get((name, kind), [])
-            print(line(kind, [gain for _, gain in found_gains]))
-            if kind in ("by both", "own shoot") and len(found_gains) >= 15:
-                cuts = np.quantile([quality for quality, _ in found_gains], [1 / 3, 2 / 3])
-                for third, (low, high) in enumerate(((-1, cuts[0]), (cuts[0], cuts[1]), (cuts[1], 2))):
-                    part = [gain for quality, gain in found_gains if low < quality <= high]
-                    print(line(f"- {kind}, match quality third {third + 1}", part))
+    gains = measure(arguments)
+    for model in arguments.models:
+        print(table(gains, model))
     if arguments.out:
-        arguments.out.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+        arguments.out.write_text("".join(json.dumps(asdict(g)) + "\n" for g in gains), encoding="utf-8")
 
 
 if __name__ == "__main__":
