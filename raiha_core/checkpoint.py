@@ -128,10 +128,15 @@ def load(
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from None
     preset = PRESETS[metadata.preset]
-    network = preset.build(operations, config=config, pretrained=False).to(device, dtype or torch.float32)
+    kind = dtype or torch.float32
+    network = preset.build(operations, config=config, pretrained=False).to(device, kind)
+    own = network.state_dict()
+    state = {name: t.to(kind) if t.is_floating_point() else t for name, t in state.items()}
+    # first: the layers of a host may have no parameters, and so no names, before they are read
+    fitting = {name: t for name, t in state.items() if name not in own or own[name].shape == t.shape}
+    network.load_state_dict(fitting, strict=False)
     if found := state_differences(network.state_dict(), state):
         raise ValueError(f"{path} does not fit the network '{metadata.preset}': {found}")
-    network.load_state_dict(state, strict=True)
     network.feature_spec = metadata.spec
     network.eval().requires_grad_(False)
     return LoadedCheckpoint(

@@ -190,3 +190,43 @@ def test_metadata_must_build_the_network(saved, tmp_path):
     with pytest.raises(ValueError, match="lacks the fields"):
         checkpoint.save(tmp_path / "x.safetensors", network, wrong)
     assert not (tmp_path / "x.safetensors").exists()
+
+
+class LazyLinear(torch.nn.Linear):
+    """A host's layer that has no parameters until they are read, as ComfyUI's are in dynamic VRAM."""
+
+    def __init__(self, into: int, out: int, bias: bool = True) -> None:
+        torch.nn.Module.__init__(self)
+        self.in_features, self.out_features, self.needs_bias = into, out, bias
+        self.weight = self.bias = None
+
+    def _load_from_state_dict(self, state, prefix, local, strict, missing, unexpected, errors):
+        for name in ("weight", "bias"):
+            if prefix + name in state:
+                setattr(self, name, torch.nn.Parameter(state[prefix + name].clone(), requires_grad=False))
+            elif name == "weight" or self.needs_bias:
+                missing.append(prefix + name)
+                setattr(self, name, torch.nn.Parameter(torch.zeros(self.out_features), requires_grad=False))
+
+
+def test_layers_that_are_empty_until_they_are_read_are_read(tmp_path):
+    class Lazy:
+        def __getattr__(self, name):
+            return LazyLinear if name == "Linear" else getattr(torch.nn, name)
+
+    network = small("raiha-plus", references="judged", hesitation=9.0, doubt=True).eval()
+    path = tmp_path / "plus.safetensors"
+    checkpoint.save(path, network, describe(network, "raiha-plus"), dtype=torch.float16)
+    usual, lazy = (checkpoint.load(path, operations=o).network for o in (torch.nn, Lazy()))
+    assert isinstance(lazy.judge.trust, LazyLinear)
+    image, mask, _ = pairs(1)
+    with torch.no_grad():
+        first, second = usual(image, mask).lab.shift, lazy(image, mask).lab.shift
+    torch.testing.assert_close(first, second)
+    assert lazy.judge.trust.weight.dtype == torch.float32  # whatever the file stores
+    state = {k: v for k, v in load_file(path).items() if k != "mixer.bias"}
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+    save_file(state, path, metadata=about)
+    with pytest.raises(ValueError, match=r"missing: mixer\.bias"):
+        checkpoint.load(path, operations=Lazy())

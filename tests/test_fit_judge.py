@@ -11,12 +11,13 @@ from safetensors.torch import load_file
 from scoring.listed import ListedReferences
 
 from raiha_core import checkpoint
-from raiha_core.data.photos import read_photos
+from raiha_core.data.photos import in_validation, read_photos
 from raiha_core.features.references import Match
 from raiha_core.gallery.build import build
 from raiha_core.gallery.store import open_gallery
 from tests.gallery_fakes import FakeEncoder
 from tests.network_cases import small
+from tests.test_judge import Toy
 from tests.test_make_real_masked import folders  # noqa: F401  a fixture
 from tests.tiny_iharmony4 import photo, save
 
@@ -42,12 +43,12 @@ def test_evidence_is_gathered_once_and_ends_in_a_judged_file(place, tmp_path, mo
     threads = torch.get_num_threads()
     assert fit_judge.main(place) == 0
     folder = tmp_path / "evidence"
-    assert len(list((folder / "training").iterdir())) == 6
-    kept = [load_file(path) for path in (folder / "training").iterdir()]
+    kept = [load_file(path) for path in (folder / "training").glob("*.safetensors")]
+    assert len(kept) == 6
     heard = [name for item in kept for name in item if name.endswith(".numbers")]
     assert heard
     assert not any(name.startswith("own") for name in heard)
-    shoots = [load_file(path) for path in (folder / "own shoots").iterdir()]
+    shoots = [load_file(path) for path in (folder / "own shoots").glob("*.safetensors")]
     assert len(shoots) == 2
     assert all(any(name.startswith("own shoot") for name in item) for item in shoots)
     network = small("raiha-plus", references="measured", local_map=False).eval()
@@ -62,6 +63,50 @@ def test_evidence_is_gathered_once_and_ends_in_a_judged_file(place, tmp_path, mo
     judged = checkpoint.load(out)
     assert judged.config.references == "judged"
     assert judged.network.judge.trust.weight.abs().max() > 0
+    assert judged.metadata.notes["judge"].startswith("6 objects, seed 1, gallery of 16 photos")
+
+
+def test_no_object_of_a_shoot_or_held_out_teaches(place, tmp_path, monkeypatch):
+    gathered = {}
+
+    def listen(rows, kinds, synthesis, galleries, folder, seed):
+        gathered[folder.name] = [row.id for row in rows]
+        return []
+
+    monkeypatch.setattr(fit_judge, "evidence", listen)
+    everything = [*place[: place.index("--objects")], "--objects", "100", "--held-out", "100"]
+    assert fit_judge.main(everything) == 0
+    rows = {row.id: row for row in read_photos(tmp_path / "photos")}
+    assert {rows[name].group for name in gathered["own shoots"]} == {"walk"}
+    held = {name for name, row in rows.items() if in_validation(row, fit_judge.SHARE)}
+    assert set(gathered["held out"]) == held
+    assert set(gathered["training"]) == set(rows) - held - set(gathered["own shoots"])
+    assert held
+
+
+def test_evidence_that_was_gathered_otherwise_is_not_used(place, capsys):
+    assert fit_judge.main(place) == 0
+    assert fit_judge.main([*place, "--seed", "2"]) == 1
+    assert "was gathered otherwise: seed: 1 != 2" in capsys.readouterr().err
+
+
+def test_errors_on_training_photos_are_made_as_large_as_on_held_out_ones(monkeypatch, capsys):
+    taught = {}
+    monkeypatch.setattr(fit_judge, "fit", lambda judge, cases, seed: taught.update(cases=cases))
+    near, far = Toy(0, 40), Toy(1, 40)
+    far.inflate(2.0)
+    before = near.alone - near.truth
+    wanted = float(
+        fit_judge.error(far.alone, far.truth).sqrt().mean()
+        / fit_judge.error(near.alone, near.truth).sqrt().mean()
+    )
+    fit_judge.learn({fit_judge.TRAINING: near, fit_judge.HELD_OUT: far}, 0)
+    assert wanted > 1.3
+    after = taught["cases"].alone - taught["cases"].truth
+    torch.testing.assert_close(after, wanted * before, atol=1e-3, rtol=1e-3)
+    assert "| by both | 20 |" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no photo is left to learn from"):
+        fit_judge.learn({fit_judge.HELD_OUT: far}, 0)
 
 
 def test_what_is_missing_is_named(place, tmp_path, capsys):
@@ -70,6 +115,14 @@ def test_what_is_missing_is_named(place, tmp_path, capsys):
     checkpoint.save(wrong, network, checkpoint.describe(network, "hdnet"))
     assert fit_judge.main([*place, "--weights", str(wrong)]) == 1
     assert "holds the preset 'hdnet', but 'raiha-plus' was asked for" in capsys.readouterr().err
+    learned = small("raiha-plus").eval()
+    checkpoint.save(wrong, learned, checkpoint.describe(learned, "raiha-plus"))
+    assert fit_judge.main([*place, "--weights", str(wrong)]) == 1
+    assert "wrong.safetensors learns its references by itself" in capsys.readouterr().err
+    assert not (tmp_path / "evidence").exists()  # nothing was gathered before the weights were looked at
+    with pytest.raises(SystemExit):
+        fit_judge.main([*place, "--out", "x.safetensors"])
+    assert "--out needs --weights" in capsys.readouterr().err
     (tmp_path / "photos" / "manifest.jsonl").write_text("no json\n")
     assert fit_judge.main(place) == 1
     assert "manifest.jsonl, line 1" in capsys.readouterr().err

@@ -17,6 +17,7 @@ from raiha_core.models.guidance import LIGHT_LIMIT
 from raiha_core.models.judge import LARGEST, NUMBERS, Judge, stack
 from raiha_core.models.statistics import Statistics, StatisticsConfig
 from raiha_core.pipeline import harmonize
+from raiha_core.regions import RegionStatistics
 from raiha_core.render import LabTransfer, Prediction
 from tests.network_cases import fill, pairs, references, small
 from tests.statistics_cases import (
@@ -40,6 +41,10 @@ def trusting(bias: float = 8.0) -> Judge:
         judge.trust.bias.fill_(bias)
         judge.light.fill_(1.0)
     return judge
+
+
+def trust(bias: float = 8.0) -> float:
+    return 1 / (1 + math.exp(-bias))
 
 
 def still(count: int = 1) -> Prediction:
@@ -111,37 +116,48 @@ def test_the_verdict_is_its_formula():
         judge.centre.normal_()
         judge.spread.uniform_(0.5, 2)
     whole, present = stack([heard_at_random(3, 1), heard_at_random(1, 2)], 3)
-    mean, deviation = torch.randn(2, 3) * 10 + 50, torch.rand(2, 3) * 9
+    found = RegionStatistics(torch.randn(2, 3) * 10 + 50, 12 + torch.rand(2, 3) * 20, torch.ones(2))
+    alone = LabTransfer(centre=found.mean, scale=1 + 0.2 * torch.rand(2, 3), shift=torch.randn(2, 3))
+    config = StatisticsConfig(variance_floor=1.5, ratio=(0.9, 1.3))
     with torch.no_grad():
-        found = judge(whole, present, mean, deviation)
+        lab, share = judge(whole, present, found, alone, config)
     weight, bias, centre, spread = (
         t.detach().double().numpy()
         for t in (judge.trust.weight, judge.trust.bias, judge.centre, judge.spread)
     )
+    clamped = 0
     for b, count in enumerate((3, 1)):
         numbers = whole.numbers[b, :count].double().numpy()
         logits = np.clip((numbers - centre) / spread, -LARGEST, LARGEST) @ weight.T + bias
         logits = np.clip(logits, -8, 8)
-        share = 1 / (1 + np.exp(-logits.max(0)))
+        wanted = (1 / (1 + np.exp(-logits.max(0))))[[0, 1, 1, 2, 2, 2]]
+        np.testing.assert_allclose(share[b], wanted, rtol=1e-4)
         voices = np.exp(logits) / np.exp(logits).sum(0)
         light = np.array([0.7, 0.2, 0.2]) * whole.light[b, :count].double().numpy()
-        proposed = mean[b].numpy() + whole.difference[b, :count].numpy() - np.clip(light, -15, 15)
-        wanted = (voices[:, [0, 1, 1]] * proposed).sum(0)
-        np.testing.assert_allclose(found[0][b], wanted, rtol=1e-4)
-        spreads = (voices[:, [2]] * whole.deviation[b, :count].numpy()).sum(0)
-        np.testing.assert_allclose(found[1][b], spreads, rtol=1e-4)
-        np.testing.assert_allclose(found[2][b], share[[0, 1, 1, 2, 2, 2]], rtol=1e-4)
+        moved = whole.difference[b, :count].numpy() - np.clip(light, -15, 15)
+        shift = (voices[:, [0, 1, 1]] * moved).sum(0)
+        old = alone.shift[b].numpy()
+        np.testing.assert_allclose(lab.shift[b], old + wanted[:3] * (shift - old), rtol=1e-3, atol=1e-4)
+        deviation = (voices[:, [2]] * whole.deviation[b, :count].numpy()).sum(0)
+        ratio = np.sqrt((deviation**2 + 1.5) / (found.variance[b].numpy() + 1.5))
+        clamped += int(((ratio < 0.9) | (ratio > 1.3)).sum())
+        old = alone.scale[b].numpy()
+        stretch = old + wanted[3:] * (np.clip(ratio, 0.9, 1.3) - old)
+        np.testing.assert_allclose(lab.scale[b], stretch, rtol=1e-4)
+    assert 0 < clamped < 6  # the limits were met, and not by all
 
 
 def test_poor_references_do_not_add_up_to_a_good_one():
-    one, four = heard_at_random(1, 4), heard_at_random(1, 4)
-    four = judging.Testimony(
-        *(t.expand(4, -1) for t in (four.numbers, four.difference, four.light, four.deviation))
-    )
+    one = heard_at_random(1, 4)
+    parts = (one.numbers, one.difference, one.light, one.deviation)
+    four = judging.Testimony(*(part.expand(4, -1) for part in parts))
+    zero = torch.zeros(1, 3)
+    found = RegionStatistics(zero, zero + 1, torch.ones(1))
+    alone = LabTransfer(centre=zero, scale=zero + 1, shift=zero)
     shares = []
     for heard in (one, four):
         whole, present = stack([heard], 4)
-        shares.append(trusting(-1.0)(whole, present, torch.zeros(1, 3), torch.ones(1, 3))[2])
+        shares.append(trusting(-1.0)(whole, present, found, alone, StatisticsConfig())[1])
     torch.testing.assert_close(shares[0], shares[1])
 
 
@@ -156,7 +172,22 @@ def test_a_believed_reference_gives_the_object_its_look_in_this_light():
     assert guided.lab is not None
     # 15 lighter in a light that is 8 lighter
     torch.testing.assert_close(guided.lab.shift, torch.tensor([[7.0, 10.0, 5.0]]), atol=0.6, rtol=0)
-    assert (guided.lab.scale <= 1).all()  # the reference is flatter than the noisy object
+    # the reference is flat and the object noisy: as flat as the limit of ratios lets it
+    variance = Statistics(StatisticsConfig()).regions(image, mask)[0].variance
+    wanted = (2.0 / (variance + 2.0)).sqrt().clamp_min(0.5)
+    torch.testing.assert_close(guided.lab.scale, 1 + trust() * (wanted - 1), atol=0.02, rtol=0)
+    assert float(guided.lab.scale.detach().min()) < 0.95
+
+
+def test_a_networks_map_of_small_things_fades_as_references_are_believed():
+    mask = box((64, 64), (0.25, 0.75))
+    image = painted(mask, lab_colour(40, 10, 0), lab_colour(60))
+    rows = [[reference(lab_colour(70).expand(1, 3, 64, 64), 0.9, (match(5, 0),))]]
+    answer = replace(still(), affine=torch.ones(1, 12, 4, 4))
+    for bias in (8.0, 0.0):
+        guided = trusting(bias).guide(answer, image, mask, rows, StatisticsConfig())
+        assert guided.affine is not None
+        torch.testing.assert_close(guided.affine, answer.affine * (1 - trust(bias)))
 
 
 def test_a_difference_of_light_is_believed_up_to_a_limit():
@@ -202,13 +233,19 @@ def test_a_mask_without_background_follows_its_references_as_the_statistics_do(j
     image, mask = painted(torch.ones(1, 1, 64, 64), RED, RED, 0.02), torch.ones(1, 1, 64, 64)
     rows = [[reference(lab_colour(50, -20, 10).expand(1, 3, 64, 64), 1.0, (match(5, 0),))]]
     new = harmonize(image, mask, rows, judged)
-    size = (judged.needs.size,) * 2
     wanted = Statistics(judged.network.config.statistics).predict(image, mask, rows)
-    assert size == (64, 64)
     assert wanted.lab is not None
     prediction = judged.predict(image, mask, rows)
     assert prediction.lab is not None
     torch.testing.assert_close(prediction.lab.shift, wanted.lab.shift)
+    torch.testing.assert_close(prediction.lab.scale, wanted.lab.scale)
+    assert prediction.affine is not None
+    assert prediction.affine.abs().max() == 0  # the network's own map, which has seen no background
+    mute = [[reference(GREEN.expand(1, 3, 32, 32), 0.0, (match(5, 0),))]]
+    with pytest.raises(ValueError, match=r"images \[0\] cover the whole picture.*references of some weight"):
+        judged.predict(image, mask, mute)
+    with pytest.raises(ValueError, match="1 rows of references for 2 composites"):
+        judged.guide(still(2), image.expand(2, -1, -1, -1), mask.expand(2, -1, -1, -1), rows)
     assert float((lab_mean(new, mask) - srgb_to_lab(image).mean((2, 3))).norm()) > 5
 
 
@@ -242,15 +279,25 @@ class Toy:
 
         self.kinds = ["by both" if i % 2 else "by content" for i in range(count)]
         honest = torch.tensor([i % 2 for i in range(count)]).float()[:, None]
+        self.config = StatisticsConfig(ratio=(0.1, 10.0))
+        floor = self.config.variance_floor
         self.truth = torch.cat((50 + 10 * noise(count, 3), 8 + noise(count, 3)), 1)
-        self.pasted, self.alone = self.truth + 8 * noise(count, 6), self.truth + 4 * noise(count, 6)
-        said = honest * self.truth + (1 - honest) * (self.truth + 15 * noise(count, 6))
+        pasted = self.truth + torch.cat((8 * noise(count, 3), noise(count, 3)), 1)
+        self.mean, self.variance = pasted[:, :3], pasted[:, 3:].square()
+        look = self.truth + torch.cat((4 * noise(count, 3), 2 * noise(count, 3)), 1)
+        self.shift = look[:, :3] - self.mean
+        self.scale = look[:, 3:] / (self.variance + floor).sqrt()
+        said = self.truth + (1 - honest) * 15 * noise(count, 6)
         numbers = noise(count, 1, NUMBERS)
         numbers[:, 0, 0] = honest[:, 0]
-        difference, deviation = (said[:, :3] - self.pasted[:, :3])[:, None], said[:, None, 3:]
+        difference = (said[:, :3] - self.mean)[:, None]
+        deviation = (said[:, None, 3:].square() - floor).clamp_min(0).sqrt()
         self.heard = judging.Testimony(numbers, difference, torch.zeros(count, 1, 3), deviation)
         self.present = torch.ones(count, 1, dtype=torch.bool)
 
+    alone = fit_judge.Cases.alone
+    inflate = fit_judge.Cases.inflate
+    _deviation = fit_judge.Cases._deviation
     judged = fit_judge.Cases.judged
 
 
@@ -258,11 +305,12 @@ def test_fitting_learns_whom_to_believe():
     judge = Judge()
     fit_judge.fit(judge, Toy(0), seed=0)
     other = Toy(1)
+    rows = torch.arange(len(other.kinds))
     with torch.no_grad():
-        share = judge(other.heard, other.present, other.pasted[:, :3], other.pasted[:, 3:])[2]
+        way = (other.judged(judge, rows) - other.alone).norm(dim=1) / (other.truth - other.alone).norm(dim=1)
     honest = torch.tensor([kind == "by both" for kind in other.kinds])
-    assert share[honest].min(1).values.mean() > 0.8
-    assert share[~honest].mean() < 0.1
+    assert way[honest].mean() > 0.8
+    assert way[~honest].mean() < 0.2
     page = fit_judge.table(judge, other)
     gains = {row.split("|")[1].strip(): float(row.split("|")[3]) for row in page.splitlines()[2:]}
     assert gains["by both"] > 1
@@ -272,7 +320,7 @@ def test_fitting_learns_whom_to_believe():
 def test_networks_errors_are_inflated_about_the_truth():
     toy = Toy(0, 10)
     before = toy.alone - toy.truth
-    fit_judge.Cases.inflate(toy, 1.5)
+    toy.inflate(1.5)
     torch.testing.assert_close(toy.alone - toy.truth, 1.5 * before, atol=1e-4, rtol=1e-4)
 
 
@@ -282,10 +330,11 @@ def test_the_file_that_is_written_asks_the_judge_and_keeps_the_networks_weights(
     checkpoint.save(tmp_path / "before.safetensors", network, about)
     loaded = checkpoint.load(tmp_path / "before.safetensors")
     judge = trusting(1.25)
-    fit_judge.write(tmp_path / "after.safetensors", loaded, judge)
+    fit_judge.write(tmp_path / "after.safetensors", loaded, judge, "toys, 3 objects")
     after = checkpoint.load(tmp_path / "after.safetensors")
     assert after.config == replace(loaded.config, references="judged")
     assert after.metadata.data == "toys"
+    assert after.metadata.notes["judge"] == "toys, 3 objects"
     state = after.network.state_dict()
     assert float(state["judge.trust.bias"][0]) == 1.25
     for name, value in network.state_dict().items():

@@ -13,7 +13,7 @@ from raiha_core import render
 from raiha_core.losses import LossConfig, total
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.plus import PlusConfig
-from raiha_core.models.presets import PRESETS, requirements
+from raiha_core.models.presets import PRESETS, config_from_json, config_to_json, requirements
 from tests.golden.make_networks import cases, numbers
 from tests.network_cases import SPEC, content_for, contents, fill, pairs, references, small, small_config
 
@@ -301,3 +301,14 @@ def test_a_config_of_another_kind_is_refused():
         PRESETS["hdnet"].build(config=PlusConfig())
     with pytest.raises(ValueError, match="takes a PlusConfig, got UNetConfig"):
         PRESETS["raiha-plus"].build(config=UNetConfig())
+
+
+def test_files_from_before_a_field_was_known_have_its_default():
+    config = config_to_json(PRESETS["raiha-plus"].config)
+    later = ["hesitation", "doubt"]
+    old = {name: value for name, value in config.items() if name not in later}
+    old["statistics"] = {k: v for k, v in config["statistics"].items() if not k.startswith("reference_")}
+    old["statistics"]["reference_trust"] = config["statistics"]["reference_trust"]
+    assert config_from_json("raiha-plus", old) == PRESETS["raiha-plus"].config
+    with pytest.raises(ValueError, match="lacks the fields: width"):
+        config_from_json("raiha-plus", {name: value for name, value in old.items() if name != "width"})

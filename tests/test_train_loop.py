@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -282,11 +283,48 @@ def test_a_stage_begins_with_the_weights_of_the_one_before(tmp_path, photos):
     assert before[0] != {**before[-1], "step": 0}
 
 
+def test_a_stage_made_by_another_config_or_of_other_data_is_not_begun_with(tmp_path, photos):
+    write_config(tmp_path, "first", PLUS)
+    second = write_config(tmp_path, "second", PLUS, start='"first"', steps=5)
+    call = arguments(second, photos, tmp_path / "runs" / "second")
+    assert train.main(call) == 0
+    shutil.rmtree(tmp_path / "runs" / "second")
+    write_config(tmp_path, "first", PLUS, seed=3)
+    with pytest.raises(ValueError, match=r"last\.safetensors was trained with another config: seed: 0 != 3"):
+        train.main(call)
+    write_config(tmp_path, "first", PLUS)
+    others = write_photos(tmp_path / "others", count=11)
+    with pytest.raises(ValueError, match=r"first.last\.safetensors was trained on other data"):
+        train.main(arguments(second, others, tmp_path / "runs" / "second"))
+
+
+def test_a_run_that_has_begun_needs_its_first_stage_no_more(tmp_path, photos, monkeypatch):
+    write_config(tmp_path, "first", PLUS)
+    second = write_config(tmp_path, "second", PLUS, start='"first"')
+    call = arguments(second, photos, tmp_path / "runs" / "second")
+    whole = arguments(second, photos, tmp_path / "runs" / "whole")
+    assert train.main(whole) == 0
+    run_until(monkeypatch, 6, call)
+    shutil.rmtree(tmp_path / "runs" / "first")
+    with pytest.raises(ValueError, match="holds a run already: give --resume"):
+        train.main(call)
+    assert train.main([*call, "--resume"]) == 0
+    assert not (tmp_path / "runs" / "first").exists()
+    ends = [leftovers(tmp_path / "runs" / name) for name in ("second", "whole")]
+    assert ends[0] == ends[1]
+    with pytest.raises(ValueError, match="is where an earlier stage of 'second' belongs"):
+        train.main(arguments(second, photos, tmp_path / "runs" / "first"))
+
+
 def test_stages_that_cannot_follow_each_other_are_named(tmp_path, photos):
     write_config(tmp_path, "one", PLUS, start='"two"')
     two = write_config(tmp_path, "two", PLUS, start='"one"')
     with pytest.raises(ValueError, match=r"two\.py starts from itself, by way of 'one'"):
         train.main(arguments(two, photos, tmp_path / "runs" / "two"))
+    write_config(tmp_path, "half", PLUS, precision='"bf16"')
+    mixed = write_config(tmp_path, "mixed", PLUS, start='"half"')
+    with pytest.raises(ValueError, match=r"differ in precision or determinism.*half bf16 False, mixed no"):
+        train.main(arguments(mixed, photos, tmp_path / "runs" / "mixed"))
     write_config(tmp_path, "unet", UNET)
     odd = write_config(tmp_path, "odd", PLUS, start='"unet"')
     with pytest.raises(ValueError, match=r"unet.last\.safetensors does not fit 'raiha-plus': "):

@@ -76,3 +76,14 @@ def test_the_losses_of_two_processes_are_those_of_one(runs):
     assert len(one) == len(two) == 5
     assert one[0] == pytest.approx(two[0], rel=1e-6)
     assert one == pytest.approx(two, rel=1e-3)  # Adam turns rounding into small steps
+
+
+def test_two_processes_go_from_stage_to_stage(tmp_path):
+    photos = write_photos(tmp_path / "photos")
+    write_config(tmp_path, "first", steps=3, validate_every=3, save_every=3)
+    second = write_config(tmp_path, "second", start='"first"', steps=2, validate_every=2, save_every=2)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    run(tmp_path / "out", arguments(second, photos, tmp_path / "runs" / "second"), launch)
+    assert len(losses(tmp_path / "runs" / "first")) == 3
+    assert len(losses(tmp_path / "runs" / "second")) == 2
+    assert (tmp_path / "runs" / "second" / "last.safetensors").is_file()

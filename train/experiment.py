@@ -14,6 +14,7 @@ from raiha_core.data.augment import CropConfig
 from raiha_core.data.synthesis import SynthesisConfig
 from raiha_core.losses import LossConfig
 from raiha_core.models.hdnet import UNetConfig
+from raiha_core.models.plus import PlusConfig
 from raiha_core.models.presets import PRESETS, Config, requirements
 
 
@@ -118,6 +119,8 @@ class Experiment:
                 f"{self.references.most} references per sample, but '{self.preset}' as configured reads "
                 f"{self.network.max_references}"
             )
+        if isinstance(self.network, PlusConfig) and self.network.references == "judged":
+            raise ValueError("references='judged' is what train/fit_judge.py makes of a trained network")
         if self.loss.contrast > 0 and not isinstance(self.network, UNetConfig):
             raise ValueError(f"the contrastive loss looks into a U-Net's layers; '{self.preset}' has none")
         if requirements(self.network).content and self.references.any and not self.encoder:
@@ -182,6 +185,12 @@ def load_stages(path: Path) -> list[Experiment]:
         if any(stage.name == stages[0].start for stage in stages):
             raise ValueError(f"{path} starts from itself, by way of '{stages[0].name}'")
         stages.insert(0, load_experiment(path.with_name(f"{stages[0].start}.py")))
+    kinds = {(stage.precision, stage.deterministic) for stage in stages}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"the stages of {path} differ in precision or determinism, which hold for a whole process: "
+            + ", ".join(f"{stage.name} {stage.precision} {stage.deterministic}" for stage in stages)
+        )
     return stages
 
 

@@ -5,19 +5,23 @@
 
 First it gathers evidence (a second or two an object, kept in FOLDER, so a killed run goes on): objects of
 training photos, recoloured, with references of every kind. Then it fits the judge to the network's answers
-(seconds), by the true look. Objects of held-out photos, and those that have other photos of their own
-shoot, are gathered alike and teach nothing: their gains are printed. A network errs less on photos it was
-trained on, so its errors there are made as large as on the held-out ones before the judge sees them.
+(seconds), by the true look. Objects of held-out photos, and --held-out of those that have other photos of
+their own shoot, with all objects of that shoot, teach nothing: they are gathered alike, and their gains
+printed. A network errs less on photos it was trained on, so its errors there are made as large as on the
+held-out ones before the judge sees them.
 """
 
 import argparse
+import hashlib
+import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from experiment import differences
 from feeding import generator
 from reference_kinds import Galleries, Object, objects
 from safetensors import SafetensorError
@@ -27,22 +31,25 @@ from sources import MATRICES
 from torch import Tensor
 from tqdm import tqdm
 
-from raiha_core import checkpoint, render
+from raiha_core import __version__, checkpoint, render
 from raiha_core.data.photos import PhotoRow, in_validation, read_photos
 from raiha_core.data.recolour import illuminant_names, load_illuminants
 from raiha_core.data.synthesis import Synthesis, SynthesisConfig
-from raiha_core.durable import durable_path
+from raiha_core.durable import durable_path, write_text
 from raiha_core.features.encoders import build_encoder
 from raiha_core.features.references import Reference
 from raiha_core.gallery.store import open_gallery
-from raiha_core.models.judge import Judge, Testimony, stack, testify
-from raiha_core.models.plus import Plus
-from raiha_core.models.statistics import LEVELS_PER_LAB, Statistics, StatisticsConfig
+from raiha_core.models.judge import NUMBERS, Judge, Testimony, stack, testify
+from raiha_core.models.plus import Plus, PlusConfig
+from raiha_core.models.statistics import LEVELS_PER_LAB, Statistics, StatisticsConfig, working_copy
+from raiha_core.regions import RegionStatistics
+from raiha_core.render import LabTransfer
 
 SHARE = 0.07  # of photos that are held out, as in training
 LEARNED = ("other crop", "relit crop", "by both", "best four", "by content", "random")
 SHOOTS = ("own shoot", "own four")  # of the other group: photos of the object's own shoot
 MOST = 4
+TRAINING, HELD_OUT, SHOT = "training", "held out", "own shoots"
 SIDE = 256  # of the small composites that the network is asked about
 FLOOR = 30.0  # squared grey levels: what differs by less cannot be seen
 STEPS, BATCH, RATE, DECAY = 800, 512, 2e-2, 0.02
@@ -52,8 +59,9 @@ HARM = 3.0  # how much worse a loss is than a gain of the same size
 def gather(thing: Object, galleries: Galleries, kinds: Sequence[str], seed: int) -> dict[str, Tensor] | None:
     """Testimonies of some kinds for one object, its true look, and the picture for the network."""
     statistics = Statistics(StatisticsConfig())
-    found, ring, small = statistics.regions(thing.composite, thing.mask)
-    truth, _, _ = statistics.regions(thing.truth, thing.mask)
+    found, ring = statistics.regions(thing.composite, thing.mask)
+    truth, _ = statistics.regions(thing.truth, thing.mask)
+    small = working_copy(thing.composite, statistics.config.working_side)
     if float(ring.amount) == 0 or float(found.amount) == 0:
         return None
     kept = {
@@ -79,11 +87,22 @@ def evidence(
     folder: Path,
     seed: int,
 ) -> list[dict[str, Tensor]]:
-    """What `gather` gives of every row, from the folder where it is there already."""
+    """What `gather` gives of every row, from the folder where it is there already.
+
+    Raises: ValueError where the folder holds what was gathered otherwise.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    spec = galleries.gallery.spec.to_json()
+    about = {"seed": seed, "kinds": list(kinds), "photos": galleries.gallery.fingerprint, "features": spec}
+    about |= {"numbers": NUMBERS, "recolouring": asdict(synthesis.config)}
+    known = folder / "about.json"
+    if not known.is_file():
+        write_text(known, json.dumps(about, indent=1))
+    if other := differences(json.loads(known.read_text(encoding="utf-8")), json.loads(json.dumps(about))):
+        raise ValueError(f"{folder} was gathered otherwise: {'; '.join(other)}")
     found = []
-    for number, row in enumerate(tqdm(rows, unit="object", disable=not sys.stderr.isatty())):
-        path = folder / f"{number:05d}.safetensors"
+    for row in tqdm(rows, unit="object", disable=not sys.stderr.isatty()):
+        path = folder / f"{hashlib.sha256(row.id.encode()).hexdigest()[:16]}.safetensors"
         if not path.is_file():
             kept = None
             for thing in objects([row], synthesis, galleries.listed, seed):
@@ -100,6 +119,9 @@ class Cases:
 
     def __init__(self, kept: Sequence[dict[str, Tensor]], network: Plus, kinds: Sequence[str]) -> None:
         pairs = [(i, kind) for i, item in enumerate(kept) for kind in kinds if f"{kind}.numbers" in item]
+        if not pairs:
+            raise ValueError(f"no object has a reference of the kinds {', '.join(kinds)}")
+        self.config = network.config.statistics
         self.kinds = [kind for _, kind in pairs]
         heard = []
         for i, kind in pairs:
@@ -107,33 +129,45 @@ class Cases:
             heard.append(Testimony(kept[i][f"{kind}.numbers"], looks[:, :3], looks[:, 3:6], looks[:, 6:]))
         self.heard, self.present = stack(heard, MOST)
         rows = torch.tensor([i for i, _ in pairs])
-        found = torch.stack([item["found"] for item in kept])
-        truth = torch.stack([item["truth"] for item in kept])
-        alone = torch.stack([_answer(network, item) for item in kept])
-        self.pasted, self.truth = (torch.cat((x[:, 0], x[:, 1].sqrt()), 1)[rows] for x in (found, truth))
-        self.alone = alone[rows]
+        found, truth = (torch.stack([item[name] for item in kept])[rows] for name in ("found", "truth"))
+        self.mean, self.variance = found.unbind(1)
+        self.truth = torch.cat((truth[:, 0], self._deviation(truth[:, 1])), 1)
+        answers = torch.stack([_answer(network, item) for item in kept])[rows]
+        self.shift, self.scale = answers.unbind(1)
+
+    def _deviation(self, variance: Tensor) -> Tensor:
+        return (variance + self.config.variance_floor).sqrt()
+
+    @property
+    def alone(self) -> Tensor:
+        """The looks that the network gives without a reference, (N, 6)."""
+        return torch.cat((self.mean + self.shift, self._deviation(self.variance) * self.scale), 1)
 
     def inflate(self, factor: float) -> None:
         """Make the network's errors that many times as large."""
-        self.alone = self.truth + factor * (self.alone - self.truth)
+        look = self.truth + factor * (self.alone - self.truth)
+        self.shift = look[:, :3] - self.mean
+        self.scale = look[:, 3:] / self._deviation(self.variance)
 
     def judged(self, judge: Judge, rows: Tensor) -> Tensor:
         """The looks that come out, (N, 6)."""
         parts = (self.heard.numbers, self.heard.difference, self.heard.light, self.heard.deviation)
         heard = Testimony(*(part[rows] for part in parts))
-        pasted, alone = self.pasted[rows], self.alone[rows]
-        mean, deviation, share = judge(heard, self.present[rows], pasted[:, :3], pasted[:, 3:])
-        return alone + share * (torch.cat((mean, deviation), 1) - alone)
+        mean, variance = self.mean[rows], self.variance[rows]
+        found = RegionStatistics(mean, variance, torch.ones(len(rows)))
+        alone = LabTransfer(centre=mean, scale=self.scale[rows], shift=self.shift[rows])
+        lab, _ = judge(heard, self.present[rows], found, alone, self.config)
+        return torch.cat((mean + lab.shift, self._deviation(variance) * lab.scale), 1)
 
 
 def _answer(network: Plus, item: dict[str, Tensor]) -> Tensor:
-    """The look that the network gives an object without a reference: (6,)."""
+    """Shift and scale that the network gives an object without a reference: (2, 3)."""
     picture, mask = (item[name][None].float() / 255 for name in ("composite", "mask"))
     size = (network.config.size, network.config.size)
     with torch.no_grad():
         lab = network(render.shrink(picture, size), render.shrink(mask, size)).lab
     assert lab is not None
-    return torch.cat((item["found"][0] + lab.shift[0], item["found"][1].sqrt() * lab.scale[0]))
+    return torch.cat((lab.shift, lab.scale))
 
 
 def error(look: Tensor, truth: Tensor) -> Tensor:
@@ -191,8 +225,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args(argv)
+    if arguments.out and not arguments.weights:
+        parser.error("--out needs --weights")
     torch.set_num_threads(1)
     try:
+        loaded = None if arguments.weights is None else judgeable(arguments.weights)
         rows = [row for row in read_photos(arguments.photos) if row.mask is not None]
         order = torch.randperm(len(rows), generator=generator("judge", arguments.seed)).tolist()
         lights = load_illuminants(
@@ -202,48 +239,72 @@ def main(argv: Sequence[str] | None = None) -> int:
         listed = ListedReferences(arguments.photos / "images", build_encoder("lite0"))
         galleries = Galleries(open_gallery(arguments.store, photos=None), rows, listed, lights)
         ordered = [rows[i] for i in order]
-        held = [row for row in ordered if in_validation(row, SHARE)][: arguments.held_out]
         shoots = [row for row in ordered if galleries.mates(row)][: arguments.held_out]
         known = {row.group for row in shoots}
         training = [row for row in ordered if not in_validation(row, SHARE) and row.group not in known]
+        held = [row for row in ordered if in_validation(row, SHARE)]
         groups = {
-            "training": (training[: arguments.objects], LEARNED),
-            "held out": (held, LEARNED),
-            "own shoots": (shoots, SHOOTS),
+            TRAINING: (training[: arguments.objects], LEARNED),
+            HELD_OUT: (held[: arguments.held_out], LEARNED),
+            SHOT: (shoots, SHOOTS),
         }
         kept = {
             name: evidence(some, kinds, synthesis, galleries, arguments.evidence / name, arguments.seed)
             for name, (some, kinds) in groups.items()
+            if some
         }
-        if arguments.weights is None:
+        if loaded is None:
             return 0
-        loaded = checkpoint.load(arguments.weights, expect="raiha-plus")
-        assert isinstance(loaded.network, Plus)
-        cases = {name: Cases(kept[name], loaded.network, kinds) for name, (_, kinds) in groups.items()}
-        sizes = {name: float(error(c.alone, c.truth).sqrt().mean()) for name, c in cases.items()}
-        for name in ("training", "own shoots"):
-            cases[name].inflate(max(1.0, sizes["held out"] / sizes[name]))
-        judge = Judge()
-        fit(judge, cases["training"], arguments.seed)
-        print("network alone, grey levels:", {name: round(size, 1) for name, size in sizes.items()})
-        print("share of the light's difference:", [round(x, 2) for x in judge.light.tolist()])
-        for name, some in cases.items():
-            print(f"\n{name}\n{table(judge, some)}")
+        cases = {name: Cases(some, loaded.network, groups[name][1]) for name, some in kept.items()}
+        judge = learn(cases, arguments.seed)
         if arguments.out:
-            write(arguments.out, loaded, judge)
+            about = f"{len(kept[TRAINING])} objects, seed {arguments.seed}, gallery of "
+            about += f"{len(galleries.gallery.photos)} photos, raiha {__version__}"
+            write(arguments.out, loaded, judge, about)
     except (ValueError, OSError, SafetensorError) as problem:
         print(f"fit_judge: {problem}", file=sys.stderr)
         return 1
     return 0
 
 
-def write(path: Path, loaded: checkpoint.LoadedCheckpoint, judge: Judge) -> None:
-    """The same weights with this judge, and a config that asks it."""
+def judgeable(path: Path) -> checkpoint.LoadedCheckpoint:
+    """Weights of raiha-plus that can have a judge. Raises: ValueError naming the file where they cannot."""
+    loaded = checkpoint.load(path, expect="raiha-plus")
+    config = loaded.config
+    assert isinstance(config, PlusConfig)
+    if config.learns_references or config.max_references == 0:
+        raise ValueError(f"{path} learns its references by itself, or takes none: there is nothing to judge")
+    return loaded
+
+
+def learn(cases: dict[str, Cases], seed: int) -> Judge:
+    """Fit a judge to the training objects, and print what it gains on each group."""
+    if TRAINING not in cases:
+        raise ValueError("no photo is left to learn from: all are held out, or of one shoot")
+    sizes = {name: float(error(c.alone, c.truth).sqrt().mean()) for name, c in cases.items()}
+    for name in (TRAINING, SHOT):
+        if name in cases and HELD_OUT in sizes:
+            cases[name].inflate(max(1.0, sizes[HELD_OUT] / sizes[name]))
+    judge = Judge()
+    fit(judge, cases[TRAINING], seed)
+    print("network alone, grey levels:", {name: round(size, 1) for name, size in sizes.items()})
+    print("share of the light's difference:", [round(x, 2) for x in judge.light.tolist()])
+    for name, some in cases.items():
+        print(f"\n{name}\n{table(judge, some)}")
+    return judge
+
+
+def write(path: Path, loaded: checkpoint.LoadedCheckpoint, judge: Judge, fitted: str) -> None:
+    """The same weights with this judge, and a config that asks it; `fitted` says by what."""
     assert isinstance(loaded.network, Plus)
     network = Plus(replace(loaded.network.config, references="judged"), name=loaded.preset, pretrained=False)
     state = {n: v for n, v in loaded.network.state_dict().items() if not n.startswith("judge.")}
     network.load_state_dict({**state, **{f"judge.{n}": v for n, v in judge.state_dict().items()}})
-    about = replace(loaded.metadata, config={**loaded.metadata.config, "references": "judged"})
+    about = replace(
+        loaded.metadata,
+        config={**loaded.metadata.config, "references": "judged"},
+        notes={**loaded.metadata.notes, "judge": fitted},
+    )
     checkpoint.save(path, network, about)
 
 

@@ -40,7 +40,7 @@ OTHER_LIGHT = (0.7, 0.85)  # appearance cosines that are clearly below the thres
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """A recoloured object of a held-out photo."""
+    """A recoloured object of a photo."""
 
     row: PhotoRow
     truth: Tensor  # (1, 3, H, W)

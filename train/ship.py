@@ -1,10 +1,12 @@
 """A trained weight file made ready to ship: half precision, and what it scores.
 
-    python train/ship.py runs/plus_small_data/last.safetensors --hesitation 12 --out raiha-plus.safetensors
+    python train/ship.py runs/NAME/last.safetensors --size 256 --hesitation 18 --out plain.safetensors
+    python train/fit_judge.py ... --weights plain.safetensors --out judged.safetensors
+    python train/ship.py judged.safetensors --out raiha-plus.safetensors
     python train/ladder.py --sets ... --models raiha-plus.safetensors --out runs/ladder
     python train/ship.py raiha-plus.safetensors --scores runs/ladder --out raiha-plus.safetensors
 
-Scores are those that evaluate.py measured with the file itself: the second call changes its metadata alone.
+Scores are those that evaluate.py measured with the file itself: the last call changes its metadata alone.
 """
 
 import argparse
@@ -60,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             about = replace(about, data=arguments.data)
         if arguments.licence:
             about = replace(about, licence=arguments.licence)
+        if wrong := [note for note in arguments.note if "=" not in note]:
+            raise ValueError(f"--note '{wrong[0]}' is not NAME=TEXT")
         notes = dict(note.split("=", 1) for note in arguments.note)
         about = replace(about, notes={**about.notes, **notes})
         changed = {"hesitation": arguments.hesitation, "size": arguments.size}

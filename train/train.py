@@ -107,20 +107,34 @@ def truncate_validations(path: Path, step: int) -> None:
         write_text(path, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
 
 
-def begin_with(network: Network, path: Path) -> str:
+def is_trained(path: Path, stage: Experiment) -> bool:
+    """Whether the weights of a stage are there. Raises: ValueError where they are of another config."""
+    if not path.is_file():
+        return False
+    made_by = json.loads(checkpoint.read_metadata(path).notes.get("experiment", "{}"))
+    if other := differences(made_by, stage.to_json()):
+        raise ValueError(f"{path} was trained with another config: {'; '.join(other)}")
+    return True
+
+
+def begin_with(network: Network, path: Path, data: str) -> str:
     """The weights of an earlier stage; what that stage did not have keeps its own beginning.
 
-    Returns: which weights these are, in words. Raises: ValueError naming the file of another network.
+    Args: data: fingerprint of what this stage is trained on.
+    Returns: which weights these are, in words.
+    Raises: ValueError naming the file where it is of another network, or was trained on other data.
     """
     loaded = checkpoint.load(path)
+    about = loaded.metadata.notes
+    if about.get("data_fingerprint") != data:
+        raise ValueError(f"{path} was trained on other data: {about.get('data_fingerprint')} != {data}")
     own, given = network.state_dict(), loaded.network.state_dict()
     unknown = sorted(set(given) - set(own))
     other = sorted(name for name in set(given) & set(own) if given[name].shape != own[name].shape)
     if unknown or other:
         raise ValueError(f"{path} does not fit '{network.name}': {', '.join((unknown + other)[:4])}")
     network.load_state_dict(given, strict=False)
-    steps = loaded.metadata.notes.get("step", "unknown")
-    return f"{path.parent.name}, {steps} steps, weights {weights_hash(loaded.network)[:8]}"
+    return f"{path.parent.name}, {about.get('step')} steps, weights {weights_hash(loaded.network)[:8]}"
 
 
 def provenance(experiment: Experiment, sources: Sources, state: LoopState) -> dict[str, str]:
@@ -223,20 +237,32 @@ def main(argv: list[str] | None = None) -> int:
     git_revision()  # now: the checkout may move on while the run goes on
     *earlier, last = load_stages(arguments.config)
     output = arguments.output or Path("runs") / last.name
+    folders = [output.parent / stage.name for stage in earlier]
+    if output in folders:
+        raise ValueError(
+            f"{output} is where an earlier stage of '{last.name}' belongs: give another --output"
+        )
+    begun = whole_states(output / "states")
+    if begun and not (arguments.resume or arguments.dry_run):
+        raise ValueError(
+            f"{output / 'states'} holds a run already: give --resume to go on, or another --output"
+        )
     start: Path | None = None
-    for stage in earlier:
-        folder = output.parent / stage.name
-        if not (folder / LAST).is_file():
+    for stage, folder in zip(earlier, folders, strict=True):
+        if not begun and not is_trained(folder / LAST, stage):
             run(stage, folder, start, arguments)
         start = folder / LAST
-    run(last, output, start, arguments)
+    # once: it ends what the processes share, too
+    run(last, output, start, arguments).end_training()
     return 0
 
 
-def run(experiment: Experiment, output: Path, start: Path | None, arguments: argparse.Namespace) -> None:
+def run(
+    experiment: Experiment, output: Path, start: Path | None, arguments: argparse.Namespace
+) -> Accelerator:
     """Train one experiment in its folder.
 
-    Args: start: weights to begin with; a dry run of what comes before them leaves none.
+    Args: start: weights to begin with, unless the run has begun; a dry run of what makes them leaves none.
     """
     # ---- settings
     settings = experiment.optimisation
@@ -248,7 +274,6 @@ def run(experiment: Experiment, output: Path, start: Path | None, arguments: arg
     # ---- model
     torch.manual_seed(experiment.seed)
     network = PRESETS[experiment.preset].build(config=experiment.network)
-    begun_with = "" if start is None or arguments.dry_run else begin_with(network, start)
     objective = Objective(network, experiment)
     accelerator = make_accelerator(experiment, output, tracker)
     accumulation = accelerator.gradient_accumulation_steps
@@ -271,9 +296,13 @@ def run(experiment: Experiment, output: Path, start: Path | None, arguments: arg
     if arguments.dry_run:
         if main_process:
             dry_run(experiment, network, sources, steps, output)
-        return
+            if experiment.start:
+                print(f"begins with the weights of {experiment.start}")
+        return accelerator
 
     # ---- resume
+    states = whole_states(output / "states")
+    begun_with = "" if start is None or states else begin_with(network, start, sources.fingerprint)
     objective.to(accelerator.device)
     optimizer = make_optimizer(objective, experiment)
     average = Average(network, settings.ema) if settings.ema else None
@@ -283,7 +312,6 @@ def run(experiment: Experiment, output: Path, start: Path | None, arguments: arg
         processes=accelerator.num_processes,
         start=begun_with,
     )
-    states = whole_states(output / "states")
     if states:
         check_resume(states, experiment, sources, arguments)
         state = load_state(states[-1], objective, None if average is None else average.state, optimizer)
@@ -300,7 +328,7 @@ def run(experiment: Experiment, output: Path, start: Path | None, arguments: arg
     if accelerator.scaler is not None and state.scaler:
         accelerator.scaler.load_state_dict(state.scaler)
 
-    def judge() -> None:
+    def assess() -> None:
         """Validate the averaged weights, write them where they are the best, and draw samples."""
         nonlocal state
         if average is not None:
@@ -336,7 +364,7 @@ def run(experiment: Experiment, output: Path, start: Path | None, arguments: arg
     losses: list[Tensor] = []
     rows: list[str] = []
     if main_process and state.step == 0:
-        judge()
+        assess()
     model.train()
     for k, raw in prefetch(feed, numbers):
         batch = feed.finish(raw, k)
@@ -377,7 +405,7 @@ def run(experiment: Experiment, output: Path, start: Path | None, arguments: arg
             accelerator.log({"loss": value, "learning_rate": rate}, step=state.step)
         last = state.step == steps
         if main_process and (last or state.step % experiment.validate_every == 0):
-            judge()
+            assess()
         if main_process and (last or state.step % experiment.save_every == 0):
             append_lines(output / HISTORY, rows)
             rows.clear()
@@ -402,7 +430,9 @@ def run(experiment: Experiment, output: Path, start: Path | None, arguments: arg
         print(table(output / VALIDATIONS))
         print(f"best: step {state.best_step}, fMSE {state.best_score:.1f}")
         print(f"weights hash: {weights_hash(network)}\nin {output}")
-    accelerator.end_training()
+    for log in accelerator.trackers:
+        log.finish()
+    return accelerator
 
 
 def table(path: Path) -> str:

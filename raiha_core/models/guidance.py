@@ -52,8 +52,8 @@ def _cells(matches: Sequence[Match], of_query: bool, grid: int) -> Tensor:
     return cells.view(1, 1, grid, grid)
 
 
-def _square(image: Tensor, grid: int, working_side: int) -> Tensor:
-    """Lab of the picture squashed so that patches are c x c pixels. Statistics need no aspect."""
+def squash(image: Tensor, grid: int, working_side: int) -> Tensor:
+    """Lab of a picture squashed so that patches are c x c pixels. Statistics need no aspect."""
     side = max(1, min(working_side, *image.shape[-2:]) // grid)
     return srgb_to_lab(shrink(image, (grid * side, grid * side)))
 
@@ -64,36 +64,49 @@ def _over(lab: Tensor, cells: Tensor) -> RegionStatistics:
     return measure(lab, cells.to(lab).repeat_interleave(side, -1).repeat_interleave(side, -2))
 
 
-def patch_means(image: Tensor, grid: int, working_side: int) -> Tensor:
-    """Mean Lab of each patch of a picture (1, 3, h, w): (P, 3), row-major."""
-    return F.adaptive_avg_pool2d(_square(image, grid, working_side), grid)[0].flatten(1).T
+def checked_grid(reference: Reference) -> int:
+    """Patches per side of a reference with matched patches.
+
+    Raises: ValueError naming it where its weight is not 0..1, or where it has no features to tell the grid.
+    """
+    check_weight(reference)
+    if reference.features is None:
+        raise ValueError(f"reference '{reference.id}' has matched patches but no features to tell their grid")
+    return reference.features.spec.grid
 
 
-def over_patches(image: Tensor, matches: Sequence[Match], grid: int, working_side: int) -> RegionStatistics:
-    """Lab statistics of a reference (1, 3, h, w) over its matched patches."""
-    return _over(_square(image, grid, working_side), _cells(matches, False, grid))
+def check_weight(reference: Reference) -> None:
+    if not 0 <= reference.weight <= 1:
+        raise ValueError(f"the weight of reference '{reference.id}' must lie in 0..1, got {reference.weight}")
+
+
+def patch_means(lab: Tensor, grid: int) -> Tensor:
+    """Mean of each patch of a squashed picture (1, 3, g c, g c): (P, 3), row-major."""
+    return F.adaptive_avg_pool2d(lab, grid)[0].flatten(1).T
+
+
+def over_partners(lab: Tensor, matches: Sequence[Match], grid: int) -> RegionStatistics:
+    """Statistics of a squashed reference (1, 3, g c, g c) over the patches that matched."""
+    return _over(lab, _cells(matches, False, grid))
 
 
 def _light(reference: Reference, lab: Tensor, image: Tensor, grid: int, working_side: int) -> Tensor:
     """How much lighter and more coloured the composite's light is, by the matched backgrounds: (1, 3)."""
     matches = reference.illumination_matches
-    here = _over(_square(image, grid, working_side), _cells(matches, True, grid))
+    here = _over(squash(image, grid, working_side), _cells(matches, True, grid))
     there = _over(lab, _cells(matches, False, grid))
     return (LIGHT_SHARE * (here.mean - there.mean)).clamp(-LIGHT_LIMIT, LIGHT_LIMIT)
 
 
 def _one(reference: Reference, image: Tensor, working_side: int) -> tuple[Tensor, Tensor, float]:
     """Mean and variance (1, 3) that one reference proposes for the object of one image, and its weight."""
-    if not 0 <= reference.weight <= 1:
-        raise ValueError(f"the weight of reference '{reference.id}' must lie in 0..1, got {reference.weight}")
+    check_weight(reference)
     if not reference.content_matches:
-        whole = _over(_square(reference.image.to(image), 1, working_side), torch.ones(1, 1, 1, 1))
+        whole = _over(squash(reference.image.to(image), 1, working_side), torch.ones(1, 1, 1, 1))
         return whole.mean, whole.variance, UNMATCHED * reference.weight
-    if reference.features is None:
-        raise ValueError(f"reference '{reference.id}' has matched patches but no features to tell their grid")
-    grid = reference.features.spec.grid
-    lab = _square(reference.image.to(image), grid, working_side)
-    found = _over(lab, _cells(reference.content_matches, False, grid))
+    grid = checked_grid(reference)
+    lab = squash(reference.image.to(image), grid, working_side)
+    found = over_partners(lab, reference.content_matches, grid)
     mean = found.mean
     if reference.illumination_matches:
         mean = mean + _light(reference, lab, image, grid, working_side)
@@ -130,7 +143,7 @@ def from_batch(mask: Tensor, content: Tensor | None, references: ReferenceBatch)
     matched = (cells > 0).any(-1).any(-1)  # (B K, 1)
     cells = torch.where(matched[..., None, None], cells, torch.ones_like(cells))
     weight = weight * torch.where(matched.view(batch, most), 1.0, UNMATCHED)
-    found = _over(_square(images, cells.shape[-1], min(images.shape[-2:])), cells)
+    found = _over(squash(images, cells.shape[-1], min(images.shape[-2:])), cells)
     return _pool(found.mean.view(batch, most, 3), found.variance.view(batch, most, 3), weight)
 
 

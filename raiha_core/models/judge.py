@@ -8,7 +8,7 @@ Source: this project; fitted by `train/fit_judge.py`. Shapes: K references of on
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -18,8 +18,8 @@ from ..features.references import Match, Reference
 from ..regions import RegionStatistics
 from ..render import LabTransfer, Prediction
 from .blocks import Operations, zero_initialise
-from .guidance import LIGHT_LIMIT, over_patches, patch_means
-from .statistics import Statistics, StatisticsConfig
+from .guidance import LIGHT_LIMIT, check_weight, checked_grid, over_partners, patch_means, squash
+from .statistics import Statistics, StatisticsConfig, working_copy
 
 NUMBERS = 23
 GROUPS = ((0,), (1, 2), (3, 4, 5))  # judged apart: lightness, colour, the three deviations
@@ -64,21 +64,15 @@ def testify(references: Sequence[Reference], image: Tensor, working_side: int) -
     """
     numbers, differences, lights, deviations = [], [], [], []
     for reference in references:
-        if not 0 <= reference.weight <= 1:
-            raise ValueError(
-                f"the weight of reference '{reference.id}' must lie in 0..1, got {reference.weight}"
-            )
+        check_weight(reference)
         if not reference.content_matches or reference.weight == 0:
             continue
-        if reference.features is None:
-            raise ValueError(
-                f"reference '{reference.id}' has matched patches but no features to tell their grid"
-            )
-        grid = reference.features.spec.grid
-        here, there = (patch_means(p, grid, working_side).cpu() for p in (image, reference.image.to(image)))
+        grid = checked_grid(reference)
+        shown = squash(reference.image.to(image), grid, working_side)
+        here = patch_means(squash(image, grid, working_side), grid).cpu()
+        there = patch_means(shown, grid).cpu()
         of_object, difference, spread = _pairs(reference.content_matches, here, there)
         of_light, light, light_spread = _pairs(reference.illumination_matches, here, there)
-        shown = over_patches(reference.image.to(image), reference.content_matches, grid, working_side)
         numbers.append(
             torch.tensor(
                 [
@@ -94,7 +88,8 @@ def testify(references: Sequence[Reference], image: Tensor, working_side: int) -
         )
         differences.append(difference)
         lights.append(light)
-        deviations.append(shown.variance[0].sqrt().cpu())
+        partners = over_partners(shown, reference.content_matches, grid)
+        deviations.append(partners.variance[0].sqrt().cpu())
     if not numbers:
         none = torch.zeros(0, 3)
         return Testimony(torch.zeros(0, NUMBERS), none, none, none)
@@ -114,18 +109,23 @@ class Judge(nn.Module):
         self.trust = operations.Linear(NUMBERS, len(GROUPS))
         self.light = nn.Parameter(torch.full((len(GROUPS) - 1,), 0.5))  # share of the light's difference
         zero_initialise(self.trust)
-        with torch.no_grad():
-            cast("Tensor", self.trust.bias).fill_(STARTING_TRUST)
+        if self.trust.bias is not None:  # a host's layers may be empty until their weights are read
+            nn.init.constant_(cast("Tensor", self.trust.bias), STARTING_TRUST)
 
     def forward(
-        self, testimony: Testimony, present: Tensor, mean: Tensor, deviation: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The references' common look, and how far to go there.
+        self,
+        testimony: Testimony,
+        present: Tensor,
+        found: RegionStatistics,
+        alone: LabTransfer,
+        config: StatisticsConfig,
+    ) -> tuple[LabTransfer, Tensor]:
+        """An answer without references, moved towards their common look as far as they are believed.
 
-        Args: testimony: of B objects, (B, K, ...); present (B, K) bool; mean, deviation (B, 3): Lab of the
-            object as it was pasted.
-        Returns: mean and deviation (B, 3) of the object by its references, and the share (B, 6), 0..1, of
-            the way there for the three means and the three deviations; 0 where nothing is present.
+        Args: testimony: of B objects, (B, K, ...); present (B, K) bool; found: Lab of the objects as they
+            were pasted; config: its floor of variances, and its limits of their ratio.
+        Returns: the transfer, and the share of the way (B, 6), 0..1, for the three means and the three
+            deviations; 0 where nothing is present.
         """
         normal = ((testimony.numbers - self.centre) / self.spread).clamp(-LARGEST, LARGEST)
         logits = self.trust(normal).clamp(-SURE, SURE)  # (B, K, 3)
@@ -133,12 +133,20 @@ class Judge(nn.Module):
         # the best witness decides how far; several that are poor are no good one
         share = logits.amax(1).sigmoid()
         voices = torch.nan_to_num(logits.softmax(1))  # no reference at all: 0 / 0
+        group = torch.tensor([g for g, members in enumerate(GROUPS) for _ in members], device=share.device)
+        share, voices = share[:, group], voices[..., group]
         light = torch.stack((self.light[0], self.light[1], self.light[1]))
         turned = (light * testimony.light).clamp(-LIGHT_LIMIT, LIGHT_LIMIT)
-        proposed = torch.cat((mean[:, None] + testimony.difference - turned, testimony.deviation), 2)
-        group = torch.tensor([g for g, members in enumerate(GROUPS) for _ in members], device=share.device)
-        common = (voices[..., group] * proposed).sum(1)
-        return common[:, :3], common[:, 3:], share[:, group]
+        shift = (voices[..., :3] * (testimony.difference - turned)).sum(1)
+        variance = (voices[..., 3:] * testimony.deviation).sum(1).square()
+        floor = config.variance_floor
+        stretch = ((variance + floor) / (found.variance + floor)).sqrt().clamp(*config.ratio)
+        lab = LabTransfer(
+            centre=alone.centre,
+            scale=alone.scale + share[:, 3:] * (stretch - alone.scale),
+            shift=alone.shift + share[:, :3] * (shift - alone.shift),
+        )
+        return lab, share
 
     def guide(
         self,
@@ -151,27 +159,25 @@ class Judge(nn.Module):
         """A network's answer, moved towards the references of each composite as far as they are believed.
 
         Where a mask leaves no background the network knows nothing: there the references are followed as
-        the `statistics` preset does. Args: as `Statistics.predict`; prediction: with a Lab transfer.
+        the `statistics` preset does.
+        Args: prediction: with a Lab transfer; composite sRGB (B, 3, H, W), values 0..1; mask (B, 1, H, W),
+            values 0..1; references: one row for each composite.
+        Raises: as `Statistics.predict` where there are rows.
         """
-        assert prediction.lab is not None
-        found, ring, small = Statistics(config).regions(composite, mask)
-        heard = [testify(row, small[b : b + 1], config.working_side) for b, row in enumerate(references)]
-        most = max(len(row) for row in heard)
-        alone = bool((ring.amount == 0).any())
-        if most:
-            prediction = self._moved(prediction, found, heard, most, config)
-        if not alone:
+        statistics = Statistics(config)
+        found, ring, guidance = statistics.read(composite, mask, references)
+        if guidance is None:
             return prediction
-        lost = (ring.amount == 0)[:, None]
-        followed = Statistics(config).guide(prediction, composite, mask, references)
-        assert followed.lab is not None
-        assert prediction.lab is not None
-        lab = LabTransfer(
-            centre=prediction.lab.centre,
-            scale=torch.where(lost, followed.lab.scale, prediction.lab.scale),
-            shift=torch.where(lost, followed.lab.shift, prediction.lab.shift),
-        )
-        return replace(prediction, lab=lab)
+        statistics.require_guidance(found, ring, guidance)
+        small = working_copy(composite, config.working_side)
+        heard = [testify(row, small[b : b + 1], config.working_side) for b, row in enumerate(references)]
+        moved = prediction
+        if most := max(len(row) for row in heard):
+            moved = self._moved(prediction, found, heard, most, config)
+        lost = ring.amount == 0
+        if not lost.any():
+            return moved
+        return _chosen(lost, statistics.guide(prediction, composite, mask, references), moved)
 
     def _moved(
         self,
@@ -184,22 +190,26 @@ class Judge(nn.Module):
         assert prediction.lab is not None
         whole, present = stack(heard, most)
         device = prediction.lab.shift.device
-        whole = Testimony(
-            *(t.to(device) for t in (whole.numbers, whole.difference, whole.light, whole.deviation))
-        )
-        deviation = (found.variance + config.variance_floor).sqrt()
-        mean, wanted, share = self(whole, present.to(device), found.mean, deviation)
-        stretch = (wanted.square() + config.variance_floor).sqrt() / deviation
-        stretch = stretch.clamp(*config.ratio)
-        lab = LabTransfer(
-            centre=prediction.lab.centre,
-            scale=prediction.lab.scale + share[:, 3:] * (stretch - prediction.lab.scale),
-            shift=prediction.lab.shift + share[:, :3] * (mean - found.mean - prediction.lab.shift),
-        )
+        parts = (whole.numbers, whole.difference, whole.light, whole.deviation)
+        whole = Testimony(*(part.to(device) for part in parts))
+        lab, share = self(whole, present.to(device), found, prediction.lab, config)
         affine = prediction.affine
         if affine is not None:
             affine = affine * (1 - share.mean(1))[:, None, None, None]
         return Prediction(lab=lab, affine=affine)
+
+
+def _chosen(rows: Tensor, first: Prediction, second: Prediction) -> Prediction:
+    """The first prediction in some rows (B,), the second in the others."""
+    assert first.lab is not None
+    assert second.lab is not None
+    names = ("centre", "scale", "shift")
+    pairs = [(getattr(first.lab, name), getattr(second.lab, name)) for name in names]
+    lab = LabTransfer(**{n: torch.where(rows[:, None], a, b) for n, (a, b) in zip(names, pairs, strict=True)})
+    affine = None
+    if first.affine is not None and second.affine is not None:
+        affine = torch.where(rows[:, None, None, None], first.affine, second.affine)
+    return Prediction(lab=lab, affine=affine)
 
 
 def stack(heard: Sequence[Testimony], most: int) -> tuple[Testimony, Tensor]:

@@ -164,8 +164,8 @@ class Statistics(nn.Module):
         Raises: ValueError where a mask leaves no background and its references have no weight, and
             where there are rows of references for another number of composites.
         """
-        found, ring, guidance = self._read(composite, mask, references)
-        self._require_guidance(found, ring, guidance)
+        found, ring, guidance = self.read(composite, mask, references)
+        self.require_guidance(found, ring, guidance)
         return Prediction(lab=_follow(found, ring, guidance, self.config))
 
     def guide_batch(
@@ -192,34 +192,39 @@ class Statistics(nn.Module):
         references: Sequence[Sequence[Reference]],
     ) -> Prediction:
         """The same with pictures of any size and the patches that retrieval matched. Args: as `predict`."""
-        found, ring, guidance = self._read(composite, mask, references)
+        found, ring, guidance = self.read(composite, mask, references)
         return prediction if guidance is None else _guided(prediction, found, ring, guidance, self.config)
 
-    def regions(self, composite: Tensor, mask: Tensor) -> tuple[RegionStatistics, RegionStatistics, Tensor]:
-        """Statistics of the object and of its ring, and the composite at the working size."""
+    def regions(self, composite: Tensor, mask: Tensor) -> tuple[RegionStatistics, RegionStatistics]:
+        """Statistics of the object and of its ring, from pictures of any size."""
         composite, mask = composite.float(), mask.float()
-        factor = math.ceil(max(composite.shape[-2:]) / self.config.working_side)
+        factor = _factor(composite, self.config.working_side)
         # colours are averaged on their own side of the edge, before the edge is resized away
         own, clean = _whole_object(mask), regions.outside(mask)
         inside, inside_weight = _pool_within(composite, own, factor)
         around, around_weight = _pool_within(composite, clean, factor)
-        small = _pool(mask, factor)
-        found, ring = _measure(inside, around, small, inside_weight, around_weight, self.config)
-        return found, ring, _pool(composite, factor)
+        return _measure(inside, around, _pool(mask, factor), inside_weight, around_weight, self.config)
 
-    def _read(
+    def read(
         self, composite: Tensor, mask: Tensor, references: Sequence[Sequence[Reference]]
     ) -> tuple[RegionStatistics, RegionStatistics, Guidance | None]:
-        """Statistics of the object and of its ring, and what the references say, where there are any."""
+        """Statistics of the object and of its ring, and what the references say, where there are any.
+
+        Raises: ValueError where there are rows of references for another number of composites.
+        """
         if references and len(references) != len(composite):
             raise ValueError(f"{len(references)} rows of references for {len(composite)} composites")
-        found, ring, small = self.regions(composite, mask)
-        guidance = from_matches(references, small, self.config.working_side) if any(references) else None
+        found, ring = self.regions(composite, mask)
+        guidance = None
+        if any(references):
+            small = working_copy(composite, self.config.working_side)
+            guidance = from_matches(references, small, self.config.working_side)
         return found, ring, guidance
 
-    def _require_guidance(
+    def require_guidance(
         self, found: RegionStatistics, ring: RegionStatistics, guidance: Guidance | None
     ) -> None:
+        """Raises: ValueError where a mask leaves no background and no reference has a say."""
         lost = (found.amount > 0) & (ring.amount == 0)
         if guidance is not None:
             lost &= guidance.weight == 0
@@ -234,6 +239,15 @@ def _whole_object(mask: Tensor) -> Tensor:
     """The object's own cells, without soft edges; where the mask is soft everywhere, the mask itself."""
     filled = (mask > regions.FILLED).float()
     return torch.where(filled.sum((1, 2, 3), keepdim=True) > 0, filled, mask)
+
+
+def _factor(composite: Tensor, working_side: int) -> int:
+    return math.ceil(max(composite.shape[-2:]) / working_side)
+
+
+def working_copy(composite: Tensor, working_side: int) -> Tensor:
+    """The composite (B, 3, h, w) at the size at which statistics are measured."""
+    return _pool(composite.float(), _factor(composite, working_side))
 
 
 def _pool(values: Tensor, factor: int) -> Tensor:

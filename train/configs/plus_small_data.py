@@ -22,7 +22,7 @@ EXPERIMENT = Experiment(
         dropout=0.3,
         local_map=False,
         references="measured",
-        # chosen after training, on references for other objects: only good matches move this network
+        # followed where a mask leaves no background; else by the judge of fit_judge.py
         statistics=StatisticsConfig(reference_trust=0.6, reference_power=4.0, reference_whole=True),
         hesitation=12.0,
         doubt=True,
