@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from raiha_core.features.references import Reference
-from raiha_core.harmonizer import load_harmonizer
+from raiha_core.harmonizer import DEFAULT_MODEL, load_harmonizer
 from raiha_core.pipeline import HarmonizeWarning, harmonize, per_composite
 
 
@@ -35,13 +35,14 @@ def test_outside_the_mask_the_composite_keeps_its_bits(size, dtype):
     assert result.max() <= 1
 
 
-def test_the_object_moves_towards_its_background():
+@pytest.mark.parametrize(("model", "share"), [("statistics", 0.9), (DEFAULT_MODEL, 0.99)])
+def test_the_object_moves_towards_its_background(model, share):
     composite, mask = scene()
     inside = (mask == 1).expand_as(composite)
     background = composite[(mask == 0).expand_as(composite)].mean()
     before = (composite[inside].mean() - background).abs()
-    after = (harmonize(composite, mask)[inside].mean() - background).abs()
-    assert after < 0.9 * before
+    after = (harmonize(composite, mask, model=model)[inside].mean() - background).abs()
+    assert after < share * before
 
 
 def test_strength_zero_is_the_input_and_strength_one_the_full_answer():
