@@ -12,11 +12,9 @@ import argparse
 import csv
 import json
 import os
-import platform
 import sys
 import time
 from dataclasses import asdict, replace
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -28,16 +26,16 @@ from feeding import generator, prefetch
 from loop_state import LoopState, load_state, save_state, weights_hash, whole_states
 from objective import Objective
 from overview import dry_run, write_samples
+from provenance import begin_with, git_revision, is_trained, write_weights
 from safetensors import SafetensorError
 from schedule import Average, rate_factor
 from sources import Sources, open_sources
 from torch import Tensor, nn
 from tqdm import tqdm
-from validate import Validation, content_of, validate
+from validate import content_of, validate
 
-from raiha_core import __version__, checkpoint
 from raiha_core.durable import append_lines, write_text
-from raiha_core.models.presets import PRESETS, Network
+from raiha_core.models.presets import PRESETS
 
 HISTORY, VALIDATIONS, LAST = "history.csv", "validation.jsonl", "last.safetensors"
 COLUMNS = ("step", "loss", "learning_rate")
@@ -105,84 +103,6 @@ def truncate_validations(path: Path, step: int) -> None:
     if path.is_file():
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
         write_text(path, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
-
-
-def is_trained(path: Path, stage: Experiment) -> bool:
-    """Whether the weights of a stage are there. Raises: ValueError where they are of another config."""
-    if not path.is_file():
-        return False
-    made_by = json.loads(checkpoint.read_metadata(path).notes.get("experiment", "{}"))
-    if other := differences(made_by, stage.to_json()):
-        raise ValueError(f"{path} was trained with another config: {'; '.join(other)}")
-    return True
-
-
-def begin_with(network: Network, path: Path, data: str) -> str:
-    """The weights of an earlier stage; what that stage did not have keeps its own beginning.
-
-    Args: data: fingerprint of what this stage is trained on.
-    Returns: which weights these are, in words.
-    Raises: ValueError naming the file where it is of another network, or was trained on other data.
-    """
-    loaded = checkpoint.load(path)
-    about = loaded.metadata.notes
-    if about.get("data_fingerprint") != data:
-        raise ValueError(f"{path} was trained on other data: {about.get('data_fingerprint')} != {data}")
-    own, given = network.state_dict(), loaded.network.state_dict()
-    unknown = sorted(set(given) - set(own))
-    other = sorted(name for name in set(given) & set(own) if given[name].shape != own[name].shape)
-    if unknown or other:
-        raise ValueError(f"{path} does not fit '{network.name}': {', '.join((unknown + other)[:4])}")
-    network.load_state_dict(given, strict=False)
-    return f"{path.parent.name}, {about.get('step')} steps, weights {weights_hash(loaded.network)[:8]}"
-
-
-def provenance(experiment: Experiment, sources: Sources, state: LoopState) -> dict[str, str]:
-    """What a weight file must say about how it was made."""
-    return {
-        **({"start": state.start} if state.start else {}),
-        "experiment": json.dumps(experiment.to_json(), sort_keys=True),
-        "step": str(state.step),
-        "pictures_seen": str(state.step * experiment.batch),
-        "data_fingerprint": sources.fingerprint,
-        "versions": f"raiha {__version__}, torch {torch.__version__}, python {platform.python_version()}",
-        "revision": git_revision(),
-    }
-
-
-@cache
-def git_revision() -> str:
-    """The commit that the code was at when this was first asked, read without git; "" outside a checkout."""
-    folder = Path(__file__).resolve().parents[1] / ".git"
-    head = folder / "HEAD"
-    if not head.is_file():
-        return ""
-    text = head.read_text(encoding="utf-8").strip()
-    reference = folder / text.removeprefix("ref: ")
-    return (
-        reference.read_text(encoding="utf-8").strip() if reference.is_file() else text.removeprefix("ref: ")
-    )
-
-
-def write_weights(
-    path: Path,
-    network: Network,
-    experiment: Experiment,
-    sources: Sources,
-    state: LoopState,
-    found: Validation,
-) -> None:
-    scores = {f"validation {name}": float(value) for name, value in asdict(found).items()}
-    about = checkpoint.describe(
-        network,
-        experiment.preset,
-        spec=None if sources.encoder is None else sources.encoder.spec,
-        data=sources.about,
-        scores=scores,
-        licence=sources.licence,
-        notes=provenance(experiment, sources, state),
-    )
-    checkpoint.save(path, network, about)
 
 
 def check_resume(

@@ -57,9 +57,11 @@ VARIANTS = {
 
 
 def scores(folder: Path) -> np.ndarray:
-    """PSNR of every picture of a run of evaluate.py, in the order of their names."""
+    """PSNR of every picture of a run of evaluate.py that was recoloured, in the order of their names."""
     with (folder / "per_image.csv").open(newline="", encoding="utf-8") as file:
-        found = {row["id"]: float(row["psnr"]) for row in csv.DictReader(file)}
+        rows = list(csv.DictReader(file))
+    # a composite of make_held_out.py that is right already has no decibels to compare
+    found = {row["id"]: float(row["psnr"]) for row in rows if not row["id"].startswith("untouched-")}
     return np.array([found[name] for name in sorted(found)])
 
 
