@@ -149,8 +149,7 @@ def test_the_verdict_is_its_formula():
 
 def test_poor_references_do_not_add_up_to_a_good_one():
     one = heard_at_random(1, 4)
-    parts = (one.numbers, one.difference, one.light, one.deviation)
-    four = judging.Testimony(*(part.expand(4, -1) for part in parts))
+    four = judging.Testimony(*(part.expand(4, -1) for part in one.parts))
     zero = torch.zeros(1, 3)
     found = RegionStatistics(zero, zero + 1, torch.ones(1))
     alone = LabTransfer(centre=zero, scale=zero + 1, shift=zero)

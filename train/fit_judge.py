@@ -151,8 +151,7 @@ class Cases:
 
     def judged(self, judge: Judge, rows: Tensor) -> Tensor:
         """The looks that come out, (N, 6)."""
-        parts = (self.heard.numbers, self.heard.difference, self.heard.light, self.heard.deviation)
-        heard = Testimony(*(part[rows] for part in parts))
+        heard = Testimony(*(part[rows] for part in self.heard.parts))
         mean, variance = self.mean[rows], self.variance[rows]
         found = RegionStatistics(mean, variance, torch.ones(len(rows)))
         alone = LabTransfer(centre=mean, scale=self.scale[rows], shift=self.shift[rows])

@@ -19,7 +19,7 @@ from ..regions import RegionStatistics
 from ..render import LabTransfer, Prediction
 from .blocks import Operations, zero_initialise
 from .guidance import LIGHT_LIMIT, check_weight, checked_grid, over_partners, patch_means, squash
-from .statistics import Statistics, StatisticsConfig, working_copy
+from .statistics import Statistics, StatisticsConfig, check_rows, working_copy
 
 NUMBERS = 23
 GROUPS = ((0,), (1, 2), (3, 4, 5))  # judged apart: lightness, colour, the three deviations
@@ -36,6 +36,11 @@ class Testimony:
     difference: Tensor  # (K, 3) Lab: mean of the object's partners minus the object's patches
     light: Tensor  # (K, 3) Lab: the same of the background's pairs
     deviation: Tensor  # (K, 3) Lab: of the object's partners
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """In the order of the fields."""
+        return self.numbers, self.difference, self.light, self.deviation
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -63,14 +68,16 @@ def testify(references: Sequence[Reference], image: Tensor, working_side: int) -
     Raises: ValueError naming a reference whose weight is not 0..1, or whose patch grid is unknown.
     """
     numbers, differences, lights, deviations = [], [], [], []
+    seen: dict[int, Tensor] = {}  # the composite's patches, by their number per side
     for reference in references:
         check_weight(reference)
         if not reference.content_matches or reference.weight == 0:
             continue
         grid = checked_grid(reference)
         shown = squash(reference.image.to(image), grid, working_side)
-        here = patch_means(squash(image, grid, working_side), grid).cpu()
-        there = patch_means(shown, grid).cpu()
+        if grid not in seen:
+            seen[grid] = patch_means(squash(image, grid, working_side), grid).cpu()
+        here, there = seen[grid], patch_means(shown, grid).cpu()
         of_object, difference, spread = _pairs(reference.content_matches, here, there)
         of_light, light, light_spread = _pairs(reference.illumination_matches, here, there)
         numbers.append(
@@ -164,11 +171,11 @@ class Judge(nn.Module):
             values 0..1; references: one row for each composite.
         Raises: as `Statistics.predict` where there are rows.
         """
-        statistics = Statistics(config)
-        found, ring, guidance = statistics.read(composite, mask, references)
-        if guidance is None:
+        if not any(references):
             return prediction
-        statistics.require_guidance(found, ring, guidance)
+        check_rows(references, composite)
+        statistics = Statistics(config)
+        found, ring = statistics.regions(composite, mask)
         small = working_copy(composite, config.working_side)
         heard = [testify(row, small[b : b + 1], config.working_side) for b, row in enumerate(references)]
         moved = prediction
@@ -190,8 +197,7 @@ class Judge(nn.Module):
         assert prediction.lab is not None
         whole, present = stack(heard, most)
         device = prediction.lab.shift.device
-        parts = (whole.numbers, whole.difference, whole.light, whole.deviation)
-        whole = Testimony(*(part.to(device) for part in parts))
+        whole = Testimony(*(part.to(device) for part in whole.parts))
         lab, share = self(whole, present.to(device), found, prediction.lab, config)
         affine = prediction.affine
         if affine is not None:
@@ -218,7 +224,6 @@ def stack(heard: Sequence[Testimony], most: int) -> tuple[Testimony, Tensor]:
     parts = [torch.zeros(len(heard), most, count) for count in (NUMBERS, 3, 3, 3)]
     for b, row in enumerate(heard):
         present[b, : len(row)] = True
-        values = (row.numbers, row.difference, row.light, row.deviation)
-        for part, value in zip(parts, values, strict=True):
+        for part, value in zip(parts, row.parts, strict=True):
             part[b, : len(row)] = value
     return Testimony(*parts), present

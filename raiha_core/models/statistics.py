@@ -164,8 +164,8 @@ class Statistics(nn.Module):
         Raises: ValueError where a mask leaves no background and its references have no weight, and
             where there are rows of references for another number of composites.
         """
-        found, ring, guidance = self.read(composite, mask, references)
-        self.require_guidance(found, ring, guidance)
+        found, ring, guidance = self._read(composite, mask, references)
+        self._require_guidance(found, ring, guidance)
         return Prediction(lab=_follow(found, ring, guidance, self.config))
 
     def guide_batch(
@@ -191,9 +191,15 @@ class Statistics(nn.Module):
         mask: Tensor,
         references: Sequence[Sequence[Reference]],
     ) -> Prediction:
-        """The same with pictures of any size and the patches that retrieval matched. Args: as `predict`."""
-        found, ring, guidance = self.read(composite, mask, references)
-        return prediction if guidance is None else _guided(prediction, found, ring, guidance, self.config)
+        """The same with pictures of any size and the patches that retrieval matched.
+
+        Args, Raises: as `predict`.
+        """
+        found, ring, guidance = self._read(composite, mask, references)
+        if guidance is None:
+            return prediction
+        self._require_guidance(found, ring, guidance)
+        return _guided(prediction, found, ring, guidance, self.config)
 
     def regions(self, composite: Tensor, mask: Tensor) -> tuple[RegionStatistics, RegionStatistics]:
         """Statistics of the object and of its ring, from pictures of any size."""
@@ -205,15 +211,15 @@ class Statistics(nn.Module):
         around, around_weight = _pool_within(composite, clean, factor)
         return _measure(inside, around, _pool(mask, factor), inside_weight, around_weight, self.config)
 
-    def read(
+    def _read(
         self, composite: Tensor, mask: Tensor, references: Sequence[Sequence[Reference]]
     ) -> tuple[RegionStatistics, RegionStatistics, Guidance | None]:
         """Statistics of the object and of its ring, and what the references say, where there are any.
 
         Raises: ValueError where there are rows of references for another number of composites.
         """
-        if references and len(references) != len(composite):
-            raise ValueError(f"{len(references)} rows of references for {len(composite)} composites")
+        if references:
+            check_rows(references, composite)
         found, ring = self.regions(composite, mask)
         guidance = None
         if any(references):
@@ -221,7 +227,7 @@ class Statistics(nn.Module):
             guidance = from_matches(references, small, self.config.working_side)
         return found, ring, guidance
 
-    def require_guidance(
+    def _require_guidance(
         self, found: RegionStatistics, ring: RegionStatistics, guidance: Guidance | None
     ) -> None:
         """Raises: ValueError where a mask leaves no background and no reference has a say."""
@@ -243,6 +249,12 @@ def _whole_object(mask: Tensor) -> Tensor:
 
 def _factor(composite: Tensor, working_side: int) -> int:
     return math.ceil(max(composite.shape[-2:]) / working_side)
+
+
+def check_rows(references: Sequence[Sequence[Reference]], composite: Tensor) -> None:
+    """Raises: ValueError where there are rows of references for another number of composites."""
+    if len(references) != len(composite):
+        raise ValueError(f"{len(references)} rows of references for {len(composite)} composites")
 
 
 def working_copy(composite: Tensor, working_side: int) -> Tensor:
