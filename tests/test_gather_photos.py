@@ -49,6 +49,22 @@ def test_photos_are_gathered_small_with_masks_groups_and_terms(folders, checkout
         assert 0.1 < (mask > 127).mean() < 0.5
 
 
+def test_photos_of_one_thing_are_kept_apart_from_those_to_train_on(folders, checkouts, tmp_path, capsys):  # noqa: F811
+    photos, _ = folders
+    root = checkouts / "google+dreambooth" / "dataset"
+    for folder, name in (("can", "00"), ("can", "01"), ("dog", "00"), ("red_cartoon", "00")):
+        save(root / folder / f"{name}.jpg", photo(70 + len(folder) + int(name), (400, 300)))
+    places = ["--checkouts", str(checkouts), "--out"]
+    gather_photos.main(["--photos", str(photos), *places, str(tmp_path / "gathered")])
+    gather_photos.main(["--own-shoots", *places, str(tmp_path / "shoots")])
+    assert len(read_photos(tmp_path / "gathered")) == 3 + 2
+    groups = [row.group for row in read_photos(tmp_path / "shoots")]
+    assert groups == ["google/dreambooth/can"] * 2 + ["google/dreambooth/dog"]
+    with pytest.raises(SystemExit):
+        gather_photos.main([*places, str(tmp_path / "neither")])
+    assert "--photos --own-shoots is required" in capsys.readouterr().err
+
+
 def test_a_photo_to_measure_by_is_not_gathered_whatever_its_size(folders, checkouts, tmp_path):  # noqa: F811
     photos, _ = folders
     beside = tmp_path / "dev"

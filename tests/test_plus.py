@@ -346,3 +346,35 @@ def test_doubt_starts_as_the_usual_hesitation_and_is_learned_per_picture():
     assert doubtful.doubt.weight.grad.abs().max() > 0
     with pytest.raises(ValueError, match="doubt is learned as a factor of hesitation, which is 0"):
         small("raiha-plus", doubt=True)
+
+
+def test_detail_begins_as_nothing_and_is_learned():
+    plain = fill(small("raiha-plus")).eval()
+    fine = small("raiha-plus", detail=True).eval()
+    missing = fine.load_state_dict(plain.state_dict(), strict=False).missing_keys
+    assert missing
+    assert all(name.startswith("detail.") for name in missing)
+    image, mask, _ = pairs(2)
+    with torch.no_grad():
+        assert torch.equal(plain(image, mask).lab.shift, fine(image, mask).lab.shift)
+    fine.train()
+    fine(image, mask).lab.shift.square().sum().backward()
+    assert fine.detail.out.weight.grad.abs().max() > 0
+
+
+def test_detail_tells_what_is_beside_the_object_from_what_is_far_away():
+    fine = fill(small("raiha-plus", detail=True)).eval()
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[..., 12:20, 12:20] = 1
+    channels = fine.backbone.channels
+    near, far = ([torch.zeros(1, c, 16, 16) for c in channels] for _ in range(2))
+    for level in near:
+        level[..., 5, 7] = 1.0  # a cell above the object
+    for level in far:
+        level[..., 0, 0] = 1.0
+    with torch.no_grad():
+        nothing = fine.detail([torch.zeros_like(level) for level in near], mask)
+        beside, away = (fine.detail(levels, mask) - nothing for levels in (near, far))
+        mirrored = fine.detail([level.flip(-1) for level in near], mask) - nothing
+    assert not torch.allclose(beside, away, rtol=0.1)
+    torch.testing.assert_close(beside, mirrored)

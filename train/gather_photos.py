@@ -1,6 +1,7 @@
 """Gather photos to train on from folders of known layout: small copies, masks, groups, kinds, one manifest.
 
     python train/gather_photos.py --photos PHOTOS --checkouts FOLDER --beside DEV_SETS --out GATHERED
+    python train/gather_photos.py --own-shoots --checkouts FOLDER --out SHOOTS    # to measure by
 
 PHOTOS holds a manifest.jsonl of its own, whose rows are taken as they are. FOLDER holds checkouts of the
 repositories of SOURCES as owner+name; those that are not there are left out, and named. Photos that look
@@ -39,6 +40,10 @@ class Source:
     licence: str
     masks: str | None = None  # folder of PNG masks of the photos' names
     numbers: range | None = None  # of photos named by a number; the others are kept for measuring
+    every: int = 1  # of the photos in order, one in so many is taken: variety, not bulk
+    # a folder's photos show one and the same thing: kept for measuring what such photos are worth
+    own_shoots: bool = False
+    leave_out: str = ""  # a folder of what is no photograph
 
 
 SOURCES = (
@@ -74,6 +79,27 @@ SOURCES = (
         photos="man_unsplash/*.jpg",
         licence="none stated (Unsplash)",
     ),
+    Source(
+        repository="chanakya2734/Image-classification-using-CNN",
+        commit="bf746c6e53f1edacd97b383de350f7a495cef0e1",
+        photos="dataset/test_set/*/*.jpg",
+        every=4,
+        licence="none stated (cats and dogs)",
+    ),
+    Source(
+        repository="google/dreambooth",
+        commit="4f887af7970a06fc0cd3adaa1d0b368547d6a1d0",
+        photos="dataset/*/*.jpg",
+        own_shoots=True,
+        leave_out="red_cartoon",
+        licence="CC BY 4.0 (Unsplash)",
+    ),
+    Source(
+        repository="maxogden/cats",
+        commit="97329b40d7bf3e0fc05314f7d1422e8c08a95a1a",
+        photos="cat_photos/*.jpg",
+        licence="BSD (README)",
+    ),
 )
 
 
@@ -83,22 +109,36 @@ def signs(image: Image.Image) -> NDArray[np.uint8]:
     return np.packbits((grey[:, 1:] > grey[:, :-1]).ravel())
 
 
-def rows(photos: Path, checkouts: Path) -> Iterator[dict[str, Any]]:
-    """Every candidate: image and mask as full paths, and what the manifest shall say of it."""
-    for line in (photos / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
+def rows(photos: Path | None, checkouts: Path) -> Iterator[dict[str, Any]]:
+    """Every candidate: image and mask as full paths, and what the manifest shall say of it.
+
+    Args: photos: None takes the own shoots, of which nothing is trained on, and nothing else.
+    """
+    lines = [] if photos is None else (photos / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
+    for line in lines:
+        assert photos is not None
         entry = json.loads(line)
         mask = entry.get("mask")
         yield {**entry, "image": photos / entry["image"], "mask": None if mask is None else photos / mask}
     for source in SOURCES:
+        if source.own_shoots != (photos is None):
+            continue
         root = checkouts / source.repository.replace("/", "+")
-        found = sorted(root.glob(source.photos))
+        found = sorted(p for p in root.glob(source.photos) if p.parent.name != source.leave_out)
         if not found:
             print(f"gather_photos: no {source.photos} in {root}, left out", file=sys.stderr)
-        for path in found:
+        for path in found[:: source.every]:
             if source.numbers is not None and int(path.stem) not in source.numbers:
                 continue
             mask = None if source.masks is None else root / source.masks / f"{path.stem}.png"
-            yield {"image": path, "mask": mask, "source": source.repository, "license": source.licence}
+            group = {"group": f"{source.repository}/{path.parent.name}"} if source.own_shoots else {}
+            yield {
+                "image": path,
+                "mask": mask,
+                "source": source.repository,
+                "license": source.licence,
+                **group,
+            }
 
 
 def small(path: Path, *, mask: bool) -> Image.Image:
@@ -109,7 +149,9 @@ def small(path: Path, *, mask: bool) -> Image.Image:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="folder with a manifest.jsonl")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--photos", type=Path, help="folder with a manifest.jsonl")
+    what.add_argument("--own-shoots", action="store_true", help="those photos of one thing, and no others")
     parser.add_argument("--checkouts", type=Path, required=True, help="folder of checkouts, owner+name each")
     parser.add_argument("--beside", type=Path, nargs="*", default=[], help="folders to measure by")
     parser.add_argument("--out", type=Path, required=True)

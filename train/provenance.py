@@ -26,16 +26,16 @@ def is_trained(path: Path, stage: Experiment) -> bool:
     return True
 
 
-def begin_with(network: Network, path: Path, data: str) -> str:
+def begin_with(network: Network, path: Path, data: str | None) -> str:
     """The weights of an earlier stage; what that stage did not have keeps its own beginning.
 
-    Args: data: fingerprint of what this stage is trained on.
+    Args: data: fingerprint of what the weights must have been trained on; None: of anything.
     Returns: which weights these are, in words.
     Raises: ValueError naming the file where it is of another network, or was trained on other data.
     """
     loaded = checkpoint.load(path)
     about = loaded.metadata.notes
-    if about.get("data_fingerprint") != data:
+    if data is not None and about.get("data_fingerprint") != data:
         raise ValueError(f"{path} was trained on other data: {about.get('data_fingerprint')} != {data}")
     own, given = network.state_dict(), loaded.network.state_dict()
     unknown = sorted(set(given) - set(own))

@@ -57,6 +57,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--encoder-weights", type=Path, help="file or folder, where the encoder needs one")
     parser.add_argument("--output", type=Path, help="where the run lives (default: runs/NAME)")
     parser.add_argument("--cache", type=Path, help="where decoded photos are kept (default: OUTPUT/../cache)")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="begin with these weights, whatever they were trained on, and not with an earlier stage's",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the newest whole state")
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and draw the first batch"
@@ -156,6 +161,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     git_revision()  # now: the checkout may move on while the run goes on
     *earlier, last = load_stages(arguments.config)
+    if arguments.start is not None:
+        earlier = []
     output = arguments.output or Path("runs") / last.name
     folders = [output.parent / stage.name for stage in earlier]
     if output in folders:
@@ -167,7 +174,7 @@ def main(argv: list[str] | None = None) -> int:
         raise ValueError(
             f"{output / 'states'} holds a run already: give --resume to go on, or another --output"
         )
-    start: Path | None = None
+    start: Path | None = arguments.start
     for stage, folder in zip(earlier, folders, strict=True):
         if not begun and not is_trained(folder / LAST, stage):
             run(stage, folder, start, arguments)
@@ -216,13 +223,14 @@ def run(
     if arguments.dry_run:
         if main_process:
             dry_run(experiment, network, sources, steps, output)
-            if experiment.start:
-                print(f"begins with the weights of {experiment.start}")
+            if arguments.start or experiment.start:
+                print(f"begins with the weights of {arguments.start or experiment.start}")
         return accelerator
 
     # ---- resume
     states = whole_states(output / "states")
-    begun_with = "" if start is None or states else begin_with(network, start, sources.fingerprint)
+    known = None if arguments.start else sources.fingerprint
+    begun_with = "" if start is None or states else begin_with(network, start, known)
     objective.to(accelerator.device)
     optimizer = make_optimizer(objective, experiment)
     average = Average(network, settings.ema) if settings.ema else None

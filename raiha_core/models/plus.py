@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..color import srgb_to_lab
 from ..features.references import Reference, ReferenceBatch
 from ..features.spec import FeatureSpec
-from ..regions import measure
+from ..regions import measure, ring
 from ..render import LabTransfer, Prediction
 from .backbone import LITE0, STRIDES, Backbone
 from .blocks import Operations, masked_moments, resize_mask, widen, zero_initialise
@@ -25,7 +25,7 @@ from .checks import check_content, check_inputs, drop_absent
 from .evidence import MAP_NUMBERS, VECTOR_NUMBERS, ReferenceEvidence
 from .heads import bounded_affine
 from .judge import Judge
-from .look import COUNT, RunningScale, describe
+from .look import COUNT, FAR, RunningScale, describe
 from .statistics import LATER, LEVELS_PER_LAB, Statistics, StatisticsConfig, ring_statistics_transfer
 from .style_fusion import StyleFusion, background_style
 
@@ -64,6 +64,8 @@ class PlusConfig:
     hesitation: float = field(default=0.0, metadata=LATER)
     # learn for each picture how much to hesitate, from `hesitation` at the start
     doubt: bool = field(default=False, metadata=LATER)
+    # finer features too, and what is next to the object apart from what is far away
+    detail: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.size < PLUS_MULTIPLE or min(self.width, self.hidden) < 1:
@@ -100,6 +102,7 @@ class Plus(nn.Module):
         self.scale = RunningScale(numbers)
         self.squeeze = operations.Linear(deep, d)  # of the deepest map, per region
         self.vector = operations.Linear(numbers + 3 * d, hidden)
+        self.detail = Detail(self.backbone.channels, config, operations) if config.detail else None
         self.evidence = ReferenceEvidence() if config.learns_references else None
         # without bias, so that no references add exactly nothing
         self.from_evidence = (
@@ -157,7 +160,7 @@ class Plus(nn.Module):
         if references is not None and content is not None and self.evidence is not None:
             shown = content.expand(len(image), -1, -1, -1)
             seen = self.evidence(widen(image), wide_mask, shown, references)
-        summary = self._summary(image, wide_mask, levels[-1], base, seen)
+        summary = self._summary(image, wide_mask, levels, base, seen)
         lab = correct(base, widen(self.colour(summary)))
         affine = None
         if self.decoder is not None:
@@ -187,12 +190,18 @@ class Plus(nn.Module):
         return usual * torch.exp(DOUBT_BOUND * torch.tanh(widen(self.doubt(summary)) / DOUBT_BOUND))
 
     def _summary(
-        self, image: Tensor, mask: Tensor, deep: Tensor, base: LabTransfer, seen: tuple[Tensor, Tensor] | None
+        self,
+        image: Tensor,
+        mask: Tensor,
+        levels: list[Tensor],
+        base: LabTransfer,
+        seen: tuple[Tensor, Tensor] | None,
     ) -> Tensor:
         """Everything that is known of the picture as a whole: (B, hidden)."""
         numbers = [base.scale.clamp_min(1e-3).log(), base.shift / SHIFT_STEP]
         if self.config.look:
             numbers.append(describe(image, mask))
+        deep = levels[-1]
         vector = self.scale(torch.cat(numbers, 1).float()).to(deep.dtype)
         inside = resize_mask(mask, (deep.shape[-2], deep.shape[-1]), "area")
         foreground, background = (
@@ -202,6 +211,8 @@ class Plus(nn.Module):
         x = self.vector(torch.cat((vector, foreground, background, foreground - background), 1))
         if seen is not None and self.from_evidence is not None:
             x = x + self.from_evidence(seen[1].to(x.dtype))
+        if self.detail is not None:
+            x = x + self.detail(levels, mask)
         return F.gelu(self.mixer(self.dropout(F.gelu(x))))
 
 
@@ -215,6 +226,30 @@ def conviction(transfer: LabTransfer, image: Tensor, mask: Tensor, hesitation: T
     squares = transfer.shift.square() + (transfer.scale - 1).square() * variance
     size = (squares * squares.new_tensor(LEVELS_PER_LAB)).sum(1, keepdim=True)
     return size / (size + hesitation**2)
+
+
+class Detail(nn.Module):
+    """What the object and its neighbourhood are, from the two deepest maps; nothing before it has learned."""
+
+    def __init__(self, channels: tuple[int, ...], config: PlusConfig, operations: Operations) -> None:
+        super().__init__()
+        d = config.width
+        self.squeeze = nn.ModuleList(operations.Linear(c, d) for c in channels[-2:])
+        self.out = operations.Linear(2 * 4 * d, config.hidden, bias=False)
+        zero_initialise(self.out)
+
+    def forward(self, levels: list[Tensor], mask: Tensor) -> Tensor:
+        """Backbone maps and mask (B, 1, h, w) -> what to add to the vector, (B, hidden)."""
+        near = ring(mask, FAR)
+        found = []
+        for level, squeeze in zip(levels[-2:], self.squeeze, strict=True):
+            size = (level.shape[-2], level.shape[-1])
+            regions = [resize_mask(region, size, "area") for region in (mask, near, 1 - mask)]
+            inside, beside, outside = (
+                squeeze(masked_moments(level, region)[0].flatten(1).to(level.dtype)) for region in regions
+            )
+            found += [inside, beside, outside, inside - beside]
+        return self.out(torch.cat(found, 1))
 
 
 class Decoder(nn.Module):
