@@ -52,12 +52,15 @@ def test_photos_are_gathered_small_with_masks_groups_and_terms(folders, checkout
 def test_photos_of_one_thing_are_kept_apart_from_those_to_train_on(folders, checkouts, tmp_path, capsys):  # noqa: F811
     photos, _ = folders
     root = checkouts / "google+dreambooth" / "dataset"
+    animals = checkouts / "chanakya2734+Image-classification-using-CNN" / "dataset" / "test_set" / "cats"
+    for number in range(9):
+        save(animals / f"{number}.jpg", photo(90 + number, (400, 300)))
     for folder, name in (("can", "00"), ("can", "01"), ("dog", "00"), ("red_cartoon", "00")):
         save(root / folder / f"{name}.jpg", photo(70 + len(folder) + int(name), (400, 300)))
     places = ["--checkouts", str(checkouts), "--out"]
     gather_photos.main(["--photos", str(photos), *places, str(tmp_path / "gathered")])
     gather_photos.main(["--own-shoots", *places, str(tmp_path / "shoots")])
-    assert len(read_photos(tmp_path / "gathered")) == 3 + 2
+    assert len(read_photos(tmp_path / "gathered")) == 3 + 2 + 3  # of the cats every fourth
     groups = [row.group for row in read_photos(tmp_path / "shoots")]
     assert groups == ["google/dreambooth/can"] * 2 + ["google/dreambooth/dog"]
     with pytest.raises(SystemExit):

@@ -21,10 +21,11 @@ def field(number: int, value: bytes | int) -> bytes:
     return head + (bytes([length]) if length < 128 else bytes([length & 127 | 128, length >> 7])) + value
 
 
-def write_network(path, side=mask_photos.SIDE):
+def write_network(path, outputs=1):
     """An ONNX network: how red each pixel is, by a 1x1 convolution and a sigmoid."""
-    weight = struct.pack("<3f", 12.0, -12.0, -12.0)
-    dims = b"".join(field(1, d) for d in (1, 3, 1, 1))
+    side = mask_photos.SIDE
+    weight = outputs * struct.pack("<3f", 12.0, -12.0, -12.0)
+    dims = b"".join(field(1, d) for d in (outputs, 3, 1, 1))
     tensor = dims + field(2, 1) + field(8, b"w") + field(9, weight)
 
     def value(name: bytes, channels: int) -> bytes:
@@ -37,7 +38,7 @@ def write_network(path, side=mask_photos.SIDE):
         field(1, b"s") + field(2, b"y") + field(4, b"Sigmoid"),
     ]
     graph = b"".join(field(1, node) for node in nodes) + field(2, b"red") + field(5, tensor)
-    graph += field(11, value(b"x", 3)) + field(12, value(b"y", 1))
+    graph += field(11, value(b"x", 3)) + field(12, value(b"y", outputs))
     path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(2, 13)))
     return path
 
@@ -60,15 +61,15 @@ def photos(tmp_path):
     return root
 
 
-def call(photos, model, out):
-    return mask_photos.main(["--photos", str(photos), "--model", str(model), "--out", str(out)])
+def call(photos, model):
+    return mask_photos.main(["--photos", str(photos), "--model", str(model)])
 
 
 def test_a_plain_object_gets_its_mask_and_the_rest_stays_as_it_was(photos, tmp_path, capsys):
-    out = tmp_path / "masked"
-    assert call(photos, write_network(tmp_path / "red.onnx"), out) == 0
+    before = read_photos(photos)
+    assert call(photos, write_network(tmp_path / "red.onnx")) == 0
     assert "1 photos got a mask, 1 have none; 3 rows" in capsys.readouterr().out
-    before, after = read_photos(photos), read_photos(out)
+    after = read_photos(photos)
     assert [row.mask is None for row in after] == [False, False, True]
     assert after[0].id == before[0].id
     assert [in_validation(row, 0.5) for row in after] == [in_validation(row, 0.5) for row in before]
@@ -76,13 +77,16 @@ def test_a_plain_object_gets_its_mask_and_the_rest_stays_as_it_was(photos, tmp_p
     truth = np.zeros((90, 120), bool)
     truth[20:60, 30:80] = True
     assert (found & truth).sum() / (found | truth).sum() > 0.95
-    lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
-    assert [line.get("mask_by") for line in lines] == [None, "u2net", None]
+    lines = [json.loads(line) for line in (photos / "manifest.jsonl").read_text().splitlines()]
+    assert [line.get("mask_by") for line in lines] == [None, "red", None]
     assert lines[2] == {"image": "images/plain.png", "license": "CC0"}
 
 
-def test_a_killed_run_goes_on_where_it_was(photos, tmp_path, monkeypatch):
-    out, model = tmp_path / "masked", write_network(tmp_path / "red.onnx")
+def test_a_killed_run_goes_on_where_it_was_and_a_finished_one_asks_nothing(photos, tmp_path, monkeypatch):
+    model = write_network(tmp_path / "red.onnx")
+    whole = tmp_path / "whole"
+    shutil.copytree(photos, whole)
+    call(whole, model)
     asked = []
     real = mask_photos.Salience.__call__
 
@@ -94,14 +98,24 @@ def test_a_killed_run_goes_on_where_it_was(photos, tmp_path, monkeypatch):
 
     monkeypatch.setattr(mask_photos.Salience, "__call__", killed)
     with pytest.raises(KeyboardInterrupt):
-        call(photos, model, out)
-    assert call(photos, model, out) == 0
-    assert len(asked) == 3  # the first photo is not asked about again
-    whole = tmp_path / "whole"
-    monkeypatch.setattr(mask_photos.Salience, "__call__", real)
-    call(photos, model, whole)
-    assert (out / "manifest.jsonl").read_text() == (whole / "manifest.jsonl").read_text()
-    shutil.rmtree(whole)
+        call(photos, model)
+    for _ in range(2):
+        assert call(photos, model) == 0
+        assert len(asked) == 3  # neither photo is asked about again
+        assert (photos / "manifest.jsonl").read_text() == (whole / "manifest.jsonl").read_text()
+
+
+def test_photos_of_one_name_in_two_folders_have_masks_of_their_own_without_a_manifest(tmp_path):
+    root = tmp_path / "plain"
+    for folder, place in (("a", slice(10, 40)), ("b", slice(50, 80))):
+        picture = np.full((90, 120, 3), 160, np.uint8)
+        picture[place, 30:80] = (250, 10, 10)
+        save(root / folder / "1.png", picture)
+    assert call(root, write_network(tmp_path / "red.onnx")) == 0
+    for row, place in zip(read_photos(root), (slice(10, 40), slice(50, 80)), strict=True):
+        found = decode_mask(row.mask) > 127
+        assert found[place, 30:80].mean() > 0.9
+        assert found.mean() < 0.2
 
 
 @pytest.mark.parametrize(
@@ -123,7 +137,16 @@ def test_an_object_that_is_not_plain_has_no_mask(inside, outside, share):
 def test_wrong_files_are_named(photos, tmp_path, capsys):
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"no network")
-    assert call(photos, bad, tmp_path / "out") == 1
+    good = write_network(tmp_path / "red.onnx")
+    assert call(photos, bad) == 1
     assert f"mask_photos: {bad} is no ONNX network" in capsys.readouterr().err
-    assert call(tmp_path / "nowhere", write_network(tmp_path / "red.onnx"), tmp_path / "out2") == 1
-    assert "nowhere" in capsys.readouterr().err
+    assert call(photos, tmp_path / "none.onnx") == 1
+    assert "none.onnx" in capsys.readouterr().err
+    assert call(tmp_path / "nowhere", good) == 1
+    assert "there is no folder of photos" in capsys.readouterr().err
+    two = write_network(tmp_path / "two.onnx", outputs=2)
+    assert call(photos, two) == 1
+    assert "two.onnx answers (1, 2, 256, 256), needed is a map (1, 1, 256, 256)" in capsys.readouterr().err
+    (photos / "manifest.jsonl").write_text('{"image": "images/red.png"}\n\n{"picture": 3}\n')
+    assert call(photos, good) == 1
+    assert "manifest.jsonl, line 3 is no photo" in capsys.readouterr().err

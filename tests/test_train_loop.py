@@ -316,23 +316,6 @@ def test_a_run_that_has_begun_needs_its_first_stage_no_more(tmp_path, photos, mo
         train.main(arguments(second, photos, tmp_path / "runs" / "first"))
 
 
-def test_a_run_begins_with_the_weights_it_is_told_to_on_other_data(tmp_path, photos):
-    first = write_config(tmp_path, "first", PLUS)
-    assert train.main(arguments(first, photos, tmp_path / "runs" / "first")) == 0
-    weights = tmp_path / "runs" / "first" / "last.safetensors"
-    second = write_config(tmp_path, "second", PLUS, start='"never_trained"', steps=5)
-    write_config(tmp_path, "never_trained", PLUS)
-    others = write_photos(tmp_path / "others", count=11)
-    call = [*arguments(second, others, tmp_path / "runs" / "second"), "--start", str(weights)]
-    assert train.main(call) == 0
-    assert not (tmp_path / "runs" / "never_trained").exists()
-    last = checkpoint.load(tmp_path / "runs" / "second" / "last.safetensors")
-    assert last.metadata.notes["start"].startswith("first, 12 steps, weights ")
-    assert (
-        last.metadata.notes["data_fingerprint"] != checkpoint.load(weights).metadata.notes["data_fingerprint"]
-    )
-
-
 def test_stages_that_cannot_follow_each_other_are_named(tmp_path, photos):
     write_config(tmp_path, "one", PLUS, start='"two"')
     two = write_config(tmp_path, "two", PLUS, start='"one"')

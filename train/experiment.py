@@ -15,7 +15,7 @@ from raiha_core.data.synthesis import SynthesisConfig
 from raiha_core.losses import LossConfig
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.plus import PlusConfig
-from raiha_core.models.presets import PRESETS, Config, requirements
+from raiha_core.models.presets import PRESETS, Config, config_from_json, config_to_json, requirements
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,6 +192,14 @@ def load_stages(path: Path) -> list[Experiment]:
             + ", ".join(f"{stage.name} {stage.precision} {stage.deterministic}" for stage in stages)
         )
     return stages
+
+
+def up_to_date(experiment: dict[str, Any]) -> dict[str, Any]:
+    """An experiment as JSON with the network's fields that nobody knew of when it was written."""
+    if not {"preset", "network"} <= set(experiment):
+        return experiment
+    network = config_from_json(experiment["preset"], experiment["network"])
+    return {**experiment, "network": config_to_json(network)}
 
 
 def differences(first: dict[str, Any], second: dict[str, Any], where: str = "") -> list[str]:

@@ -109,19 +109,18 @@ def signs(image: Image.Image) -> NDArray[np.uint8]:
     return np.packbits((grey[:, 1:] > grey[:, :-1]).ravel())
 
 
-def rows(photos: Path | None, checkouts: Path) -> Iterator[dict[str, Any]]:
-    """Every candidate: image and mask as full paths, and what the manifest shall say of it.
-
-    Args: photos: None takes the own shoots, of which nothing is trained on, and nothing else.
-    """
-    lines = [] if photos is None else (photos / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
-    for line in lines:
-        assert photos is not None
+def listed(photos: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a manifest, with full paths."""
+    for line in (photos / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
         entry = json.loads(line)
         mask = entry.get("mask")
         yield {**entry, "image": photos / entry["image"], "mask": None if mask is None else photos / mask}
+
+
+def found_in(checkouts: Path, *, own_shoots: bool) -> Iterator[dict[str, Any]]:
+    """Photos of SOURCES, of those that are own shoots or of the others, alike."""
     for source in SOURCES:
-        if source.own_shoots != (photos is None):
+        if source.own_shoots != own_shoots:
             continue
         root = checkouts / source.repository.replace("/", "+")
         found = sorted(p for p in root.glob(source.photos) if p.parent.name != source.leave_out)
@@ -131,14 +130,10 @@ def rows(photos: Path | None, checkouts: Path) -> Iterator[dict[str, Any]]:
             if source.numbers is not None and int(path.stem) not in source.numbers:
                 continue
             mask = None if source.masks is None else root / source.masks / f"{path.stem}.png"
-            group = {"group": f"{source.repository}/{path.parent.name}"} if source.own_shoots else {}
-            yield {
-                "image": path,
-                "mask": mask,
-                "source": source.repository,
-                "license": source.licence,
-                **group,
-            }
+            entry = {"image": path, "mask": mask, "source": source.repository, "license": source.licence}
+            if own_shoots:
+                entry["group"] = f"{source.repository}/{path.parent.name}"
+            yield entry
 
 
 def small(path: Path, *, mask: bool) -> Image.Image:
@@ -160,9 +155,9 @@ def main(argv: list[str] | None = None) -> int:
     (arguments.out / "images").mkdir(parents=True, exist_ok=True)
     (arguments.out / "masks").mkdir(exist_ok=True)
     lines, near = [], 0
-    for entry in tqdm(
-        list(rows(arguments.photos, arguments.checkouts)), unit="img", disable=not sys.stderr.isatty()
-    ):
+    rows = [] if arguments.own_shoots else list(listed(arguments.photos))
+    rows += found_in(arguments.checkouts, own_shoots=arguments.own_shoots)
+    for entry in tqdm(rows, unit="img", disable=not sys.stderr.isatty()):
         path, mask = entry["image"], entry["mask"]
         try:
             image = small(path, mask=False)

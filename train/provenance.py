@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from experiment import Experiment, differences
+from experiment import Experiment, differences, up_to_date
 from loop_state import LoopState, weights_hash
 from sources import Sources
 from validate import Validation
@@ -15,12 +15,22 @@ from validate import Validation
 from raiha_core import __version__, checkpoint
 from raiha_core.models.presets import Network
 
+GIVEN = "given"  # how the words begin that tell of weights named by --start
+
 
 def is_trained(path: Path, stage: Experiment) -> bool:
-    """Whether the weights of a stage are there. Raises: ValueError where they are of another config."""
+    """Whether the weights of a stage are there.
+
+    Raises: ValueError where they are of another config, or began with weights that no config names.
+    """
     if not path.is_file():
         return False
-    made_by = json.loads(checkpoint.read_metadata(path).notes.get("experiment", "{}"))
+    notes = checkpoint.read_metadata(path).notes
+    if notes.get("start", "").startswith(GIVEN):
+        raise ValueError(
+            f"{path} began with weights that were {notes['start']}; give --start {path} to go on from it"
+        )
+    made_by = up_to_date(json.loads(notes.get("experiment", "{}")))
     if other := differences(made_by, stage.to_json()):
         raise ValueError(f"{path} was trained with another config: {'; '.join(other)}")
     return True
@@ -29,21 +39,39 @@ def is_trained(path: Path, stage: Experiment) -> bool:
 def begin_with(network: Network, path: Path, data: str | None) -> str:
     """The weights of an earlier stage; what that stage did not have keeps its own beginning.
 
+    A judge of references is left out: it was fitted to the weights as they were.
     Args: data: fingerprint of what the weights must have been trained on; None: of anything.
-    Returns: which weights these are, in words.
+    Returns: which weights these are, in words; where they may be of other data, of which and its terms, too.
     Raises: ValueError naming the file where it is of another network, or was trained on other data.
     """
     loaded = checkpoint.load(path)
     about = loaded.metadata.notes
     if data is not None and about.get("data_fingerprint") != data:
         raise ValueError(f"{path} was trained on other data: {about.get('data_fingerprint')} != {data}")
-    own, given = network.state_dict(), loaded.network.state_dict()
+    own = network.state_dict()
+    given = {n: v for n, v in loaded.network.state_dict().items() if n in own or not n.startswith("judge.")}
     unknown = sorted(set(given) - set(own))
     other = sorted(name for name in set(given) & set(own) if given[name].shape != own[name].shape)
     if unknown or other:
         raise ValueError(f"{path} does not fit '{network.name}': {', '.join((unknown + other)[:4])}")
     network.load_state_dict(given, strict=False)
-    return f"{path.parent.name}, {about.get('step')} steps, weights {weights_hash(loaded.network)[:8]}"
+    name = json.loads(about.get("experiment", "{}")).get("name", path.name)
+    words = f"{name}, {about.get('step', 'unknown')} steps, {weights_name(loaded)}"
+    if data is not None:
+        return words
+    return f"{GIVEN}: {words}; of {loaded.metadata.data}; terms: {loaded.metadata.licence}"
+
+
+def weights_name(loaded: checkpoint.LoadedCheckpoint) -> str:
+    return f"weights {weights_hash(loaded.network)[:8]}"
+
+
+def check_same_start(path: Path, begun_with: str) -> None:
+    """Raises: ValueError where a run that is resumed began with other weights than those now given."""
+    if (name := weights_name(checkpoint.load(path))) not in begun_with:
+        raise ValueError(
+            f"this run began with {begun_with or 'weights of its own'}, not with {path} ({name})"
+        )
 
 
 def provenance(experiment: Experiment, sources: Sources, state: LoopState) -> dict[str, str]:

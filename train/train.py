@@ -4,7 +4,8 @@
     accelerate launch train/train.py train/configs/plus_small_data.py --data photos --illuminants ccharmony
     accelerate launch train/train.py train/configs/raiha.py --data IH4 --lists R.jsonl --encoder-weights DVT
 
-The command line says where things lie; all that changes the result stands in the config. A run that was
+The command line says where things lie; all that changes the result stands in the config, but for --start, of
+which the weights say that it was given. A run that was
 stopped, by whatever, goes on when the same command is given again with --resume.
 """
 
@@ -21,12 +22,12 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration, parse_flag_from_env
 from curves import draw_curves
-from experiment import Experiment, differences, load_stages
+from experiment import Experiment, differences, load_stages, up_to_date
 from feeding import generator, prefetch
 from loop_state import LoopState, load_state, save_state, weights_hash, whole_states
 from objective import Objective
 from overview import dry_run, write_samples
-from provenance import begin_with, git_revision, is_trained, write_weights
+from provenance import begin_with, check_same_start, git_revision, is_trained, write_weights
 from safetensors import SafetensorError
 from schedule import Average, rate_factor
 from sources import Sources, open_sources
@@ -43,7 +44,7 @@ COLUMNS = ("step", "loss", "learning_rate")
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Train one experiment; every setting that changes the result stands in its config.",
+        description="Train one experiment; every setting but --start stands in its config.",
         epilog="example: accelerate launch train/train.py train/configs/smoke.py --output runs/smoke",
     )
     parser.add_argument("config", type=Path, help="a file of train/configs")
@@ -119,7 +120,7 @@ def check_resume(
             f"{found[-1].parent} holds a run already: give --resume to go on, or another --output"
         )
     stored = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-    if other := differences(stored["experiment"], experiment.to_json()):
+    if other := differences(up_to_date(stored["experiment"]), experiment.to_json()):
         raise ValueError(f"{found[-1].parent} was begun with another config: {'; '.join(other)}")
     if stored["data"] != sources.fingerprint:
         raise ValueError(
@@ -161,8 +162,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     git_revision()  # now: the checkout may move on while the run goes on
     *earlier, last = load_stages(arguments.config)
-    if arguments.start is not None:
-        earlier = []
+    if arguments.start is not None and not arguments.start.is_file():
+        raise ValueError(f"there are no weights {arguments.start}")
     output = arguments.output or Path("runs") / last.name
     folders = [output.parent / stage.name for stage in earlier]
     if output in folders:
@@ -175,10 +176,11 @@ def main(argv: list[str] | None = None) -> int:
             f"{output / 'states'} holds a run already: give --resume to go on, or another --output"
         )
     start: Path | None = arguments.start
-    for stage, folder in zip(earlier, folders, strict=True):
-        if not begun and not is_trained(folder / LAST, stage):
-            run(stage, folder, start, arguments)
-        start = folder / LAST
+    if start is None:
+        for stage, folder in zip(earlier, folders, strict=True):
+            if not begun and not is_trained(folder / LAST, stage):
+                run(stage, folder, start, arguments)
+            start = folder / LAST
     # once: it ends what the processes share, too
     run(last, output, start, arguments).end_training()
     return 0
@@ -243,6 +245,8 @@ def run(
     if states:
         check_resume(states, experiment, sources, arguments)
         state = load_state(states[-1], objective, None if average is None else average.state, optimizer)
+        if arguments.start:
+            check_same_start(arguments.start, state.start)
     if main_process:
         output.mkdir(parents=True, exist_ok=True)
         truncate_history(output / HISTORY, state.step)

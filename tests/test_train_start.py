@@ -1,0 +1,78 @@
+"""train/train.py --start, and runs and weights from before a field was known."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+
+import train
+from raiha_core import checkpoint
+from raiha_core.models.plus import Plus
+from tests.test_train_loop import one_thread, photos, run_until, validations  # noqa: F401  two are fixtures
+from tests.training_cases import PLUS, arguments, write_config, write_photos
+
+
+def test_a_run_begins_with_the_weights_it_is_told_to_on_other_data(tmp_path, photos):  # noqa: F811
+    first = write_config(tmp_path, "first", PLUS)
+    assert train.main(arguments(first, photos, tmp_path / "runs" / "first")) == 0
+    weights = tmp_path / "runs" / "first" / "last.safetensors"
+    second = write_config(tmp_path, "second", PLUS, start='"never_trained"', steps=5)
+    write_config(tmp_path, "never_trained", PLUS)
+    others = write_photos(tmp_path / "others", count=11)
+    call = [*arguments(second, others, tmp_path / "runs" / "second"), "--start", str(weights)]
+    assert train.main(call) == 0
+    assert not (tmp_path / "runs" / "never_trained").exists()
+    last = checkpoint.load(tmp_path / "runs" / "second" / "last.safetensors")
+    first = checkpoint.load(weights)
+    words = last.metadata.notes["start"]
+    assert words.startswith("given: first, 12 steps, weights ")
+    assert words.endswith(f"; of {first.metadata.data}; terms: {first.metadata.licence}")
+    assert last.metadata.notes["data_fingerprint"] != first.metadata.notes["data_fingerprint"]
+    # such weights are no stage of a recipe
+    third = write_config(tmp_path, "third", PLUS, start='"second"', steps=5)
+    with pytest.raises(
+        ValueError, match=r"second.last\.safetensors began with weights that were given: first"
+    ):
+        train.main(arguments(third, others, tmp_path / "runs" / "third"))
+
+
+def test_weights_that_are_given_are_looked_at_first_and_again_on_resume(tmp_path, photos, monkeypatch):  # noqa: F811
+    config = write_config(tmp_path, "one", PLUS)
+    assert train.main(arguments(config, photos, tmp_path / "runs" / "one")) == 0
+    last, best = (tmp_path / "runs" / "one" / f"{name}.safetensors" for name in ("last", "best"))
+    other = write_config(tmp_path, "other", PLUS, seed=5)
+    assert train.main(arguments(other, photos, tmp_path / "runs" / "other")) == 0
+    shutil.copy(tmp_path / "runs" / "other" / "last.safetensors", best)
+    call = arguments(config, photos, tmp_path / "runs" / "two")
+    with pytest.raises(ValueError, match=r"there are no weights .*none\.safetensors"):
+        train.main([*call, "--dry-run", "--start", str(tmp_path / "none.safetensors")])
+    run_until(monkeypatch, 6, [*call, "--start", str(last)])
+    with pytest.raises(ValueError, match=r"this run began with given: one, 12 steps.*, not with .*best"):
+        train.main([*call, "--resume", "--start", str(best)])
+    assert train.main([*call, "--resume", "--start", str(last)]) == 0
+
+
+def test_judged_weights_are_begun_with_and_their_judge_is_left_out(tmp_path, photos):  # noqa: F811
+    config = write_config(tmp_path, "one", PLUS)
+    assert train.main(arguments(config, photos, tmp_path / "runs" / "one")) == 0
+    loaded = checkpoint.load(tmp_path / "runs" / "one" / "last.safetensors")
+    network = Plus(replace(loaded.config, references="judged", max_references=1), pretrained=False)
+    network.load_state_dict(loaded.network.state_dict(), strict=False)
+    judged = tmp_path / "judged.safetensors"
+    checkpoint.save(judged, network, checkpoint.describe(network, "raiha-plus", data="toys"))
+    call = [*arguments(config, photos, tmp_path / "runs" / "two"), "--start", str(judged)]
+    assert train.main(call) == 0
+    before, after = (validations(tmp_path / "runs" / name) for name in ("one", "two"))
+    assert after[0] == {**before[-1], "step": 0}
+
+
+def test_runs_from_before_a_field_was_known_go_on(tmp_path, photos, monkeypatch):  # noqa: F811
+    config = write_config(tmp_path, "one", PLUS)
+    call = arguments(config, photos, tmp_path / "runs" / "one")
+    run_until(monkeypatch, 6, call)
+    for path in (tmp_path / "runs" / "one" / "states").glob("*/state.json"):
+        state = json.loads(path.read_text())
+        del state["experiment"]["network"]["detail"]
+        path.write_text(json.dumps(state))
+    assert train.main([*call, "--resume"]) == 0
