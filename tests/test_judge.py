@@ -34,6 +34,10 @@ from tests.statistics_cases import (
 )
 
 
+def mean_of(image: torch.Tensor) -> torch.Tensor:
+    return srgb_to_lab(image).mean((2, 3))[0]
+
+
 def trusting(bias: float = 8.0) -> Judge:
     """A judge that believes everybody alike, and takes the light's difference whole."""
     judge = Judge()
@@ -67,7 +71,7 @@ def test_pairs_of_patches_say_how_the_object_and_the_light_differ():
     photo = lab_colour(70).expand(1, 3, 64, 64).clone()
     photo[..., :32, :] = lab_colour(55, 20, 5)  # its upper half shows the object
     shown = reference(photo, 0.6, (match(5, 0, 0.9), match(6, 1, 0.7)), (match(0, 12, 0.8),))
-    heard = judging.testify([shown], image, 64)
+    heard = judging.testify([shown], image, mean_of(image), 0.25, 64)
     torch.testing.assert_close(heard.difference, torch.tensor([[15.0, 10.0, 5.0]]), atol=0.05, rtol=0)
     torch.testing.assert_close(heard.light, torch.tensor([[10.0, 0.0, 0.0]]), atol=0.05, rtol=0)
     numbers = heard.numbers[0].tolist()
@@ -84,7 +88,9 @@ def test_pairs_that_disagree_have_a_spread_and_surer_ones_weigh_more():
     image = painted(box((64, 64)), GREY, GREY)
     photo = lab_colour(60).expand(1, 3, 64, 64).clone()
     photo[..., :16, :16] = lab_colour(80)
-    heard = judging.testify([reference(photo, 1.0, (match(5, 0, 0.9), match(6, 15, 0.3)))], image, 64)
+    heard = judging.testify(
+        [reference(photo, 1.0, (match(5, 0, 0.9), match(6, 15, 0.3)))], image, mean_of(image), 0.25, 64
+    )
     mean = 20 * 0.9 / 1.2
     spread = math.sqrt(0.75 * (20 - mean) ** 2 + 0.25 * mean**2)
     assert float(heard.difference[0, 0]) == pytest.approx(mean, abs=0.05)
@@ -96,12 +102,12 @@ def test_who_has_no_weight_or_no_like_patch_is_not_heard():
     image = painted(box(), RED, GREY)
     picture = GREEN.expand(1, 3, 32, 32)
     mute = [reference(picture, 0.0, (match(5, 0),)), reference(picture, 1.0)]
-    assert len(judging.testify(mute, image, 64)) == 0
+    assert len(judging.testify(mute, image, mean_of(image), 0.25, 64)) == 0
     with pytest.raises(ValueError, match=r"'photo' must lie in 0..1, got 1.5"):
-        judging.testify([reference(picture, 1.5, (match(5, 0),))], image, 64)
+        judging.testify([reference(picture, 1.5, (match(5, 0),))], image, mean_of(image), 0.25, 64)
     gridless = Reference(id="odd", image=picture, content_matches=(match(5, 0),))
     with pytest.raises(ValueError, match="'odd' has matched patches but no features"):
-        judging.testify([gridless], image, 64)
+        judging.testify([gridless], image, mean_of(image), 0.25, 64)
 
 
 # ---- how it weighs
@@ -270,7 +276,7 @@ def test_a_judged_file_is_read_back_with_its_judge(judged, tmp_path):
 class Toy:
     """Objects whose honest reference (its first number says so) knows the truth, and a liar does not."""
 
-    def __init__(self, seed: int, count: int = 400) -> None:
+    def __init__(self, seed: int, count: int = 2000) -> None:
         draws = torch.Generator().manual_seed(seed)
 
         def noise(*shape: int) -> torch.Tensor:
@@ -343,6 +349,8 @@ def test_the_file_that_is_written_asks_the_judge_and_keeps_the_networks_weights(
 def test_indices_of_matches_lie_on_the_grid():
     last = Match(query_patch=GRID * GRID - 1, photo_patch=GRID * GRID - 1, content=0.9, appearance=1.0)
     image = painted(box((64, 64)), RED, GREY)
-    heard = judging.testify([reference(GREEN.expand(1, 3, 64, 64), 1.0, (last,))], image, 64)
+    heard = judging.testify(
+        [reference(GREEN.expand(1, 3, 64, 64), 1.0, (last,))], image, mean_of(image), 0.25, 64
+    )
     wanted = srgb_to_lab(GREEN).flatten() - srgb_to_lab(GREY).flatten()
     torch.testing.assert_close(heard.difference[0], wanted, atol=0.2, rtol=0)

@@ -253,6 +253,7 @@ def test_references_carry_pixels_features_weight_and_matches(gallery):
     assert second.weight == match_quality(item.content, item.coverage, item.illumination) < first.weight
     assert (second.id, second.content_matches) == (item.photo.id, item.content_matches)
     assert second.illumination_matches == item.illumination_matches != ()
+    assert second.likeness == item.likeness != ()
 
 
 def test_references_for_a_model_of_another_space_are_encoded_anew(gallery):
@@ -260,10 +261,16 @@ def test_references_for_a_model_of_another_space_are_encoded_anew(gallery):
         spec = make_spec(grid=4, dim=6, weights="other")
 
         def encode(self, images):
-            return PatchFeatures(*(torch.zeros(1, d, 4, 4) for d in (6, 9)), self.spec)
+            side = self.spec.grid
+            return PatchFeatures(*(torch.zeros(1, d, side, side) for d in (6, 9)), self.spec)
 
     answer = ask(gallery)
-    assert references(answer, encoder=Other())[0].features.spec.weights == "other"
+    anew = references(answer, encoder=Other())[0]
+    assert anew.features.spec.weights == "other"
+    assert anew.content_matches == answer.items[0].content_matches != ()
+    Other.spec = make_spec(grid=3, dim=6, weights="other")
+    coarse = references(answer, encoder=Other())[0]  # where indices of patches mean something else
+    assert (coarse.content_matches, coarse.illumination_matches, coarse.likeness) == ((), (), ())
     assert references(answer, encoder=ToyEncoder())[0].features.content.abs().sum() > 0
 
 

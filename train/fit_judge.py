@@ -72,7 +72,8 @@ def gather(thing: Object, galleries: Galleries, kinds: Sequence[str], seed: int)
     }
     for kind in kinds:
         shown: Sequence[Reference] = galleries.of(kind, thing, seed)
-        heard = testify(shown[:MOST], small, statistics.config.working_side)
+        area = float(thing.mask.mean())
+        heard = testify(shown[:MOST], small, found.mean[0], area, statistics.config.working_side)
         if len(heard):
             kept[f"{kind}.numbers"] = heard.numbers
             kept[f"{kind}.looks"] = torch.cat((heard.difference, heard.light, heard.deviation), 1)

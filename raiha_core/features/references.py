@@ -34,6 +34,9 @@ class Reference:
     features: PatchFeatures | None = None  # batch 1
     content_matches: tuple[Match, ...] = ()  # object patch <-> photo patch (eq. 3)
     illumination_matches: tuple[Match, ...] = ()  # background patch <-> photo patch (eq. 5)
+    # of the photo's patches, row-major: best cosine with an object patch minus best with a background patch;
+    # () where nobody compared them, or no background patch is clear of the object
+    likeness: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,12 +1,15 @@
 """How far each reference is believed: a judge with a few weights, fitted where the true look is known.
 
 Retrieval names pairs of patches: the object's with those that show the like (eq. 3), the background's with
-those in the like light (eq. 5). The object's pairs say how it would look in the reference, the background's
-how the reference's light differs; how many pairs there are, how alike and how much of one mind, tells
-another photo of the same thing from a photo of something similar.
+those in the like light (eq. 5), and says which of the reference's patches are more like the object than like
+its background. Where the object is seen by that (`sighting`), its look there is what the reference proposes;
+else the object's pairs say it. The background's pairs say how the reference's light differs; how many
+pairs there are, how alike and how much of one mind, tells another photo of the same thing from a photo of
+something similar.
 Source: this project; fitted by `train/fit_judge.py`. Shapes: K references of one composite.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -19,9 +22,10 @@ from ..regions import RegionStatistics
 from ..render import LabTransfer, Prediction
 from .blocks import Operations, zero_initialise
 from .guidance import LIGHT_LIMIT, check_weight, checked_grid, over_partners, patch_means, squash
+from .sighting import sight
 from .statistics import Statistics, StatisticsConfig, check_rows, working_copy
 
-NUMBERS = 23
+NUMBERS = 30
 GROUPS = ((0,), (1, 2), (3, 4, 5))  # judged apart: lightness, colour, the three deviations
 STARTING_TRUST = -2.0  # of a logit
 LARGEST = 4.0  # standard deviations: an odd reference is no odder than this
@@ -33,9 +37,9 @@ class Testimony:
     """What references say of one object, and what speaks for and against them."""
 
     numbers: Tensor  # (K, NUMBERS)
-    difference: Tensor  # (K, 3) Lab: mean of the object's partners minus the object's patches
-    light: Tensor  # (K, 3) Lab: the same of the background's pairs
-    deviation: Tensor  # (K, 3) Lab: of the object's partners
+    difference: Tensor  # (K, 3) Lab: the object as it is seen there minus as it was pasted
+    light: Tensor  # (K, 3) Lab: the same of the background, by its pairs
+    deviation: Tensor  # (K, 3) Lab: of the object as it is seen there
 
     @property
     def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -61,11 +65,39 @@ def _pairs(matches: Sequence[Match], here: Tensor, there: Tensor) -> tuple[list[
     return [*known, float(weight.mean()), float(weight.max()), sum(looks) / count, max(looks)], mean, spread
 
 
-def testify(references: Sequence[Reference], image: Tensor, working_side: int) -> Testimony:
+def _seen(
+    lab: Tensor, reference: Reference, grid: int, area: float, pairs: RegionStatistics
+) -> tuple[list[float], RegionStatistics]:
+    """Seven numbers of where and how the object is seen in a reference, and its look there.
+
+    Args: lab: the squashed reference; pairs: the look by the pairs, all there is where it is not seen.
+    """
+    if not reference.likeness:
+        return [0.0] * 7, pairs
+    if len(reference.likeness) != grid * grid:
+        raise ValueError(
+            f"reference '{reference.id}' has {len(reference.likeness)} likenesses for {grid} x {grid} patches"
+        )
+    likeness = torch.tensor(reference.likeness).view(grid, grid)
+    matched = torch.zeros(grid * grid, dtype=torch.bool)
+    matched[[match.photo_patch for match in reference.content_matches]] = True
+    found = sight(lab, likeness, matched.view(grid, grid))
+    if not found.seen:
+        return [0.0] * 7, pairs
+    apart = (found.look.mean - pairs.mean)[0].cpu().abs() / 10
+    numbers = [1.0, math.log(found.share / area), float(likeness.max()), found.sureness, *apart.tolist()]
+    return numbers, found.look
+
+
+def testify(
+    references: Sequence[Reference], image: Tensor, mean: Tensor, area: float, working_side: int
+) -> Testimony:
     """What each reference says that has a weight and a patch like one of the object's.
 
-    Args: image: the composite (1, 3, h, w), sRGB 0..1, at a working size.
-    Raises: ValueError naming a reference whose weight is not 0..1, or whose patch grid is unknown.
+    Args: image: the composite (1, 3, h, w), sRGB 0..1, at a working size; mean: Lab of the object in it,
+        (3,); area: the object's share of the picture, above 0.
+    Raises: ValueError naming a reference whose weight is not 0..1, whose patch grid is unknown, or whose
+        likenesses are not those of its patches.
     """
     numbers, differences, lights, deviations = [], [], [], []
     seen: dict[int, Tensor] = {}  # the composite's patches, by their number per side
@@ -80,6 +112,10 @@ def testify(references: Sequence[Reference], image: Tensor, working_side: int) -
         here, there = seen[grid], patch_means(shown, grid).cpu()
         of_object, difference, spread = _pairs(reference.content_matches, here, there)
         of_light, light, light_spread = _pairs(reference.illumination_matches, here, there)
+        partners = over_partners(shown, reference.content_matches, grid)
+        own = mean.cpu()
+        by_pairs = RegionStatistics((own + difference)[None].to(shown), partners.variance, partners.amount)
+        of_sight, look = _seen(shown, reference, grid, area, by_pairs)
         numbers.append(
             torch.tensor(
                 [
@@ -90,13 +126,13 @@ def testify(references: Sequence[Reference], image: Tensor, working_side: int) -
                     *of_light,
                     *(light.abs() / 10).tolist(),
                     *(light_spread / 10).tolist(),
+                    *of_sight,
                 ]
             )
         )
-        differences.append(difference)
+        differences.append(look.mean[0].cpu() - own)
         lights.append(light)
-        partners = over_partners(shown, reference.content_matches, grid)
-        deviations.append(partners.variance[0].sqrt().cpu())
+        deviations.append(look.variance[0].sqrt().cpu())
     if not numbers:
         none = torch.zeros(0, 3)
         return Testimony(torch.zeros(0, NUMBERS), none, none, none)
@@ -177,7 +213,11 @@ class Judge(nn.Module):
         statistics = Statistics(config)
         found, ring = statistics.regions(composite, mask)
         small = working_copy(composite, config.working_side)
-        heard = [testify(row, small[b : b + 1], config.working_side) for b, row in enumerate(references)]
+        area = mask.mean((1, 2, 3)).clamp_min(1e-6).tolist()
+        heard = [
+            testify(row, small[b : b + 1], found.mean[b], area[b], config.working_side)
+            for b, row in enumerate(references)
+        ]
         moved = prediction
         if most := max(len(row) for row in heard):
             moved = self._moved(prediction, found, heard, most, config)

@@ -27,6 +27,7 @@ class Candidate:
     illumination: float  # best appearance cosine among the pairs of eq. 5; NaN where it was not asked
     content_matches: tuple[Match, ...]  # best partner of each object patch that has one
     illumination_matches: tuple[Match, ...]  # best pair of each background patch that has one, capped
+    likeness: tuple[float, ...] = ()  # of the photo's patches to the object rather than its background
 
     @property
     def weight(self) -> float:
@@ -78,14 +79,17 @@ def references(candidates: Candidates, *, encoder: PatchEncoder | None = None) -
             if other is not None
             else _features(stored.content[index], stored.histogram[index], candidates.spec)
         )
+        # indices of patches mean nothing on another encoder's grid
+        same = features.spec.grid == candidates.grid
         found.append(
             Reference(
                 id=item.photo.id,
                 image=image,
                 weight=item.weight,
                 features=features,
-                content_matches=item.content_matches,
-                illumination_matches=item.illumination_matches,
+                content_matches=item.content_matches if same else (),
+                illumination_matches=item.illumination_matches if same else (),
+                likeness=item.likeness if same else (),
             )
         )
     return tuple(found)

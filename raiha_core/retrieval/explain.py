@@ -22,6 +22,8 @@ class Reasons:
     content: float  # best cosine over object x photo patches
     content_matches: tuple[Match, ...]  # by query patch
     illumination_matches: tuple[Match, ...]  # best appearance first
+    # by photo patch: best cosine with the object minus best with its background; () where there is none
+    likeness: tuple[float, ...]
 
 
 def explain(
@@ -45,10 +47,12 @@ def explain(
     content_matches = _matches(
         objects[found], partner[found], best[found], appearance.gather(1, partner[found, None])[:, 0]
     )
+    behind = content_cosines(query.content[query.background], photo[None])[0]
     light: tuple[Match, ...] = ()
     if appearance_threshold is not None:
-        light = _illumination(query, photo, histogram, content_threshold, appearance_threshold)
-    return Reasons(float(best.max()), content_matches, light)
+        light = _illumination(query, behind, histogram, content_threshold, appearance_threshold)
+    likeness = (content.amax(0) - behind.amax(0)).tolist() if len(behind) else ()
+    return Reasons(float(best.max()), content_matches, light, tuple(likeness))
 
 
 def _first_maximum(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,10 +62,10 @@ def _first_maximum(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _illumination(
-    query: Query, photo: Tensor, histogram: Tensor, content_threshold: float, appearance_threshold: float
+    query: Query, content: Tensor, histogram: Tensor, content_threshold: float, appearance_threshold: float
 ) -> tuple[Match, ...]:
+    """Args: content: cosines of the background's patches with the photo's (m, P)."""
     behind = query.background.nonzero()[:, 0]
-    content = content_cosines(query.content[behind], photo[None])[0]  # (m, P)
     i, j = (content >= content_threshold).nonzero().unbind(1)
     appearance = torch.full_like(content, -1)
     cosine = appearance_cosines(query.histogram[behind], histogram[None])[0][i, j]
