@@ -84,7 +84,7 @@ def _seen(
     found = sight(lab, likeness, matched.view(grid, grid))
     if not found.seen:
         return [0.0] * 7, pairs
-    apart = (found.look.mean - pairs.mean)[0].cpu().abs() / 10
+    apart = (found.look.mean - pairs.mean)[0].abs() / 10
     numbers = [1.0, math.log(found.share / area), float(likeness.max()), found.sureness, *apart.tolist()]
     return numbers, found.look
 
@@ -114,7 +114,7 @@ def testify(
         of_light, light, light_spread = _pairs(reference.illumination_matches, here, there)
         partners = over_partners(shown, reference.content_matches, grid)
         own = mean.cpu()
-        by_pairs = RegionStatistics((own + difference)[None].to(shown), partners.variance, partners.amount)
+        by_pairs = RegionStatistics((own + difference)[None], partners.variance.cpu(), partners.amount.cpu())
         of_sight, look = _seen(shown, reference, grid, area, by_pairs)
         numbers.append(
             torch.tensor(
@@ -130,9 +130,9 @@ def testify(
                 ]
             )
         )
-        differences.append(look.mean[0].cpu() - own)
+        differences.append(look.mean[0] - own)
         lights.append(light)
-        deviations.append(look.variance[0].sqrt().cpu())
+        deviations.append(look.variance[0].sqrt())
     if not numbers:
         none = torch.zeros(0, 3)
         return Testimony(torch.zeros(0, NUMBERS), none, none, none)
