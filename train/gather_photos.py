@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from raiha_core.data.photos import read_manifest
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.durable import write_text
 from raiha_core.images import list_photos
@@ -111,8 +112,7 @@ def signs(image: Image.Image) -> NDArray[np.uint8]:
 
 def listed(photos: Path) -> Iterator[dict[str, Any]]:
     """The rows of a manifest, with full paths."""
-    for line in (photos / "manifest.jsonl").read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
+    for entry in read_manifest(photos / "manifest.jsonl"):
         mask = entry.get("mask")
         yield {**entry, "image": photos / entry["image"], "mask": None if mask is None else photos / mask}
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from raiha_core.data.photos import read_manifest
 from raiha_core.data.pictures import decode_rgb
 from raiha_core.durable import durable_path, write_text
 from raiha_core.images import list_photos
@@ -71,22 +72,11 @@ def plain_object(salience: NDArray[np.float32]) -> NDArray[np.uint8] | None:
 
 
 def entries(photos: Path) -> list[dict[str, Any]]:
-    """The rows of the folder's manifest, or every photo below it where it has none.
-
-    Raises: ValueError naming the line that is no row.
-    """
+    """The rows of the folder's manifest, or every photo below it where it has none."""
     manifest = photos / "manifest.jsonl"
-    if not manifest.is_file():
-        return [{"image": path.relative_to(photos).as_posix()} for path in list_photos(photos)]
-    found = []
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            if line.strip():
-                row = json.loads(line)
-                found.append({"image": row["image"]} | row)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{manifest}, line {number} is no photo: {error!r}") from None
-    return found
+    if manifest.is_file():
+        return read_manifest(manifest)
+    return [{"image": path.relative_to(photos).as_posix()} for path in list_photos(photos)]
 
 
 def mask_all(photos: Path, salience: Salience) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..images import list_photos
 
@@ -42,18 +43,28 @@ def read_photos(root: Path) -> list[PhotoRow]:
     return rows
 
 
-def _read_manifest(root: Path, manifest: Path) -> list[PhotoRow]:
-    rows = []
+def read_manifest(manifest: Path) -> list[dict[str, Any]]:
+    """The rows of a manifest as they are. Raises: ValueError naming the line that is no photo."""
+    entries = []
     for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
         try:
             entry = json.loads(line)
-            if entry.get("kind", "photo") != "photo":
-                continue  # cut-outs have no background
-            image, mask = entry["image"], entry.get("mask")
+            if not isinstance(entry["image"], str):
+                raise TypeError("image is no name")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{manifest}, line {number} is no photo: {error!r}") from None
+        entries.append(entry)
+    return entries
+
+
+def _read_manifest(root: Path, manifest: Path) -> list[PhotoRow]:
+    rows = []
+    for entry in read_manifest(manifest):
+        if entry.get("kind", "photo") != "photo":
+            continue  # cut-outs have no background
+        image, mask = entry["image"], entry.get("mask")
         group = next((str(entry[name]) for name in _GROUP_FIELDS if entry.get(name)), "")
         rows.append(
             PhotoRow(

@@ -43,7 +43,7 @@ def _pool(mean: Tensor, variance: Tensor, weight: Tensor) -> Guidance:
     return Guidance(RegionStatistics(centre, spread, total), 1 - (1 - weight).prod(1), weight.amax(1))
 
 
-def _cells(matches: Sequence[Match], of_query: bool, grid: int) -> Tensor:
+def matched_cells(matches: Sequence[Match], of_query: bool, grid: int) -> Tensor:
     """The patches that matches name, each weighed by its best cosine: (1, 1, g, g)."""
     cells = torch.zeros(grid * grid)
     for match in matches:
@@ -87,14 +87,14 @@ def patch_means(lab: Tensor, grid: int) -> Tensor:
 
 def over_partners(lab: Tensor, matches: Sequence[Match], grid: int) -> RegionStatistics:
     """Statistics of a squashed reference (1, 3, g c, g c) over the patches that matched."""
-    return _over(lab, _cells(matches, False, grid))
+    return _over(lab, matched_cells(matches, False, grid))
 
 
 def _light(reference: Reference, lab: Tensor, image: Tensor, grid: int, working_side: int) -> Tensor:
     """How much lighter and more coloured the composite's light is, by the matched backgrounds: (1, 3)."""
     matches = reference.illumination_matches
-    here = _over(squash(image, grid, working_side), _cells(matches, True, grid))
-    there = _over(lab, _cells(matches, False, grid))
+    here = _over(squash(image, grid, working_side), matched_cells(matches, True, grid))
+    there = _over(lab, matched_cells(matches, False, grid))
     return (LIGHT_SHARE * (here.mean - there.mean)).clamp(-LIGHT_LIMIT, LIGHT_LIMIT)
 
 

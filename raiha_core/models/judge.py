@@ -21,7 +21,15 @@ from ..features.references import Match, Reference
 from ..regions import RegionStatistics
 from ..render import LabTransfer, Prediction
 from .blocks import Operations, zero_initialise
-from .guidance import LIGHT_LIMIT, check_weight, checked_grid, over_partners, patch_means, squash
+from .guidance import (
+    LIGHT_LIMIT,
+    check_weight,
+    checked_grid,
+    matched_cells,
+    over_partners,
+    patch_means,
+    squash,
+)
 from .sighting import sight
 from .statistics import Statistics, StatisticsConfig, check_rows, working_copy
 
@@ -79,9 +87,7 @@ def _seen(
             f"reference '{reference.id}' has {len(reference.likeness)} likenesses for {grid} x {grid} patches"
         )
     likeness = torch.tensor(reference.likeness).view(grid, grid)
-    matched = torch.zeros(grid * grid, dtype=torch.bool)
-    matched[[match.photo_patch for match in reference.content_matches]] = True
-    found = sight(lab, likeness, matched.view(grid, grid))
+    found = sight(lab, likeness, matched_cells(reference.content_matches, False, grid)[0, 0] > 0)
     if not found.seen:
         return [0.0] * 7, pairs
     apart = (found.look.mean - pairs.mean)[0].abs() / 10
