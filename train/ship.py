@@ -1,6 +1,6 @@
 """A trained weight file made ready to ship: half precision, and what it scores.
 
-    python train/ship.py runs/NAME/last.safetensors --size 256 --hesitation 18 --out plain.safetensors
+    python train/ship.py runs/NAME/last.safetensors --size 320 --out plain.safetensors
     python train/fit_judge.py ... --weights plain.safetensors --out judged.safetensors
     python train/ship.py judged.safetensors --out raiha-plus.safetensors
     python train/ladder.py --sets ... --models raiha-plus.safetensors --out runs/ladder

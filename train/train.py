@@ -4,9 +4,9 @@
     accelerate launch train/train.py train/configs/plus_small_data.py --data photos --illuminants ccharmony
     accelerate launch train/train.py train/configs/raiha.py --data IH4 --lists R.jsonl --encoder-weights DVT
 
-The command line says where things lie; all that changes the result stands in the config, but for --start, of
-which the weights say that it was given. A run that was
-stopped, by whatever, goes on when the same command is given again with --resume.
+The command line says where things lie; all that changes the result stands in the config, but for --start,
+of which the weights say that it was given. A run that was stopped, by whatever, goes on when the same
+command is given again with --resume.
 """
 
 import argparse
