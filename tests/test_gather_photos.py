@@ -80,6 +80,70 @@ def test_a_photo_to_measure_by_is_not_gathered_whatever_its_size(folders, checko
     assert len(kept) == 2
 
 
+def outlines(folder, objects):
+    """Photos with objects (name, polygons, area, kind), as COCO's format lists them."""
+    names = sorted({name for name, *_ in objects})
+    for i, name in enumerate(names):
+        save(folder / name, photo(120 + i, (400, 300)))
+    kinds = sorted({kind for *_, kind in objects})
+    told = {
+        "images": [{"id": i, "file_name": name} for i, name in enumerate(names)],
+        "categories": [{"id": i, "name": kind} for i, kind in enumerate(kinds)],
+        "annotations": [
+            {
+                "image_id": names.index(name),
+                "category_id": kinds.index(kind),
+                "area": area,
+                "segmentation": polygons,
+            }
+            for name, polygons, area, kind in objects
+        ],
+    }
+    (folder / "_annotations.coco.json").write_text(json.dumps(told))
+
+
+def test_the_largest_outlined_object_is_the_mask_and_names_the_kind(folders, tmp_path, capsys):  # noqa: F811
+    photos, _ = folders
+    checkouts = tmp_path / "checkouts"
+    source = next(source for source in gather_photos.SOURCES if source.outlines)
+    folder = checkouts / source.repository.replace("/", "+") / "dataset" / "train"
+    square = [[100, 60, 300, 60, 300, 240, 100, 240]]
+    cut = [[0, 0, 40, 0, 40, 30, 0, 30], [5, 5, 6, 6]]  # the second part is no area at all
+    outlines(
+        folder,
+        [
+            ("a_jpg.rf.1.jpg", square, 36000, "otter"),
+            ("a_jpg.rf.1.jpg", cut, 1200, "bear"),
+            ("b_jpg.rf.2.jpg", cut, 1200, "bear"),
+            ("000000000757_jpg.rf.3.jpg", square, 36000, "elephant"),  # COCO's: measured by elsewhere
+        ],
+    )
+    places = ["--photos", str(photos), "--checkouts", str(checkouts), "--out"]
+    assert gather_photos.main([*places, str(tmp_path / "gathered")]) == 0
+    rows = read_photos(tmp_path / "gathered")[3:]
+    assert [row.kind for row in rows] == ["otter", "bear"]
+    masks = [decode_mask(row.mask) > 127 for row in rows]
+    assert [mask.shape for mask in masks] == [(240, 320)] * 2
+    rectangle = np.zeros((240, 320), bool)
+    rectangle[48:192, 80:240] = True
+    assert (masks[0] != rectangle).mean() < 0.01
+    assert masks[1].mean() == pytest.approx(40 * 30 / (400 * 300), rel=0.1)
+    (folder / "_annotations.coco.json").write_text("[]")
+    gather_photos.outlined.cache_clear()
+    assert gather_photos.main([*places, str(tmp_path / "again")]) == 1
+    assert "_annotations.coco.json is no list of objects in COCO's format" in capsys.readouterr().err
+
+
+def test_photos_in_black_and_white_are_left_out_and_counted(folders, tmp_path, capsys):  # noqa: F811
+    photos, _ = folders
+    path = photos / "images/p1.jpg"
+    Image.open(path).convert("L").convert("RGB").save(path)
+    places = ["--photos", str(photos), "--checkouts", str(tmp_path / "none")]
+    gather_photos.main([*places, "--out", str(tmp_path / "gathered")])
+    assert len(read_photos(tmp_path / "gathered")) == 2
+    assert "0 that look like one to measure by, 1 without colour" in capsys.readouterr().out
+
+
 def test_held_out_triples_have_every_family_and_keep_their_backgrounds(folders, checkouts, tmp_path):  # noqa: F811
     _, lights = folders
     ecssd = checkouts / "total-black+U2Net-ECSSD-Evaluation" / "data" / "ECSSD"

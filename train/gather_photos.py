@@ -5,7 +5,8 @@
 
 PHOTOS holds a manifest.jsonl of its own, whose rows are taken as they are. FOLDER holds checkouts of the
 repositories of SOURCES as owner+name; those that are not there are left out, and named. Photos that look
-like one below a --beside folder are left out, so that nothing is trained on what it is measured by.
+like one below a --beside folder are left out, so that nothing is trained on what it is measured by; so are
+those in black and white.
 """
 
 import argparse
@@ -14,12 +15,13 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from raiha_core.data.photos import read_manifest
@@ -28,6 +30,7 @@ from raiha_core.durable import write_text
 from raiha_core.images import list_photos
 
 SIDE = 320  # the long side of the copies
+GREY = 2.0  # of 255, mean spread of a pixel's channels: a picture with less has no colour to learn from
 NEAR = 5  # of 64 bits: pictures whose signs of brightness differ in fewer are taken for the same
 
 
@@ -40,11 +43,12 @@ class Source:
     photos: str  # pattern
     licence: str
     masks: str | None = None  # folder of PNG masks of the photos' names
+    outlines: str = ""  # file beside the photos, of COCO's format: the largest object of each is its mask
     numbers: range | None = None  # of photos named by a number; the others are kept for measuring
     every: int = 1  # of the photos in order, one in so many is taken: variety, not bulk
     # a folder's photos show one and the same thing: kept for measuring what such photos are worth
     own_shoots: bool = False
-    leave_out: str = ""  # a folder of what is no photograph
+    leave_out: str = ""  # pattern of what is no photograph, or may be in a set to measure by
 
 
 SOURCES = (
@@ -92,7 +96,7 @@ SOURCES = (
         commit="4f887af7970a06fc0cd3adaa1d0b368547d6a1d0",
         photos="dataset/*/*.jpg",
         own_shoots=True,
-        leave_out="red_cartoon",
+        leave_out="red_cartoon/*",
         licence="CC BY 4.0 (Unsplash)",
     ),
     Source(
@@ -100,6 +104,20 @@ SOURCES = (
         commit="97329b40d7bf3e0fc05314f7d1422e8c08a95a1a",
         photos="cat_photos/*.jpg",
         licence="BSD (README)",
+    ),
+    Source(
+        repository="BernieChen96/ImageClassification",
+        commit="69098f42fc2c4a7cc3b753065b936380406b53d6",
+        photos="JPEGImages/*.jpg",
+        licence="none stated (streets, cars, trains, people, cats)",
+    ),
+    Source(
+        repository="KomaHomu/Applying-Mask-RCNN-in-endangered-animals-detection",
+        commit="609dc5553c744a77dca2dfd3eb433cb4ad02042d",
+        photos="dataset/*/*.jpg",
+        outlines="_annotations.coco.json",
+        leave_out=f"000000{'[0-9]' * 6}_*",  # COCO's numbers: iHarmony4's HCOCO is made of such
+        licence="CC BY 4.0 (dataset/*/_annotations.coco.json)",
     ),
 )
 
@@ -123,7 +141,7 @@ def found_in(checkouts: Path, *, own_shoots: bool) -> Iterator[dict[str, Any]]:
         if source.own_shoots != own_shoots:
             continue
         root = checkouts / source.repository.replace("/", "+")
-        found = sorted(p for p in root.glob(source.photos) if p.parent.name != source.leave_out)
+        found = sorted(p for p in root.glob(source.photos) if not p.match(source.leave_out or "-"))
         if not found:
             print(f"gather_photos: no {source.photos} in {root}, left out", file=sys.stderr)
         for path in found[:: source.every]:
@@ -131,13 +149,51 @@ def found_in(checkouts: Path, *, own_shoots: bool) -> Iterator[dict[str, Any]]:
                 continue
             mask = None if source.masks is None else root / source.masks / f"{path.stem}.png"
             entry = {"image": path, "mask": mask, "source": source.repository, "license": source.licence}
+            if source.outlines:
+                entry |= outlined(path.parent / source.outlines).get(path.name, {})
             if own_shoots:
                 entry["group"] = f"{source.repository}/{path.parent.name}"
             yield entry
 
 
-def small(path: Path, *, mask: bool) -> Image.Image:
-    picture = Image.fromarray(decode_mask(path) if mask else decode_rgb(path))
+@lru_cache
+def outlined(path: Path) -> dict[str, dict[str, Any]]:
+    """The largest object of each photo in a file of COCO's format: its polygons ("mask") and kind ("cls").
+
+    Raises: ValueError naming the file that is no such file.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        names = {image["id"]: image["file_name"] for image in told["images"]}
+        kinds = {category["id"]: category["name"] for category in told["categories"]}
+        objects = sorted(told["annotations"], key=lambda thing: thing["area"])  # the last one wins
+        return {
+            names[thing["image_id"]]: {"mask": thing["segmentation"], "cls": kinds[thing["category_id"]]}
+            for thing in objects
+            if isinstance(thing["segmentation"], list)
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no list of objects in COCO's format: {error!r}") from None
+
+
+def small(path: Path) -> tuple[Image.Image, tuple[int, int]]:
+    """A photo's copy, and the size it was."""
+    picture = Image.fromarray(decode_rgb(path))
+    size = picture.size
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return picture, size
+
+
+def small_mask(mask: Path | list[list[float]], size: tuple[int, int]) -> Image.Image:
+    """A mask's copy, from its file or from polygons x, y, x, y, ... on a photo of that size."""
+    if isinstance(mask, Path):
+        picture = Image.fromarray(decode_mask(mask))
+    else:
+        picture = Image.new("L", size)
+        pen = ImageDraw.Draw(picture)
+        for polygon in mask:
+            if len(polygon) >= 6:
+                pen.polygon(polygon, fill=255)
     picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     return picture
 
@@ -154,16 +210,23 @@ def main(argv: list[str] | None = None) -> int:
     kept = [signs(Image.open(p)) for folder in arguments.beside for p in list_photos(folder)]
     (arguments.out / "images").mkdir(parents=True, exist_ok=True)
     (arguments.out / "masks").mkdir(exist_ok=True)
-    lines, near = [], 0
-    rows = [] if arguments.own_shoots else list(listed(arguments.photos))
-    rows += found_in(arguments.checkouts, own_shoots=arguments.own_shoots)
+    lines, near, grey = [], 0, 0
+    try:
+        rows = [] if arguments.own_shoots else list(listed(arguments.photos))
+        rows += found_in(arguments.checkouts, own_shoots=arguments.own_shoots)
+    except ValueError as error:
+        print(f"gather_photos: {error}", file=sys.stderr)
+        return 1
     for entry in tqdm(rows, unit="img", disable=not sys.stderr.isatty()):
         path, mask = entry["image"], entry["mask"]
         try:
-            image = small(path, mask=False)
-            shape = None if mask is None else small(mask, mask=True)
+            image, size = small(path)
+            shape = None if mask is None else small_mask(mask, size)
         except ValueError as error:
             print(f"gather_photos: {error}, left out", file=sys.stderr)
+            continue
+        if np.ptp(np.asarray(image), axis=2).mean() < GREY:
+            grey += 1
             continue
         bits = signs(image)
         if any(int(np.unpackbits(bits ^ other).sum()) < NEAR for other in kept):
@@ -174,12 +237,16 @@ def main(argv: list[str] | None = None) -> int:
         line = {**entry, "image": f"images/{name}.jpg"}
         line.pop("mask")
         if shape is not None and mask is not None:
-            code = hashlib.sha256(str(mask).encode()).hexdigest()[:16]
+            # outlines have no name of their own, and there is one to a photo
+            code = hashlib.sha256(str(mask if isinstance(mask, Path) else path).encode()).hexdigest()[:16]
             shape.save(arguments.out / "masks" / f"{code}.png")
             line["mask"] = f"masks/{code}.png"
         lines.append(json.dumps(line, sort_keys=True))
     write_text(arguments.out / "manifest.jsonl", "\n".join(lines) + "\n")
-    print(f"{len(lines)} rows in {arguments.out}; {near} left out, because they look like one to measure by")
+    print(
+        f"{len(lines)} rows in {arguments.out}; left out {near} that look like one to measure by, "
+        f"{grey} without colour"
+    )
     return 0
 
 

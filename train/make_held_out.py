@@ -108,7 +108,7 @@ def make(
     fresh = [
         (path, mask)
         for path, mask in pairs
-        if not (np.unpackbits(known ^ signs(small(path, mask=False)), axis=1).sum(1) < NEAR).any()
+        if not (np.unpackbits(known ^ signs(small(path)[0]), axis=1).sum(1) < NEAR).any()
     ]
     for turn, (path, mask_path) in enumerate(tqdm(fresh, unit="photo", disable=not sys.stderr.isatty())):
         family = ORDER[turn % len(ORDER)]
