@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import ship
 import torch
+from scoring import summary
 
 from raiha_core import checkpoint
 from tests.network_cases import small
@@ -51,8 +52,36 @@ def test_the_ladder_compares_pair_by_pair_and_scores_once(triples, tmp_path, mon
     assert "| gain over the composite, dB | light | veil |" in page
     brought = float(scores["statistics"]["untouched-4"]["fmse"])
     assert f"brought into 1 composites that were right: statistics {brought:.0f}." in page
-    monkeypatch.setattr(ladder.evaluate, "main", lambda *_: pytest.fail("scored twice"))
+    asked = []
+    monkeypatch.setattr(ladder.evaluate, "evaluate", lambda todo, *_: asked.extend(todo) or [])
     assert ladder.main(command) == 0
+    assert not asked
+    assert capsys.readouterr().out == page
+
+
+def test_scores_of_other_weights_or_pictures_are_not_taken_for_these(triples, tmp_path, capsys):
+    network = small("raiha-plus", references="measured", local_map=False).eval()
+    about = checkpoint.describe(network, "raiha-plus", data="toys", licence="none")
+    weights = tmp_path / "toy.safetensors"
+    checkpoint.save(weights, network, about)
+    out = tmp_path / "out"
+    command = ["--sets", f"t={triples}", "--models", str(weights), "--out", str(out)]
+    assert ladder.main(command) == 0
+    before = (out / "t_A_toy" / "per_image.csv").read_text(encoding="utf-8")
+    with torch.no_grad():
+        network.colour.bias += 0.3
+    checkpoint.save(weights, network, about)
+    assert ship.main([str(weights), "--out", str(tmp_path / "s.safetensors"), "--scores", str(out)]) == 1
+    assert "scored another file than" in capsys.readouterr().err
+    assert ladder.main(command) == 1
+    assert "model_digest" in capsys.readouterr().err
+    assert ladder.main([*command, "--overwrite"]) == 0
+    assert (out / "t_A_toy" / "per_image.csv").read_text(encoding="utf-8") != before
+    other = tmp_path / "other" / "toy.safetensors"
+    other.parent.mkdir()
+    checkpoint.save(other, network, about)
+    assert ladder.main([*command[:4], str(other), *command[4:]]) == 1
+    assert "would share the name 'toy'" in capsys.readouterr().err
 
 
 def test_a_shipped_file_is_half_as_large_and_states_what_was_measured_with_it(triples, tmp_path):
@@ -74,6 +103,35 @@ def test_a_shipped_file_is_half_as_large_and_states_what_was_measured_with_it(tr
     with (out / "t_A_toy" / "per_image.csv").open(encoding="utf-8") as file:
         mean = np.mean([float(row["psnr"]) for row in csv.DictReader(file)])
     assert loaded.metadata.scores["t, protocol A, PSNR"] == pytest.approx(mean, abs=1e-3)
+
+
+def test_another_size_makes_the_scores_void_but_those_of_training(tmp_path, capsys):
+    network = small("raiha-plus", references="measured", local_map=False).eval()
+    scores = {"validation fpsnr": 25.0, "held, protocol A, PSNR": 30.0}
+    about = checkpoint.describe(network, "raiha-plus", data="toys", licence="none", scores=scores)
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    checkpoint.save(first, network, about)
+    assert ship.main([str(first), "--out", str(second)]) == 0
+    assert checkpoint.load(second).metadata.scores == scores
+    assert ship.main([str(first), "--out", str(second), "--size", "96"]) == 0
+    assert checkpoint.load(second).metadata.scores == {"validation fpsnr": 25.0}
+    assert ship.main([str(first), "--out", str(second), "--size", "96", "--scores", str(tmp_path)]) == 1
+    assert "set those first, then score" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "scene"),
+    [
+        ("f418_1_2", "f418"),
+        ("d90000008-13_1_5", "d90000008"),
+        ("d18963-20120922-011605", "d18963"),
+        ("r_d18997-10__fg_17", "d18997"),
+        ("syco_f3017_1_1", "syco_f3017"),
+        ("light-0647", "light-0647"),
+    ],
+)
+def test_intervals_draw_photos_and_webcams_not_their_composites(name, scene):
+    assert summary.scene(name) == scene
 
 
 def test_what_cannot_be_shipped_or_scored_is_named(tmp_path, capsys):

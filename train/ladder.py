@@ -2,7 +2,8 @@
 
     python train/ladder.py --sets dev_iharmony4=PATH held_out=PATH --models W.safetensors --out OUT
 
-Scores come from evaluate.py, one folder per set, protocol and model; finished ones are not done again.
+Scores come from evaluate.py, one folder per set, protocol and model; finished ones are not done again, and
+those of other weights, pictures or code of the same name are an error, or done anew with --overwrite.
 A set named like SET@C is scored under that protocol, else A. Differences are paired over pictures, in dB of
 PSNR, with 95 % bootstrap intervals; better and worse count pictures that change by more than 0.1 dB.
 Pictures whose composite *is* the truth have no decibels: their line says what error was brought in.
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import evaluate
 from make_held_out import ORDER
-from scoring.summary import photo
+from scoring.summary import scene
 
 from raiha_core.durable import write_text
 from raiha_core.intervals import paired
@@ -27,12 +28,12 @@ BASES = ("composite", "statistics")
 Scores = dict[str, dict[str, float]]
 
 
-def score(data: Path, protocol: str, model: str, out: Path) -> Scores:
-    """Per picture what evaluate.py wrote. Raises: ValueError where it could not."""
-    if not (out / "per_image.csv").is_file():
-        command = ["--data", str(data), "--model", model, "--protocol", protocol, "--out", str(out)]
-        if evaluate.main([*command, "--quiet", "--no-plots", "--overwrite"]) != 0:
-            raise ValueError(f"'{model}' could not be scored on {data}")
+def score(data: Path, protocol: str, model: str, out: Path, *, overwrite: bool = False) -> Scores:
+    """Per picture what evaluate.py wrote, now or before. Raises: ValueError where it could not."""
+    command = ["--data", str(data), "--model", model, "--protocol", protocol, "--out", str(out)]
+    command += ["--quiet", "--no-plots", *(["--overwrite"] if overwrite else [])]
+    if evaluate.main(command) != 0:
+        raise ValueError(f"'{model}' could not be scored on {data}")
     with (out / "per_image.csv").open(newline="", encoding="utf-8") as file:
         return {
             row["id"]: {k: float(v) for k, v in row.items() if k not in ("id", "subset")}
@@ -43,7 +44,7 @@ def score(data: Path, protocol: str, model: str, out: Path) -> Scores:
 def gain(first: Scores, second: Scores, names: Sequence[str]) -> str:
     """'+1.23 [0.40, 2.10], 12/3/7': second minus first."""
     before, after = ([scores[name]["psnr"] for name in names] for scores in (first, second))
-    found = paired(before, after, [photo(name) for name in names], same=SAME)
+    found = paired(before, after, [scene(name) for name in names], same=SAME)
     interval = found.difference
     return (
         f"{interval.mean:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}], "
@@ -95,6 +96,17 @@ def table(title: str, scores: dict[str, Scores]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def shorten(models: Sequence[str]) -> dict[str, str]:
+    """Models by the name they have in tables and folders. Raises: ValueError naming two that share one."""
+    short: dict[str, str] = {}
+    for model in models:
+        name = Path(model).stem if model.endswith(".safetensors") else model
+        if name in short:
+            raise ValueError(f"'{short[name]}' and '{model}' would share the name '{name}': rename one")
+        short[name] = model
+    return short
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -102,18 +114,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sets", nargs="+", required=True, metavar="NAME[@PROTOCOL]=PATH")
     parser.add_argument("--models", nargs="*", default=[], help="weights, beside composite and statistics")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--overwrite", action="store_true", help="score again what is there already")
     arguments = parser.parse_args(argv)
     pages = []
     try:
+        models = shorten((*BASES, *arguments.models))
         for entry in arguments.sets:
             name, _, path = entry.partition("=")
             name, _, protocol = name.partition("@")
             protocol = protocol or "A"
             scores = {}
-            for model in (*BASES, *arguments.models):
-                short = Path(model).stem if model.endswith(".safetensors") else model
+            for short, model in models.items():
                 folder = arguments.out / f"{name}_{protocol}_{short}"
-                scores[short] = score(Path(path), protocol, model, folder)
+                scores[short] = score(Path(path), protocol, model, folder, overwrite=arguments.overwrite)
             pages.append(table(f"{name}, protocol {protocol}", scores))
     except (ValueError, OSError) as error:
         print(f"ladder: {error}", file=sys.stderr)

@@ -7,6 +7,7 @@
     python train/ship.py raiha-plus.safetensors --scores runs/ladder --out raiha-plus.safetensors
 
 Scores are those that evaluate.py measured with the file itself: the last call changes its metadata alone.
+Another size or hesitation makes them void, so they are dropped then.
 """
 
 import argparse
@@ -17,25 +18,33 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from scoring.settings import FILE, file_digest
 
 from raiha_core import checkpoint
 
 
-def measured(folder: Path, name: str) -> dict[str, float]:
-    """'SET protocol P MSE' and '... PSNR' of every finished run of the model in a folder of ladder.py.
+def measured(folder: Path, weights: Path) -> dict[str, float]:
+    """'SET protocol P MSE' and '... PSNR' of every finished run of the file in a folder of ladder.py.
 
-    Raises: ValueError where there is none.
+    Raises: ValueError where there is none, or one of another file of the same name.
     """
     scores = {}
-    for path in sorted(folder.glob(f"*_{name}/scores.json")):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        data, protocol, _ = path.parent.name.rsplit("_", 2)
-        means = found["overall"]
+    for path in sorted(folder.glob(f"*_{weights.stem}/scores.json")):
+        settings = json.loads((path.parent / FILE).read_text(encoding="utf-8"))
+        if settings["model_digest"] != file_digest(weights):
+            raise ValueError(f"{path.parent} scored another file than {weights}: run ladder.py again")
+        means = json.loads(path.read_text(encoding="utf-8"))["overall"]
+        data, protocol = path.parent.name.removesuffix(f"_{weights.stem}").rsplit("_", 1)
         for metric in ("mse", "psnr"):
             scores[f"{data}, protocol {protocol}, {metric.upper()}"] = round(float(means[metric]), 4)
     if not scores:
-        raise ValueError(f"{folder} holds no finished run of '{name}'")
+        raise ValueError(f"{folder} holds no finished run of '{weights.stem}'")
     return scores
+
+
+def trained(scores: dict[str, float]) -> dict[str, float]:
+    """The scores of training itself, which another size or hesitation does not touch."""
+    return {name: value for name, value in scores.items() if name.startswith("validation ")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,8 +65,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         loaded = checkpoint.load(arguments.weights)
         about = loaded.metadata
+        changed = {"hesitation": arguments.hesitation, "size": arguments.size}
+        config = {**about.config, **{k: v for k, v in changed.items() if v is not None}}
+        if config != about.config:
+            if arguments.scores:
+                raise ValueError("--scores were measured with other settings: set those first, then score")
+            about = replace(about, config=config, scores=trained(about.scores))
         if arguments.scores:
-            about = replace(about, scores={**about.scores, **measured(arguments.scores, arguments.out.stem)})
+            scores = trained(about.scores) | measured(arguments.scores, arguments.weights)
+            about = replace(about, scores=scores)
         if arguments.data:
             about = replace(about, data=arguments.data)
         if arguments.licence:
@@ -66,9 +82,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"--note '{wrong[0]}' is not NAME=TEXT")
         notes = dict(note.split("=", 1) for note in arguments.note)
         about = replace(about, notes={**about.notes, **notes})
-        changed = {"hesitation": arguments.hesitation, "size": arguments.size}
-        config = {**about.config, **{k: v for k, v in changed.items() if v is not None}}
-        about = replace(about, config=config)
         checkpoint.save(arguments.out, loaded.network, about, dtype=torch.float16)
     except (ValueError, OSError) as error:
         print(f"ship: {error}", file=sys.stderr)

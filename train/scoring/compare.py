@@ -8,7 +8,7 @@ from pathlib import Path
 from raiha_core.intervals import paired
 
 from .settings import FILE
-from .summary import METRICS, SAME_DB, photo
+from .summary import METRICS, SAME_DB, scene
 
 
 def _read(run: Path) -> tuple[str, dict[str, dict[str, str]]]:
@@ -33,7 +33,7 @@ def compare_runs(first: Path, second: Path) -> dict[str, object]:
     shared = [name for name in b if name in a]
     if not shared:
         raise ValueError(f"'{first}' and '{second}' share no image")
-    groups = [photo(name) for name in shared]
+    groups = [scene(name) for name in shared]
     found: dict[str, object] = {
         "first": str(first),
         "second": str(second),

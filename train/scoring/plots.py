@@ -10,7 +10,7 @@ from raiha_core.durable import durable_path
 from raiha_core.intervals import bootstrap_mean
 from raiha_core.metrics import BIN_NAMES, foreground_bin
 
-from .summary import Table, headline_rows, photo, subsets_of, untouched_rows
+from .summary import Table, headline_rows, scene, subsets_of, untouched_rows
 from .units import Plan
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#555555")  # told apart by the colour-blind too
@@ -68,7 +68,7 @@ def bin_bars(table: Table, plan: Plan, order: Sequence[str], title: str, protoco
                 chosen = [i for i, found in enumerate(bins) if found == b]
                 if not chosen:
                     continue
-                ends = bootstrap_mean([values[i] for i in chosen], [photo(after[i][0].id) for i in chosen])
+                ends = bootstrap_mean([values[i] for i in chosen], [scene(after[i][0].id) for i in chosen])
                 error = [[ends.mean - ends.low], [ends.high - ends.mean]]
                 axes.bar(b + offset, ends.mean, 0.38, color=colour, label=label)
                 axes.errorbar(b + offset, ends.mean, error, color="#333333", linewidth=1, capsize=2)

@@ -5,6 +5,7 @@ the protocol evaluates.
 """
 
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,9 +21,17 @@ METRICS = tuple(name for name in SCORES if name != "foreground_ratio")
 SAME_DB = 0.01  # changes up to this count as none
 
 
-def photo(item_id: str) -> str:
-    """The real photo behind a composite: bootstrap draws photos, not their composites."""
-    return item_id.rsplit("_", 2)[0]
+# 'd18959-20120615-084228' with what sets put around it: a webcam of Hday2night, then the frame
+_WEBCAM = re.compile(r"(?:r_)?(d\d+)-\d")
+
+
+def scene(item_id: str) -> str:
+    """What a composite shows: its real photo, or the webcam that took it. Bootstrap draws these.
+
+    Composites of one photo, and frames of one webcam, are no independent evidence.
+    """
+    webcam = _WEBCAM.match(item_id)
+    return webcam[1] if webcam else item_id.rsplit("_", 2)[0]
 
 
 def means(rows: Sequence[Row]) -> dict[str, float]:
@@ -50,7 +59,7 @@ def grouped(rows: Sequence[Row]) -> dict[str, object]:
 
 def interval(rows: Sequence[Row], metric: str) -> Interval:
     values = [getattr(r.scores, metric) for r in rows]
-    return bootstrap_mean(values, [photo(r.id) for r in rows])
+    return bootstrap_mean(values, [scene(r.id) for r in rows])
 
 
 def against(first: Sequence[Row], second: Sequence[Row]) -> dict[str, object]:
@@ -58,7 +67,7 @@ def against(first: Sequence[Row], second: Sequence[Row]) -> dict[str, object]:
     result = paired(
         [r.scores.psnr for r in first],
         [r.scores.psnr for r in second],
-        [photo(r.id) for r in first],
+        [scene(r.id) for r in first],
         same=SAME_DB,
     )
     return asdict(result)
