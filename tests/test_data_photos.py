@@ -83,3 +83,12 @@ def test_the_fingerprint_changes_with_photos_masks_and_groups(tmp_path):
     assert fingerprint([row("a.png", group="g", root=tmp_path)]) != first
     picture(tmp_path / "a.png", size=(64, 64))
     assert fingerprint(rows) != first
+
+
+def test_the_fingerprint_changes_with_a_mask_of_the_same_name(tmp_path):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "m.png")
+    rows = [PhotoRow(id="a|m", image=tmp_path / "a.png", mask=tmp_path / "m.png", group="")]
+    first = fingerprint(rows)
+    picture(tmp_path / "m.png", size=(64, 64))
+    assert fingerprint(rows) != first

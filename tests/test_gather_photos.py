@@ -144,6 +144,34 @@ def test_photos_in_black_and_white_are_left_out_and_counted(folders, tmp_path, c
     assert "0 that look like one to measure by, 1 without colour" in capsys.readouterr().out
 
 
+def test_names_and_with_them_the_split_do_not_depend_on_where_the_folders_lie(folders, checkouts, tmp_path):  # noqa: F811
+    photos, _ = folders
+    found = []
+    for place in (tmp_path, tmp_path / "moved"):
+        if place != tmp_path:
+            place.mkdir()
+            photos = photos.rename(place / "photos")
+            checkouts = checkouts.rename(place / "checkouts")
+        command = ["--photos", str(photos), "--checkouts", str(checkouts), "--out", str(place / "gathered")]
+        assert gather_photos.main(command) == 0
+        found.append([row.id for row in read_photos(place / "gathered")])
+    assert found[0] == found[1]
+    assert len(set(found[0])) == len(found[0])
+
+
+def test_what_cannot_be_gathered_is_named(folders, tmp_path, capsys):  # noqa: F811
+    photos, _ = folders
+    rest = ["--checkouts", str(tmp_path / "none"), "--out", str(tmp_path / "gathered")]
+    assert gather_photos.main(["--photos", str(tmp_path / "nowhere"), *rest]) == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert gather_photos.main(["--photos", str(photos), "--beside", str(tmp_path / "dev"), *rest]) == 1
+    assert "dev does not exist" in capsys.readouterr().err
+    assert gather_photos.main(["--photos", str(photos), *rest]) == 0
+    capsys.readouterr()
+    assert gather_photos.main(["--photos", str(photos), *rest]) == 1
+    assert "holds photos already" in capsys.readouterr().err
+
+
 def test_held_out_triples_have_every_family_and_keep_their_backgrounds(folders, checkouts, tmp_path):  # noqa: F811
     _, lights = folders
     ecssd = checkouts / "total-black+U2Net-ECSSD-Evaluation" / "data" / "ECSSD"

@@ -75,7 +75,7 @@ def test_wrong_calls(folders, tmp_path, capsys):
     assert "p1.png' does not exist" in capsys.readouterr().err
     (photos / "manifest.jsonl").write_text('{"image": 1}\n', encoding="utf-8")
     assert make_real_masked.main(command) == 1
-    assert "manifest.jsonl', line 1 does not name" in capsys.readouterr().err
+    assert "manifest.jsonl, line 1 is no photo" in capsys.readouterr().err
     (photos / "manifest.jsonl").unlink()
     assert make_real_masked.main(command) == 1
     assert "does not exist" in capsys.readouterr().err

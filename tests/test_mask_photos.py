@@ -118,6 +118,39 @@ def test_photos_of_one_name_in_two_folders_have_masks_of_their_own_without_a_man
         assert found.mean() < 0.2
 
 
+def test_without_a_manifest_a_killed_run_takes_no_mask_for_a_photo(photos, tmp_path, monkeypatch):
+    (photos / "manifest.jsonl").unlink()
+    shutil.rmtree(photos / "masks")
+    model = write_network(tmp_path / "red.onnx")
+    write_text = mask_photos.write_text
+    monkeypatch.setattr(mask_photos, "write_text", killed_at(write_text, "manifest.jsonl"))
+    with pytest.raises(KeyboardInterrupt):
+        call(photos, model)
+    monkeypatch.setattr(mask_photos, "write_text", write_text)
+    assert call(photos, model) == 0
+    assert [row.image.name for row in read_photos(photos)] == ["own.png", "plain.png", "red.png"]
+
+
+def killed_at(function, name):
+    """The function, but for one name of a file an interrupt."""
+
+    def call_or_die(path, text):
+        if path.name == name:
+            raise KeyboardInterrupt
+        return function(path, text)
+
+    return call_or_die
+
+
+def test_a_photo_that_cannot_be_read_is_named_and_the_others_get_their_masks(photos, tmp_path, capsys):
+    (photos / "images/plain.png").write_bytes(b"no picture")
+    assert call(photos, write_network(tmp_path / "red.onnx")) == 0
+    told = capsys.readouterr()
+    assert "plain.png" in told.err
+    assert "left without a mask" in told.err
+    assert "1 photos got a mask, 1 have none" in told.out
+
+
 @pytest.mark.parametrize(
     ("inside", "outside", "share"),
     [(0.95, 0.0, 0.01), (0.95, 0.0, 0.8), (0.7, 0.0, 0.2), (0.95, 0.3, 0.2)],

@@ -13,7 +13,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -122,6 +122,11 @@ SOURCES = (
 )
 
 
+def digest(name: str) -> str:
+    """A file name of its own for each photo; it also decides which side of the validation split it is on."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
 def signs(image: Image.Image) -> NDArray[np.uint8]:
     """64 bits that say where a tiny copy grows brighter to the right: alike for alike pictures."""
     grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BILINEAR)).astype(int)
@@ -129,10 +134,11 @@ def signs(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def listed(photos: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a manifest, with full paths."""
+    """The rows of a manifest, with full paths, and keys that do not tell where the folder lies."""
     for entry in read_manifest(photos / "manifest.jsonl"):
         mask = entry.get("mask")
-        yield {**entry, "image": photos / entry["image"], "mask": None if mask is None else photos / mask}
+        places = {"image": photos / entry["image"], "mask": None if mask is None else photos / mask}
+        yield {**entry, **places, "key": entry["image"], "mask_key": mask}
 
 
 def found_in(checkouts: Path, *, own_shoots: bool) -> Iterator[dict[str, Any]]:
@@ -145,10 +151,12 @@ def found_in(checkouts: Path, *, own_shoots: bool) -> Iterator[dict[str, Any]]:
         if not found:
             print(f"gather_photos: no {source.photos} in {root}, left out", file=sys.stderr)
         for path in found[:: source.every]:
-            if source.numbers is not None and int(path.stem) not in source.numbers:
+            if source.numbers is not None and not (path.stem.isdigit() and int(path.stem) in source.numbers):
                 continue
             mask = None if source.masks is None else root / source.masks / f"{path.stem}.png"
-            entry = {"image": path, "mask": mask, "source": source.repository, "license": source.licence}
+            name = f"{source.repository}/{path.relative_to(root).as_posix()}"
+            entry = {"image": path, "mask": mask, "key": name, "mask_key": name}
+            entry |= {"source": source.repository, "license": source.licence}
             if source.outlines:
                 entry |= outlined(path.parent / source.outlines).get(path.name, {})
             if own_shoots:
@@ -198,30 +206,19 @@ def small_mask(mask: Path | list[list[float]], size: tuple[int, int]) -> Image.I
     return picture
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--photos", type=Path, help="folder with a manifest.jsonl")
-    what.add_argument("--own-shoots", action="store_true", help="those photos of one thing, and no others")
-    parser.add_argument("--checkouts", type=Path, required=True, help="folder of checkouts, owner+name each")
-    parser.add_argument("--beside", type=Path, nargs="*", default=[], help="folders to measure by")
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args(argv)
-    kept = [signs(Image.open(p)) for folder in arguments.beside for p in list_photos(folder)]
-    (arguments.out / "images").mkdir(parents=True, exist_ok=True)
-    (arguments.out / "masks").mkdir(exist_ok=True)
+def copy_all(
+    entries: Sequence[dict[str, Any]], kept: Sequence[NDArray[np.uint8]], out: Path
+) -> tuple[list[str], int, int]:
+    """Small copies of all photos that may be trained on.
+
+    Args: kept: `signs` of what is measured by.
+    Returns: the lines of the manifest; how many look like one to measure by, and how many have no colour.
+    """
     lines, near, grey = [], 0, 0
-    try:
-        rows = [] if arguments.own_shoots else list(listed(arguments.photos))
-        rows += found_in(arguments.checkouts, own_shoots=arguments.own_shoots)
-    except ValueError as error:
-        print(f"gather_photos: {error}", file=sys.stderr)
-        return 1
-    for entry in tqdm(rows, unit="img", disable=not sys.stderr.isatty()):
-        path, mask = entry["image"], entry["mask"]
+    for entry in tqdm(entries, unit="img", disable=not sys.stderr.isatty()):
         try:
-            image, size = small(path)
-            shape = None if mask is None else small_mask(mask, size)
+            image, size = small(entry["image"])
+            shape = None if entry["mask"] is None else small_mask(entry["mask"], size)
         except ValueError as error:
             print(f"gather_photos: {error}, left out", file=sys.stderr)
             continue
@@ -232,16 +229,37 @@ def main(argv: list[str] | None = None) -> int:
         if any(int(np.unpackbits(bits ^ other).sum()) < NEAR for other in kept):
             near += 1
             continue
-        name = hashlib.sha256(str(path).encode()).hexdigest()[:16]
-        image.save(arguments.out / "images" / f"{name}.jpg", quality=95)
-        line = {**entry, "image": f"images/{name}.jpg"}
-        line.pop("mask")
-        if shape is not None and mask is not None:
-            # outlines have no name of their own, and there is one to a photo
-            code = hashlib.sha256(str(mask if isinstance(mask, Path) else path).encode()).hexdigest()[:16]
-            shape.save(arguments.out / "masks" / f"{code}.png")
-            line["mask"] = f"masks/{code}.png"
+        line = {k: v for k, v in entry.items() if k not in ("mask", "key", "mask_key")}
+        line["image"] = f"images/{digest(entry['key'])}.jpg"
+        image.save(out / line["image"], quality=95)
+        if shape is not None:
+            line["mask"] = f"masks/{digest(entry['mask_key'])}.png"
+            shape.save(out / line["mask"])
         lines.append(json.dumps(line, sort_keys=True))
+    return lines, near, grey
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--photos", type=Path, help="folder with a manifest.jsonl")
+    what.add_argument("--own-shoots", action="store_true", help="those photos of one thing, and no others")
+    parser.add_argument("--checkouts", type=Path, required=True, help="folder of checkouts, owner+name each")
+    parser.add_argument("--beside", type=Path, nargs="*", default=[], help="folders to measure by")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    try:
+        if (arguments.out / "images").is_dir() and any((arguments.out / "images").iterdir()):
+            raise ValueError(f"{arguments.out} holds photos already: give a new folder, or empty it")
+        kept = [signs(Image.open(p)) for folder in arguments.beside for p in list_photos(folder)]
+        rows = [] if arguments.own_shoots else list(listed(arguments.photos))
+        rows += found_in(arguments.checkouts, own_shoots=arguments.own_shoots)
+        for name in ("images", "masks"):
+            (arguments.out / name).mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        print(f"gather_photos: {error}", file=sys.stderr)
+        return 1
+    lines, near, grey = copy_all(rows, kept, arguments.out)
     write_text(arguments.out / "manifest.jsonl", "\n".join(lines) + "\n")
     print(
         f"{len(lines)} rows in {arguments.out}; left out {near} that look like one to measure by, "

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from raiha_core.data.photos import read_manifest
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.data.raharmony4 import seeded_generator
 from raiha_core.data.recolour import illuminant_names, load_illuminants, polynomial
@@ -77,24 +78,20 @@ def recolour(
     )
 
 
-def read_manifest(folder: Path) -> list[tuple[Path, Path]]:
+def masked_photos(folder: Path) -> list[tuple[Path, Path]]:
     """Image and mask per line. Raises: ValueError naming the manifest or its line."""
     path = folder / "manifest.jsonl"
     if not path.is_file():
         raise ValueError(f"'{path}' does not exist")
-    pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            pairs.append((folder / row["image"], folder / row["mask"]))
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f"'{path}', line {number} does not name an image and a mask") from None
-    return pairs
+    rows = read_manifest(path)
+    if without := [row["image"] for row in rows if not row.get("mask")]:
+        raise ValueError(f"'{path}' names no mask for '{without[0]}'")
+    return [(folder / row["image"], folder / row["mask"]) for row in rows]
 
 
 def make(photos: Path, illuminants: Path, out: Path, seed: int = 0) -> list[Recolouring]:
     """Write the triples and `recolouring.jsonl`. Raises: ValueError naming the first bad file."""
-    pairs = read_manifest(photos)
+    pairs = masked_photos(photos)
     names = illuminant_names(illuminants / "test_list.txt")
     lights = load_illuminants(illuminants / MATRICES, names)
     for name in ("composite", "mask", "real"):

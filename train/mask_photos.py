@@ -71,18 +71,19 @@ def plain_object(salience: NDArray[np.float32]) -> NDArray[np.uint8] | None:
     return (255 * inside).astype(np.uint8)
 
 
-def entries(photos: Path) -> list[dict[str, Any]]:
-    """The rows of the folder's manifest, or every photo below it where it has none."""
+def entries(photos: Path, masks: Path) -> list[dict[str, Any]]:
+    """The rows of the folder's manifest, or every photo below it, but the masks, where it has none."""
     manifest = photos / "manifest.jsonl"
     if manifest.is_file():
         return read_manifest(manifest)
-    return [{"image": path.relative_to(photos).as_posix()} for path in list_photos(photos)]
+    found = (path for path in list_photos(photos) if masks not in path.parents)
+    return [{"image": path.relative_to(photos).as_posix()} for path in found]
 
 
 def mask_all(photos: Path, salience: Salience) -> str:
     """Find the masks that are missing, name them in the manifest, and say how many there are."""
-    rows = entries(photos)
     folder = photos / salience.name
+    rows = entries(photos, folder)
     folder.mkdir(exist_ok=True)
     masked = {row["image"] for row in rows if row.get("mask")}
     given = 0
@@ -92,7 +93,12 @@ def mask_all(photos: Path, salience: Salience) -> str:
         name = hashlib.sha256(row["image"].encode()).hexdigest()[:16]
         path, none = folder / f"{name}.png", folder / f"{name}.none"
         if not path.is_file() and not none.is_file():
-            mask = plain_object(salience(decode_rgb(photos / row["image"])))
+            try:
+                photo = decode_rgb(photos / row["image"])
+            except ValueError as error:
+                print(f"mask_photos: {error}, left without a mask", file=sys.stderr)
+                continue
+            mask = plain_object(salience(photo))
             if mask is None:
                 write_text(none, "no plain object\n")
             else:

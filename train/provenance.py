@@ -90,15 +90,26 @@ def provenance(experiment: Experiment, sources: Sources, state: LoopState) -> di
 @cache
 def git_revision() -> str:
     """The commit that the code was at when this was first asked, read without git; "" outside a checkout."""
-    folder = Path(__file__).resolve().parents[1] / ".git"
-    head = folder / "HEAD"
-    if not head.is_file():
+    return commit_at(Path(__file__).resolve().parents[1] / ".git")
+
+
+def commit_at(git: Path) -> str:
+    """The commit checked out beside a .git, a folder or a worktree's file; "" where that is unknown."""
+    if git.is_file():  # of a worktree: "gitdir: PLACE", whose branches lie in the main checkout
+        git = git.parent / git.read_text(encoding="utf-8").strip().removeprefix("gitdir: ")
+    if not (git / "HEAD").is_file():
         return ""
-    text = head.read_text(encoding="utf-8").strip()
-    reference = folder / text.removeprefix("ref: ")
-    return (
-        reference.read_text(encoding="utf-8").strip() if reference.is_file() else text.removeprefix("ref: ")
-    )
+    name = (git / "HEAD").read_text(encoding="utf-8").strip()
+    if not name.startswith("ref: "):
+        return name
+    name = name.removeprefix("ref: ")
+    shared = git / "commondir"
+    common = git / shared.read_text(encoding="utf-8").strip() if shared.is_file() else git
+    if (common / name).is_file():
+        return (common / name).read_text(encoding="utf-8").strip()
+    packed = common / "packed-refs"
+    lines = packed.read_text(encoding="utf-8").splitlines() if packed.is_file() else []
+    return next((line.split()[0] for line in lines if line.endswith(f" {name}")), "")
 
 
 def write_weights(

@@ -89,7 +89,8 @@ def fingerprint(rows: list[PhotoRow]) -> str:
     """Digest of which photos and masks there are, with their sizes on disk: what a run was trained on."""
     digest = hashlib.sha256()
     for row in rows:
-        size = row.image.stat().st_size if row.image.exists() else -1
+        files = (row.image,) if row.mask is None else (row.image, row.mask)
+        sizes = " ".join(str(file.stat().st_size) if file.exists() else "-1" for file in files)
         kind = f"\0{row.kind}" if row.kind else ""
-        digest.update(f"{row.id}\0{row.group}\0{size}{kind}\n".encode())
+        digest.update(f"{row.id}\0{row.group}\0{sizes}{kind}\n".encode())
     return digest.hexdigest()[:16]
