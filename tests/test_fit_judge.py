@@ -74,14 +74,26 @@ def test_no_object_of_a_shoot_or_held_out_teaches(place, tmp_path, monkeypatch):
         return []
 
     monkeypatch.setattr(fit_judge, "evidence", listen)
-    everything = [*place[: place.index("--objects")], "--objects", "100", "--held-out", "100"]
-    assert fit_judge.main(everything) == 0
     rows = {row.id: row for row in read_photos(tmp_path / "photos")}
-    assert {rows[name].group for name in gathered["own shoots"]} == {"walk"}
+    walk = {name for name, row in rows.items() if row.group == "walk"}
     held = {name for name, row in rows.items() if in_validation(row, fit_judge.SHARE)}
-    assert set(gathered["held out"]) == held
-    assert set(gathered["training"]) == set(rows) - held - set(gathered["own shoots"])
     assert held
+    assert len(walk) > 1
+    for most in (100, 1):
+        options = ["--objects", "100", "--held-out", str(most)]
+        assert fit_judge.main([*place[: place.index("--objects")], *options]) == 0
+        assert set(gathered["own shoots"]) <= walk
+        assert len(gathered["own shoots"]) == min(most, len(walk))
+        assert set(gathered["held out"]) <= held
+        assert set(gathered["training"]) == set(rows) - held - walk  # also of a shoot's other objects
+
+
+def test_a_network_that_looks_closer_than_the_evidence_is_refused(tmp_path):
+    network = small("raiha-plus", references="measured", size=2 * fit_judge.SIDE, local_map=False).eval()
+    about = checkpoint.describe(network, "raiha-plus", data="toys", licence="none")
+    checkpoint.save(tmp_path / "large.safetensors", network, about)
+    with pytest.raises(ValueError, match=r"large.safetensors looks at 640 px, the evidence is kept at 320"):
+        fit_judge.judgeable(tmp_path / "large.safetensors")
 
 
 def test_evidence_that_was_gathered_otherwise_is_not_used(place, capsys):
@@ -146,3 +158,33 @@ def test_a_shoots_references_come_best_first_and_no_more_than_asked(place, tmp_p
     assert one.id == four[0].id
     assert np.isfinite(weights).all()
     assert all(isinstance(m, Match) for r in four for m in r.content_matches)
+
+
+def test_poor_references_are_poor_and_the_same_each_time(place, tmp_path, monkeypatch):
+    rows = read_photos(tmp_path / "photos")
+    listed = ListedReferences(tmp_path / "photos" / "images", FakeEncoder())
+    gallery = open_gallery(tmp_path / "store", photos=None)
+    lights = torch.zeros(2, 2, 3, 11)
+    lights[:, :, range(3), range(3)] = 1.0
+    lights[1, :, 0, 0] = 0.6
+    galleries = reference_kinds.Galleries(gallery, rows, listed, lights)
+    composite = torch.rand(1, 3, 30, 40, generator=torch.Generator().manual_seed(1))
+    mask = torch.zeros(1, 1, 30, 40)
+    mask[..., 10:20, 10:30] = 1
+    thing = reference_kinds.Object(rows[3], composite, mask, composite, listed.encode(composite))
+    monkeypatch.setattr(galleries, "mates", lambda row: ["p1.jpg", "p2.jpg", "p5.jpg"])
+    (best,) = galleries.of("own shoot", thing, 0)
+    relit = [galleries.of("own other light", thing, seed)[0].image for seed in (0, 0, 1, 2)]
+    assert torch.equal(relit[0], relit[1])
+    assert all(picture.shape == best.image.shape for picture in relit)
+    assert any(not torch.equal(picture, best.image) for picture in relit)
+    assert [r.id for r in galleries.of("own random", thing, 5)] == [
+        r.id for r in galleries.of("own random", thing, 5)
+    ]
+    monkeypatch.setattr(galleries, "mates", lambda row: [])
+    assert galleries.of("own random", thing, 0) == galleries.of("own other light", thing, 0) == []
+    good = {reference.id for reference in galleries.of("by content", thing, 0)}
+    poor = galleries.of("nothing suitable", thing, 0)
+    assert good
+    assert poor
+    assert not good & {reference.id for reference in poor}

@@ -50,7 +50,7 @@ LEARNED = ("other crop", "relit crop", "by both", "best four", "by content", "ra
 SHOOTS = ("own shoot", "own four")  # of the other group: photos of the object's own shoot
 MOST = 4
 TRAINING, HELD_OUT, SHOT = "training", "held out", "own shoots"
-SIDE = 256  # of the small composites that the network is asked about
+SIDE = 320  # of the small composites that the network is asked about: what the shipped one looks at
 FLOOR = 30.0  # squared grey levels: what differs by less cannot be seen
 STEPS, BATCH, RATE, DECAY = 800, 512, 2e-2, 0.02
 HARM = 3.0  # how much worse a loss is than a gain of the same size
@@ -95,7 +95,7 @@ def evidence(
     folder.mkdir(parents=True, exist_ok=True)
     spec = galleries.gallery.spec.to_json()
     about = {"seed": seed, "kinds": list(kinds), "photos": galleries.gallery.fingerprint, "features": spec}
-    about |= {"numbers": NUMBERS, "recolouring": asdict(synthesis.config)}
+    about |= {"numbers": NUMBERS, "side": SIDE, "recolouring": asdict(synthesis.config)}
     known = folder / "about.json"
     if not known.is_file():
         write_text(known, json.dumps(about, indent=1))
@@ -274,6 +274,8 @@ def judgeable(path: Path) -> checkpoint.LoadedCheckpoint:
     assert isinstance(config, PlusConfig)
     if config.learns_references or config.max_references == 0:
         raise ValueError(f"{path} learns its references by itself, or takes none: there is nothing to judge")
+    if config.size > SIDE:
+        raise ValueError(f"{path} looks at {config.size} px, the evidence is kept at {SIDE}: raise SIDE")
     return loaded
 
 

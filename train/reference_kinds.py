@@ -22,20 +22,25 @@ from raiha_core.features.references import Reference
 from raiha_core.gallery.memory import memory_gallery
 from raiha_core.gallery.protocol import Gallery
 from raiha_core.protocols import to_tensor
-from raiha_core.retrieval.search import Exclusion, make_query, references, search_many
+from raiha_core.retrieval.search import Exclusion, Query, make_query, references, search_many
 
 KINDS = (
     "other crop",
     "relit crop",
     "own shoot",
     "own four",
+    "own random",
+    "own other light",
     "by both",
     "by content",
     "other light",
     "best four",
     "random",
+    "nothing suitable",
 )
+OWN = tuple(kind for kind in KINDS if kind.startswith("own "))
 OTHER_LIGHT = (0.7, 0.85)  # appearance cosines that are clearly below the threshold
+LOWERED = 0.05  # content threshold that nearly every photo passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,16 @@ class Galleries:
             self.looks[name] = signs(Image.open(self.listed.root / name))
         return self.looks[name]
 
+    def _relit(self, thing: Object, query: Query, g: torch.Generator) -> list[Reference]:
+        """The best matching photo of the object's own shoot, in another light."""
+        found = [self.listed.reference(name, thing.features, thing.mask) for name in self.mates(thing.row)]
+        if not found:
+            return []
+        assert self.lights is not None
+        best = max(found, key=lambda reference: reference.weight)
+        gallery = memory_gallery([relight(best.image, self.lights, g)], self.listed.encoder)
+        return list(references(search_many(gallery, [query], by="content", top_k=1)[0]))
+
     def of(self, kind: str, thing: Object, seed: int) -> list[Reference]:
         """One reference, up to four for the kinds of four, or none where the kind has none."""
         g = generator("references", seed, thing.row.id, kind)
@@ -105,11 +120,24 @@ class Galleries:
             ]
             found.sort(key=lambda reference: -reference.weight)  # stable: equal ones by name
             return found[: 4 if kind == "own four" else 1]
+        if kind == "own random":
+            names = self.mates(thing.row)
+            picked = [names[int(torch.randint(len(names), (1,), generator=g))]] if names else []
+            return [self.listed.reference(name, thing.features, thing.mask) for name in picked]
+        if kind == "own other light":
+            return self._relit(thing, query, g)
         if kind == "random":
             pool = sorted(self.stored - set(own))
             name = pool[int(torch.randint(len(pool), (1,), generator=g))]
             return [self.listed.reference(name, thing.features, thing.mask)]
         exclude = Exclusion(ids=own)
+        if kind == "nothing suitable":  # a gallery without the photos that qualify, asked all the same
+            good = search_many(self.gallery, [query], by="content", top_k=None, exclude=exclude)[0]
+            rest = Exclusion(ids=[*own, *(item.photo.id for item in good.items)])
+            poor = search_many(
+                self.gallery, [query], by="content", top_k=4, exclude=rest, content_threshold=LOWERED
+            )[0]
+            return list(references(poor))
         if kind == "other light":
             hits = search_many(self.gallery, [query], by="content", top_k=40, exclude=exclude)[0]
             wider = search_many(

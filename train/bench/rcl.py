@@ -79,10 +79,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
+    for folder in ("data", "illuminants", "score", "out"):  # the runs start at the project's root
+        setattr(arguments, folder, getattr(arguments, folder).resolve())
     (arguments.out / "configs").mkdir(parents=True, exist_ok=True)
     found: dict[str, list[np.ndarray]] = {name: [] for name in VARIANTS}
     for seed, (variant, (fusion, contrast)) in product(arguments.seeds, VARIANTS.items()):
-        name = f"{variant.replace(' ', '_')}_{seed}"
+        name = f"{variant.replace(' ', '_')}_{arguments.size}px_{arguments.steps}_{seed}"
         config = arguments.out / "configs" / f"{name}.py"
         config.write_text(
             CONFIG.format(

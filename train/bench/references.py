@@ -5,9 +5,11 @@ Example: python train/bench/references.py --photos GATHERED --store STORE --mode
 GATHERED is a folder of gather_photos.py, STORE a gallery built of (some of) its photos. Objects are held-out
 ones, recoloured by measured lights or a retoucher. Kinds: `other crop` of the true photo (a ceiling),
 `relit crop` (the same in another light), `own shoot` (the photo of the object's own group that
-matches best; `own four`: the best four), foreign photos found by both conditions, by content
-alone, by content and in *another* light (Table III), the best four, and a random photo. The gain is that of
-the foreground's PSNR over the same model without a reference, with a 95 % bootstrap interval over scenes;
+matches best; `own four`: the best four, `own random`: any, `own other light`: the best one, relit), foreign
+photos found by both conditions, by content alone, by content and in *another* light (Table III), the best
+four, a random photo, and `nothing suitable`: the four nearest of a gallery without the photos that qualify,
+by a lowered threshold (by the usual one nothing is found, and nothing changes). The gain is that of the
+foreground's PSNR over the same model without a reference, with a 95 % bootstrap interval over scenes;
 better and worse count changes of more than 0.1 dB.
 """
 
@@ -25,7 +27,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules of train/
 
 from feeding import generator
-from reference_kinds import KINDS, Galleries, objects
+from reference_kinds import KINDS, OWN, Galleries, objects
 from scoring.listed import ListedReferences
 from sources import MATRICES
 
@@ -38,7 +40,6 @@ from raiha_core.harmonizer import Harmonizer, load_harmonizer
 from raiha_core.intervals import bootstrap_mean
 from raiha_core.pipeline import harmonize
 
-OWN = ("own shoot", "own four")
 SAME = 0.1  # dB: smaller differences count as none
 
 
@@ -126,7 +127,7 @@ def measure(arguments: argparse.Namespace) -> list[Gain]:
     return gains
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
@@ -137,12 +138,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON lines with every gain")
     arguments = parser.parse_args()
-    gains = measure(arguments)
+    try:
+        gains = measure(arguments)
+    except (ValueError, OSError) as error:
+        print(f"references: {error}", file=sys.stderr)
+        return 1
     for model in arguments.models:
         print(table(gains, model))
     if arguments.out:
         arguments.out.write_text("".join(json.dumps(asdict(g)) + "\n" for g in gains), encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
