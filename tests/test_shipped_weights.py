@@ -121,3 +121,12 @@ def test_the_same_cat_elsewhere_is_believed_and_other_photos_hardly():
     others = [path for path in sorted(PHOTOS.iterdir()) if "chelsea" not in path.name]
     strange = [to_tensor(Image.open(path).convert("RGB")) for path in others]
     assert levels(result(strange, "content", 0.05), alone, mask) < 0.3 * levels(own, alone, mask)
+
+
+def test_the_sheet_of_hard_cases_shows_the_areas_it_names(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "workflows")
+    sheet = importlib.import_module("tests.tools.make_hard_cases")
+    named = {name: float(name.split(" %")[0]) / 100 for name in sheet.CASES if "%" in name}
+    assert sorted(named.values()) == [0.03, 0.7]
+    for name, area in named.items():
+        assert float(sheet.pictures(sheet.CASES[name])[1].mean()) == pytest.approx(area, rel=0.1)

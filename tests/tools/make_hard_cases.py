@@ -21,7 +21,7 @@ from raiha_core.pipeline import harmonize
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ROOT / "assets" / "scenes" / "photos"
 MODELS = ("statistics", "raiha-plus")
-WIDTH, HEIGHT, ACROSS = 250, 200, 6
+WIDTH, HEIGHT, ACROSS = 230, 190, 7
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,11 +42,16 @@ PORTRAIT = "../../hard_cases/skimage_astronaut.jpg"
 MEADOW = "lomiri_aitzgorri_by_Aitzol_Berasategi.jpg"
 CASES: dict[str, Paste | Region] = {
     "red, in green": pasted("firetruck", MEADOW, 0.3, (0.4, 0.95)),
-    "black, before a light wall": pasted(
+    "black, on light stone": pasted(
         "stethoscope", "lomiri_Picture_0B_by_freespace.jpg", 0.45, (0.13, 0.97)
     ),
-    "white, at night": pasted("Candy_cane_photo_1", "skimage_rocket.jpg", 0.6, (0.25, 0.97)),
-    "metal": pasted("stethoscope", "skimage_coffee.jpg", 0.5, (0.85, 0.55), gains=(0.7, 0.9, 1.5)),
+    "red and white, at night": pasted("Candy_cane_photo_1", "skimage_rocket.jpg", 0.6, (0.25, 0.97)),
+    "white": Region(
+        scene="skimage_coffee.jpg", box=(0.27, 0.03, 0.7, 0.56), gains=(0.5, 0.8, 1.3)
+    ),
+    "metal": Region(
+        scene="skimage_coffee.jpg", box=(0.53, 0.54, 0.69, 0.84), gains=(0.5, 0.9, 1.8)
+    ),
     "night": pasted("Roast_turkey", "palapeli_cincinnati-bridge.jpg", 0.3, (0.25, 0.98)),
     "against the light": pasted(
         "Christmas_Tree_photo", "lomiri_sunset_by_Aitzol_Berasategi.jpg", 0.6, (0.75, 0.97)
@@ -57,8 +62,11 @@ CASES: dict[str, Paste | Region] = {
     "skin": Region(
         scene=PORTRAIT, box=(0.295, 0.02, 0.595, 0.385), gains=(0.55, 0.9, 1.4)
     ),
+    "red bowl": Region(
+        scene="lomiri_Picture_0B_by_freespace.jpg", box=(0.28, 0.14, 0.98, 0.96), gains=(0.55, 1.2, 1.6)
+    ),
     "3 % of the picture": pasted(
-        "Mince_Pie", "skimage_coffee.jpg", 0.17, (0.88, 0.97), gains=(0.75, 1.0, 1.6)
+        "Mince_Pie", "skimage_coffee.jpg", 0.22, (0.88, 0.97), gains=(0.75, 1.0, 1.6)
     ),
     "70 % of the picture": Region(
         scene="palapeli_european-honey-bee.jpg",
