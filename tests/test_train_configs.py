@@ -30,7 +30,7 @@ NAMES = {
         "plus_small_data",
         "plus_small_data_128",
         "plus_small_data_192",
-        "plus_small_data_224",
+        "plus_small_data_256",
         "smoke",
     ),
 }

@@ -1,8 +1,8 @@
-"""Ours on photos with masks alone: the recipe of the shipped weights. The fourth stage.
+"""Ours on photos with masks alone: the recipe of the shipped weights. The third stage.
 
-Command: accelerate launch train/train.py train/configs/plus_small_data.py --data PHOTOS --illuminants LIGHTS
-Hours: not measured
-Expected: not measured
+Command: accelerate launch train/train.py train/configs/plus_small_data.py --data DIR --illuminants DIR
+Hours: 0.9 on two CPU cores (two processes, 17.7 pictures a second, 57,600 pictures), after stage 2
+Expected: validation fPSNR 25.33 at 224 px (composite 22.50, at the start 24.27), with fewer photos
 """
 
 from experiment import Experiment, Optimisation
@@ -16,9 +16,9 @@ from raiha_core.models.statistics import StatisticsConfig
 EXPERIMENT = Experiment(
     name="plus_small_data",
     preset="raiha-plus",
-    start="plus_small_data_224",
+    start="plus_small_data_192",
     network=PlusConfig(
-        size=256,
+        size=224,
         dropout=0.3,
         local_map=False,
         references="measured",
@@ -29,20 +29,20 @@ EXPERIMENT = Experiment(
         detail=True,
     ),
     source="synthesis",
-    size=256,
-    packed=320,
+    size=224,
+    packed=288,
     batch=32,
     micro_batch=16,
-    steps=1400,
+    steps=1800,
     optimisation=Optimisation(
         optimizer="adamw", rate=5e-4, weight_decay=5e-2, schedule="cosine", warmup_steps=100
     ),
-    loss=LossConfig(kind="root", harm=0.5, conspicuous=2.0),
+    loss=LossConfig(kind="root", harm=0.5, conspicuous=1.0),
     # more that is right already than before, so that doubt has something to learn from
     synthesis=SynthesisConfig(untouched=0.4),
     crop=CropConfig(smallest=0.6),
     region_share=0.05,  # and every photo without a mask
-    validate_every=700,
-    sample_every=1400,
-    save_every=100,
+    validate_every=600,
+    sample_every=1800,
+    save_every=200,
 )

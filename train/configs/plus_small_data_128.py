@@ -2,7 +2,7 @@
 
 Command: accelerate launch train/train.py train/configs/plus_small_data_128.py --data DIR --illuminants DIR
 Hours: 0.65 on two CPU cores (two processes, 49 pictures a second); 115,200 pictures
-Expected: validation fPSNR 24.55 at 128 px (composite 20.90, untrained 20.53); see train/RESULTS.md
+Expected: validation fPSNR 24.55 at 128 px (composite 20.90, untrained 20.53), with fewer photos
 """
 
 from experiment import Experiment, Optimisation

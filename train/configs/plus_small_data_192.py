@@ -2,7 +2,7 @@
 
 Command: accelerate launch train/train.py train/configs/plus_small_data_192.py --data DIR --illuminants DIR
 Hours: 1.3 on one CPU core (13.9 pictures a second, 64,000 pictures), after stage 1
-Expected: validation fPSNR 25.02 at 192 px (composite 20.83, at the start 24.45); see train/RESULTS.md
+Expected: validation fPSNR 25.02 at 192 px (composite 20.83, at the start 24.45), with fewer photos
 """
 
 from experiment import Experiment, Optimisation
