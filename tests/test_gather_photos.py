@@ -12,7 +12,7 @@ from PIL import Image
 from raiha_core.data.layout import read_root
 from raiha_core.data.photos import read_photos
 from raiha_core.data.pictures import decode_mask, decode_rgb
-from raiha_core.data.recolour import load_illuminants
+from raiha_core.data.recolour import MATRICES, load_illuminants
 from tests.test_make_real_masked import folders  # noqa: F401  a fixture
 from tests.tiny_iharmony4 import photo, save
 
@@ -196,7 +196,7 @@ def test_photos_that_were_seen_are_left_out_and_no_photo_is_an_error(folders, ch
     _, lights = folders
     ecssd = checkouts / "total-black+U2Net-ECSSD-Evaluation" / "data" / "ECSSD"
     pairs = make_held_out.candidates(ecssd, range(601, 1001))
-    matrices = load_illuminants(lights / make_held_out.MATRICES, ["light0", "light1", "light2"])
+    matrices = load_illuminants(lights / MATRICES, ["light0", "light1", "light2"])
     counts = make_held_out.make(pairs, matrices, [pairs[0][0]], tmp_path / "out", 0)
     assert sum(counts.values()) == len(pairs) - 1
     code = make_held_out.main(

@@ -23,17 +23,16 @@ import numpy as np
 import torch
 from experiment import differences
 from feeding import generator
-from reference_kinds import Galleries, Object, objects
+from reference_kinds import SHARE, Galleries, Object, objects
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from scoring.listed import ListedReferences
-from sources import MATRICES
 from torch import Tensor
 from tqdm import tqdm
 
 from raiha_core import __version__, checkpoint, render
 from raiha_core.data.photos import PhotoRow, in_validation, read_photos
-from raiha_core.data.recolour import illuminant_names, load_illuminants
+from raiha_core.data.recolour import listed_lights
 from raiha_core.data.synthesis import Synthesis, SynthesisConfig
 from raiha_core.durable import durable_path, write_text
 from raiha_core.features.encoders import build_encoder
@@ -45,7 +44,6 @@ from raiha_core.models.statistics import LEVELS_PER_LAB, Statistics, StatisticsC
 from raiha_core.regions import RegionStatistics
 from raiha_core.render import LabTransfer
 
-SHARE = 0.07  # of photos that are held out, as in training
 LEARNED = ("other crop", "relit crop", "by both", "best four", "by content", "random")
 SHOOTS = ("own shoot", "own four")  # of the other group: photos of the object's own shoot
 MOST = 4
@@ -232,9 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         loaded = None if arguments.weights is None else judgeable(arguments.weights)
         rows = [row for row in read_photos(arguments.photos) if row.mask is not None]
         order = torch.randperm(len(rows), generator=generator("judge", arguments.seed)).tolist()
-        lights = load_illuminants(
-            arguments.illuminants / MATRICES, illuminant_names(arguments.illuminants / "train_list.txt")
-        )
+        lights = listed_lights(arguments.illuminants, "train")
         synthesis = Synthesis(SynthesisConfig(untouched=0.4, transfer=0.5), lights)
         listed = ListedReferences(arguments.photos / "images", build_encoder("lite0"))
         galleries = Galleries(open_gallery(arguments.store, photos=None), rows, listed, lights)

@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from feeding import generator
 from gather_photos import NEAR, signs, small
-from make_real_masked import MATRICES
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from raiha_core import render
 from raiha_core.data.pictures import decode_mask, decode_rgb
-from raiha_core.data.recolour import illuminant_names, load_illuminants
+from raiha_core.data.recolour import listed_lights
 from raiha_core.data.synthesis import FAMILIES, Synthesis, SynthesisConfig, limit_change
 from raiha_core.images import list_photos, write_picture
 from raiha_core.protocols import to_tensor
@@ -147,9 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     try:
-        lights = load_illuminants(
-            arguments.illuminants / MATRICES, illuminant_names(arguments.illuminants / "test_list.txt")
-        )
+        lights = listed_lights(arguments.illuminants, "test")
         numbers = range(arguments.numbers[0], arguments.numbers[1] + 1) if arguments.numbers else None
         pairs = candidates(arguments.photos, numbers)
         seen = [path for folder in arguments.seen for path in list_photos(folder)]

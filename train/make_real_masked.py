@@ -22,13 +22,12 @@ from tqdm import tqdm
 from raiha_core.data.photos import read_manifest
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.data.raharmony4 import seeded_generator
-from raiha_core.data.recolour import illuminant_names, load_illuminants, polynomial
+from raiha_core.data.recolour import illuminant_names, listed_lights, polynomial
 from raiha_core.durable import durable_path, write_text
 from raiha_core.images import write_picture
 from raiha_core.metrics import foreground_mse
 from raiha_core.protocols import to_tensor
 
-MATRICES = "polynomial_matching_coefficients"
 FMSE = (100.0, 6000.0)  # weaker is not a composite to correct, stronger no light we know
 CLIPPED = 0.15  # largest share of object values that a recolouring may newly clip
 DRAWS = 500
@@ -92,8 +91,8 @@ def masked_photos(folder: Path) -> list[tuple[Path, Path]]:
 def make(photos: Path, illuminants: Path, out: Path, seed: int = 0) -> list[Recolouring]:
     """Write the triples and `recolouring.jsonl`. Raises: ValueError naming the first bad file."""
     pairs = masked_photos(photos)
+    lights = listed_lights(illuminants, "test")
     names = illuminant_names(illuminants / "test_list.txt")
-    lights = load_illuminants(illuminants / MATRICES, names)
     for name in ("composite", "mask", "real"):
         (out / name).mkdir(parents=True, exist_ok=True)
     done = []

@@ -39,6 +39,7 @@ KINDS = (
     "nothing suitable",
 )
 OWN = tuple(kind for kind in KINDS if kind.startswith("own "))
+SHARE = 0.07  # of photos that are held out, as in every config
 OTHER_LIGHT = (0.7, 0.85)  # appearance cosines that are clearly below the threshold
 LOWERED = 0.05  # content threshold that nearly every photo passes
 

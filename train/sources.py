@@ -24,13 +24,12 @@ from raiha_core.data.cache import PhotoCache, open_cache
 from raiha_core.data.item import Item
 from raiha_core.data.photos import PhotoRow, in_validation, read_photos
 from raiha_core.data.raharmony4 import Listed, listed_items, read_references
-from raiha_core.data.recolour import illuminant_names, load_illuminants
+from raiha_core.data.recolour import listed_lights
 from raiha_core.data.synthesis import Synthesis
 from raiha_core.features.encoders import Encoder, build_encoder
 
 SCENES = Path(__file__).resolve().parents[1] / "assets" / "scenes"
 VALIDATION_SEED = 1_000_003
-MATRICES = "polynomial_matching_coefficients"  # the folder of CCHarmony that holds the measured lights
 
 
 class First(Protocol):
@@ -192,10 +191,7 @@ def open_illuminants(experiment: Experiment, folder: Path | None) -> torch.Tenso
             f"'{experiment.name}' gives measured illuminants a share of {experiment.synthesis.illuminant}: "
             "give CCHarmony's folder with --illuminants, or copy the config and set the share to 0"
         )
-    listed = folder / "train_list.txt"
-    if not listed.is_file():
-        raise ValueError(f"there is no list {listed}: is {folder} CCHarmony's folder?")
-    return load_illuminants(folder / MATRICES, illuminant_names(listed))
+    return listed_lights(folder, "train")
 
 
 def _from_composites(

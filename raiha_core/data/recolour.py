@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..color import lab_to_srgb, linear_to_srgb, srgb_to_lab, srgb_to_linear
+
+MATRICES = "polynomial_matching_coefficients"  # the folder of CCHarmony that holds the measured lights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +119,17 @@ def load_illuminants(folder: Path, names: Sequence[str]) -> Tensor:
                 raise ValueError(f"{file} has shape {matrix.shape}, expected (3, 11)")
             pairs.append(torch.from_numpy(matrix.astype(np.float32)))
     return torch.stack(pairs).view(len(names), 2, 3, 11)
+
+
+def listed_lights(folder: Path, part: Literal["train", "test"]) -> Tensor:
+    """The lights of one of CCHarmony's two lists, (N, 2, 3, 11), in its order.
+
+    Raises: ValueError naming the list or the matrix that the folder lacks.
+    """
+    listed = folder / f"{part}_list.txt"
+    if not listed.is_file():
+        raise ValueError(f"there is no list {listed}: is {folder} CCHarmony's folder?")
+    return load_illuminants(folder / MATRICES, illuminant_names(listed))
 
 
 def illuminant_names(list_file: Path) -> list[str]:

@@ -27,12 +27,11 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules of train/
 
 from feeding import generator
-from reference_kinds import KINDS, OWN, Galleries, objects
+from reference_kinds import KINDS, OWN, SHARE, Galleries, objects
 from scoring.listed import ListedReferences
-from sources import MATRICES
 
 from raiha_core.data.photos import in_validation, read_photos
-from raiha_core.data.recolour import illuminant_names, load_illuminants
+from raiha_core.data.recolour import listed_lights
 from raiha_core.data.synthesis import Synthesis, SynthesisConfig
 from raiha_core.features.encoders import build_encoder
 from raiha_core.gallery.store import open_gallery
@@ -96,13 +95,12 @@ def measure(arguments: argparse.Namespace) -> list[Gain]:
     torch.set_num_threads(1)
     rows = [row for row in read_photos(arguments.photos) if row.mask is not None]
     order = torch.randperm(len(rows), generator=generator("objects", arguments.seed)).tolist()
-    lists = illuminant_names(arguments.illuminants / "test_list.txt")
     config = SynthesisConfig(untouched=0, retouch=1, illuminant=1, transfer=0, light=0, graded=0)
-    synthesis = Synthesis(config, load_illuminants(arguments.illuminants / MATRICES, lists))
+    synthesis = Synthesis(config, listed_lights(arguments.illuminants, "test"))
     encoder = build_encoder("lite0")
     listed = ListedReferences(arguments.photos / "images", encoder)
     galleries = Galleries(open_gallery(arguments.store, photos=None), rows, listed, synthesis.illuminants)
-    held = [rows[i] for i in order if in_validation(rows[i], 0.07)][: arguments.objects]
+    held = [rows[i] for i in order if in_validation(rows[i], SHARE)][: arguments.objects]
     grouped = [rows[i] for i in order if galleries.mates(rows[i])][: arguments.objects]
     models: dict[str, Harmonizer] = {name: load_harmonizer(name) for name in arguments.models}
     gains = []
