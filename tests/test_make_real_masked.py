@@ -76,6 +76,9 @@ def test_wrong_calls(folders, tmp_path, capsys):
     (photos / "manifest.jsonl").write_text('{"image": 1}\n', encoding="utf-8")
     assert make_real_masked.main(command) == 1
     assert "manifest.jsonl, line 1 is no photo" in capsys.readouterr().err
+    (photos / "manifest.jsonl").write_text('{"image": "images/p1.jpg"}\n', encoding="utf-8")
+    assert make_real_masked.main(command) == 1
+    assert "names no mask for 'images/p1.jpg'" in capsys.readouterr().err
     (photos / "manifest.jsonl").unlink()
     assert make_real_masked.main(command) == 1
     assert "does not exist" in capsys.readouterr().err

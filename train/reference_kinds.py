@@ -89,14 +89,18 @@ class Galleries:
             self.looks[name] = signs(Image.open(self.listed.root / name))
         return self.looks[name]
 
+    def _shoot(self, thing: Object) -> list[Reference]:
+        """All photos of the object's own shoot, best match first."""
+        found = [self.listed.reference(name, thing.features, thing.mask) for name in self.mates(thing.row)]
+        return sorted(found, key=lambda reference: -reference.weight)  # stable: equal ones by name
+
     def _relit(self, thing: Object, query: Query, g: torch.Generator) -> list[Reference]:
         """The best matching photo of the object's own shoot, in another light."""
-        found = [self.listed.reference(name, thing.features, thing.mask) for name in self.mates(thing.row)]
+        found = self._shoot(thing)
         if not found:
             return []
         assert self.lights is not None
-        best = max(found, key=lambda reference: reference.weight)
-        gallery = memory_gallery([relight(best.image, self.lights, g)], self.listed.encoder)
+        gallery = memory_gallery([relight(found[0].image, self.lights, g)], self.listed.encoder)
         return list(references(search_many(gallery, [query], by="content", top_k=1)[0]))
 
     def of(self, kind: str, thing: Object, seed: int) -> list[Reference]:
@@ -116,11 +120,7 @@ class Galleries:
                     return list(references(hits))
             return []
         if kind in ("own shoot", "own four"):
-            found = [
-                self.listed.reference(name, thing.features, thing.mask) for name in self.mates(thing.row)
-            ]
-            found.sort(key=lambda reference: -reference.weight)  # stable: equal ones by name
-            return found[: 4 if kind == "own four" else 1]
+            return self._shoot(thing)[: 4 if kind == "own four" else 1]
         if kind == "own random":
             names = self.mates(thing.row)
             picked = [names[int(torch.randint(len(names), (1,), generator=g))]] if names else []
