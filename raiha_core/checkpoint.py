@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from .durable import durable_path
 from .features.spec import FeatureSpec, from_json
 from .models.blocks import Operations
-from .models.presets import PRESETS, Config, Network, config_from_json, config_to_json
+from .models.network import Network, NetworkConfig
+from .models.presets import PRESETS, config_from_json, config_to_json
 
 KEY = "raiha"  # the entry of the safetensors header that holds our JSON
 FORMAT = 1
@@ -66,7 +67,7 @@ class LoadedCheckpoint:
 
     network: Network
     preset: str
-    config: Config
+    config: NetworkConfig
     metadata: Metadata
     spec: FeatureSpec | None
 

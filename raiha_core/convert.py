@@ -10,7 +10,8 @@ from torch import Tensor
 from .checkpoint import Metadata, describe, state_differences
 from .features.weights import file_digest, read_state
 from .models.hdnet import UNetConfig
-from .models.presets import PRESETS, Network
+from .models.network import Network
+from .models.presets import PRESETS
 
 _NORMS = ("foreground_gamma", "foreground_beta", "background_gamma", "background_beta")
 _DYNAMIC = {"conv_kernel.1": "squeeze", "conv_kernel.3": "kernels", "conv_guide": "guide"}

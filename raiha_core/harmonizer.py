@@ -16,7 +16,7 @@ from .features.references import Reference, collate
 from .features.spec import FeatureSpec, require_same_space
 from .models.blocks import Operations
 from .models.plus import Guide, Plus
-from .models.presets import PRESETS, requirements
+from .models.presets import PRESETS
 from .models.statistics import Statistics, StatisticsConfig
 
 WEIGHTS = Path(__file__).parent / "models" / "weights"
@@ -68,7 +68,7 @@ class NetworkHarmonizer(Harmonizer):
         self.network = loaded.network
         self.metadata = loaded.metadata
         self.spec = loaded.spec
-        self.needs = requirements(loaded.config)
+        self.needs = loaded.config.requirements
         self.max_references = self.needs.max_references
         self.guide: Guide | None = None  # where references are measured or judged and not learned
         if isinstance(loaded.network, Plus):

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from raiha_core.features.references import ReferenceBatch
 from raiha_core.features.spec import FeatureSpec
+from raiha_core.models.hdnet import UNetConfig
+from raiha_core.models.network import Network, NetworkConfig
 from raiha_core.models.plus import PlusConfig
-from raiha_core.models.presets import PRESETS, Config, Network, requirements
+from raiha_core.models.presets import PRESETS
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 DIM = 12  # content numbers of the small networks
@@ -28,12 +30,19 @@ SPEC = FeatureSpec(
 )
 
 
-def small_config(name: str) -> Config:
+# what makes a network of each kind small; one that is not listed is tested as it is
+SMALL: dict[type[NetworkConfig], dict[str, int]] = {
+    UNetConfig: {"width": 4},
+    PlusConfig: {"width": 16, "hidden": 32},
+}
+
+
+def small_config(name: str) -> NetworkConfig:
     """A preset's config, narrow, all its switches as they are."""
     config = PRESETS[name].config
-    if isinstance(config, PlusConfig):
-        return replace(config, width=16, hidden=32, size=64)
-    return replace(config, width=4, content_dim=DIM if config.content_dim else 0, size=64)
+    if config.requirements.content_dim:
+        config = replace(config, content_dim=DIM)
+    return replace(config, size=64, **SMALL.get(type(config), {}))
 
 
 def small(name: str, **changes: object) -> Network:
@@ -84,7 +93,7 @@ def references(
 
 def content_for(network: Network, count: int) -> Tensor | None:
     """Content features where the network needs them without references."""
-    return contents(count) if requirements(network.config).content_without_references else None
+    return contents(count) if network.config.requirements.content_without_references else None
 
 
 def noise(shape: tuple[int, ...], index: int) -> Tensor:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 FIRST: dict[str, set[str]] = {
     "color": set(),
     "durable": set(),
+    "records": set(),
     "masks": set(),
     "raster": set(),
     "regions": set(),

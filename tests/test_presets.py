@@ -13,7 +13,7 @@ from raiha_core import render
 from raiha_core.losses import LossConfig, total
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.plus import PlusConfig
-from raiha_core.models.presets import PRESETS, config_from_json, config_to_json, requirements
+from raiha_core.models.presets import PRESETS, config_from_json, config_to_json
 from tests.golden.make_networks import cases, numbers
 from tests.network_cases import SPEC, content_for, contents, fill, pairs, references, small, small_config
 
@@ -124,7 +124,7 @@ def test_bfloat16_autocast_stays_near_float32(networks, name):
     network = networks[name]
     image, mask, _ = pairs(2)
     content = content_for(network, 2)
-    batch = references(2, 1) if requirements(network.config).references else None
+    batch = references(2, 1) if network.config.requirements.references else None
     content = contents(2) if batch is not None else content
     wanted = outputs(network, image, mask, content, batch)
     with torch.autocast("cpu", torch.bfloat16):

@@ -14,8 +14,9 @@ from raiha_core.data.augment import CropConfig
 from raiha_core.data.synthesis import SynthesisConfig
 from raiha_core.losses import LossConfig
 from raiha_core.models.hdnet import UNetConfig
+from raiha_core.models.network import NetworkConfig
 from raiha_core.models.plus import PlusConfig
-from raiha_core.models.presets import PRESETS, Config, config_from_json, config_to_json, requirements
+from raiha_core.models.presets import PRESETS, config_from_json, config_to_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +75,7 @@ class Experiment:
 
     name: str
     preset: str
-    network: Config
+    network: NetworkConfig
     start: str = ""  # the config beside this one whose weights this run begins with; it is trained first
     # raharmony4: the composites of a reference list; synthesis: made from photos
     source: Literal["iharmony4", "raharmony4", "synthesis"] = "iharmony4"
@@ -123,9 +124,9 @@ class Experiment:
             raise ValueError("references='judged' is what train/fit_judge.py makes of a trained network")
         if self.loss.contrast > 0 and not isinstance(self.network, UNetConfig):
             raise ValueError(f"the contrastive loss looks into a U-Net's layers; '{self.preset}' has none")
-        if requirements(self.network).content and self.references.any and not self.encoder:
+        if self.network.requirements.content and self.references.any and not self.encoder:
             raise ValueError(f"'{self.preset}' reads features of its references: name an encoder")
-        if requirements(self.network).content_without_references and not self.encoder:
+        if self.network.requirements.content_without_references and not self.encoder:
             raise ValueError(f"'{self.preset}' reads patch features: name an encoder")
         if min(self.steps, self.epochs) < 0 or not (self.steps or self.epochs):
             raise ValueError(f"a run needs steps or epochs, got {self.steps} and {self.epochs}")

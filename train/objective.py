@@ -11,7 +11,7 @@ from raiha_core import render
 from raiha_core.contrastive import RegionContrast
 from raiha_core.data.batch import Batch
 from raiha_core.losses import total
-from raiha_core.models.presets import Network
+from raiha_core.models.network import Network
 from raiha_core.models.statistics import distance_to_ring
 
 MOVED = 8.0  # grey levels: further than this from the ring than the truth is what catches the eye

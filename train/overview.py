@@ -21,7 +21,8 @@ from raiha_core.drawing import to_pil
 from raiha_core.durable import durable_path
 from raiha_core.features.encoders import Encoder
 from raiha_core.models.cost import macs, parameters, trainable
-from raiha_core.models.presets import PRESETS, Network
+from raiha_core.models.network import Network
+from raiha_core.models.presets import PRESETS
 
 ROWS = 8
 GIB = 1 << 30

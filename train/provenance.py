@@ -13,7 +13,7 @@ from sources import Sources
 from validate import Validation
 
 from raiha_core import __version__, checkpoint
-from raiha_core.models.presets import Network
+from raiha_core.models.network import Network
 
 GIVEN = "given"  # how the words begin that tell of weights named by --start
 

@@ -14,7 +14,7 @@ from raiha_core import render
 from raiha_core.data.batch import Batch
 from raiha_core.features.encoders import Encoder
 from raiha_core.losses import LossConfig, foreground_mse
-from raiha_core.models.presets import Network, requirements
+from raiha_core.models.network import Network
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class Validation:
 
 def content_of(network: Network, batch: Batch, encoder: Encoder | None) -> Tensor | None:
     """Patch features of the composites (B, D, g, g), where the network will read them."""
-    needs = requirements(network.config)
+    needs = network.config.requirements
     if encoder is None or not (needs.content_without_references or batch.references is not None):
         return None
     return encoder.encode(batch.composite).content

@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..features.references import ReferenceBatch
 from ..features.spec import FeatureSpec
-from .presets import Config, Preset, requirements
+from .network import NetworkConfig
+from .presets import Preset
 
 CONTENT_GRID = 12  # of the embedded encoder; networks that resample the content do not care
 ANY_DIM = 320  # numbers per patch where a network takes any
@@ -26,20 +27,20 @@ def trainable(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
-def on_meta(preset: Preset, config: Config | None = None) -> nn.Module:
+def on_meta(preset: Preset, config: NetworkConfig | None = None) -> nn.Module:
     """A preset's network without memory: shapes only, in evaluation mode."""
     with torch.device("meta"):
         return preset.build(config=config, pretrained=False).to("meta").eval()
 
 
-def macs(preset: Preset, size: int, references: int = 0, config: Config | None = None) -> int:
+def macs(preset: Preset, size: int, references: int = 0, config: NetworkConfig | None = None) -> int:
     """Multiply-adds of convolutions and matrix products, attention included, for one size x size picture.
 
     Encoders of content features are not in it. Nothing is computed: the network runs on the meta device.
     """
     network = on_meta(preset, config)
-    needs = requirements(config or preset.config)
-    dim = getattr(config or preset.config, "content_dim", 0) or ANY_DIM
+    needs = (config or preset.config).requirements
+    dim = needs.content_dim or ANY_DIM
     with torch.device("meta"):
         image, mask = torch.empty(1, 3, size, size), torch.empty(1, 1, size, size)
         reads = needs.content_without_references or (needs.content and references > 0)

@@ -14,7 +14,6 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..features.references import ReferenceBatch
-from ..features.spec import FeatureSpec
 from ..render import Prediction
 from . import released
 from .blocks import MaskResize, Operations, initialise, instance_norm, pad_to_multiple, touched_cells
@@ -22,6 +21,7 @@ from .checks import check_content, check_inputs, drop_absent
 from .global_dynamic import GlobalDynamic
 from .heads import HEADS, HeadKind
 from .local_dynamic import LocalDynamic, LocalKind
+from .network import Network, NetworkConfig, Requirements
 from .rain import RegionNorm
 from .reference_attention import Guidance, ReferenceAttention, cells
 from .style_fusion import StyleFusion, background_style, lonely, reference_shares, whole_style
@@ -43,7 +43,7 @@ CONTRAST_LAYERS = (0, 2, 3, 4, 6)  # whose raw outputs the region-wise contrast 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class UNetConfig:
+class UNetConfig(NetworkConfig):
     """Independent switches; each ablation of the papers is one changed field."""
 
     width: int = 32  # g
@@ -73,6 +73,21 @@ class UNetConfig:
         if self.max_references and self.attention == "none" and not self.style_fusion:
             raise ValueError("references need attention or style_fusion to enter by")
 
+    @property
+    def requirements(self) -> Requirements:
+        guided = self.guidance != "none"
+        return Requirements(
+            size=self.size,
+            multiple=MULTIPLE,
+            content=guided,
+            content_dim=self.content_dim,
+            content_without_references=guided,
+            max_references=self.max_references,
+        )
+
+    def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "UNet":
+        return UNet(self, name=name, operations=operations)
+
 
 class Encoded(NamedTuple):
     """What the encoder leaves behind."""
@@ -91,14 +106,13 @@ class Offered(NamedTuple):
     shares: Tensor  # (B, K), summing to 1 or 0
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """One harmonizer of the family; `forward` is the same call for all networks here."""
 
+    config: UNetConfig
+
     def __init__(self, config: UNetConfig, *, name: str = "unet", operations: Operations = nn) -> None:
-        super().__init__()
-        self.config = config
-        self.name = name
-        self.feature_spec: FeatureSpec | None = None  # set by whoever knows it (the checkpoint)
+        super().__init__(config, name)
         g = config.width
         widths = [3 + config.mask_input] + [g * width for width, _ in ENCODER]
         self.encoder = nn.ModuleList(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..color import srgb_to_lab
 from ..features.references import Reference, ReferenceBatch
-from ..features.spec import FeatureSpec
+from ..records import LATER
 from ..regions import measure, ring
 from ..render import LabTransfer, Prediction
 from .backbone import LITE0, STRIDES, Backbone
@@ -26,7 +26,8 @@ from .evidence import MAP_NUMBERS, VECTOR_NUMBERS, ReferenceEvidence
 from .heads import bounded_affine
 from .judge import Judge
 from .look import COUNT, FAR, RunningScale, describe
-from .statistics import LATER, LEVELS_PER_LAB, Statistics, StatisticsConfig, ring_statistics_transfer
+from .network import Network, NetworkConfig, Requirements
+from .statistics import LEVELS_PER_LAB, Statistics, StatisticsConfig, ring_statistics_transfer
 from .style_fusion import StyleFusion, background_style
 
 PLUS_MULTIPLE = STRIDES[-1]
@@ -41,7 +42,7 @@ Guide = Callable[[Prediction, Tensor, Tensor, Sequence[Sequence[Reference]]], Pr
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PlusConfig:
+class PlusConfig(NetworkConfig):
     """Independent switches; each ablation is one changed field."""
 
     size: int = 256
@@ -85,17 +86,28 @@ class PlusConfig:
     def learns_references(self) -> bool:
         return self.max_references > 0 and self.references == "learned"
 
+    @property
+    def requirements(self) -> Requirements:
+        return Requirements(
+            size=self.size,
+            multiple=PLUS_MULTIPLE,
+            content=self.learns_references,
+            max_references=self.max_references,
+        )
 
-class Plus(nn.Module):
+    def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "Plus":
+        return Plus(self, name=name, operations=operations, pretrained=pretrained)
+
+
+class Plus(Network):
     """The network; `forward` is the same call as for the U-Net family."""
+
+    config: PlusConfig
 
     def __init__(
         self, config: PlusConfig, *, name: str = "plus", operations: Operations = nn, pretrained: bool = True
     ) -> None:
-        super().__init__()
-        self.config = config
-        self.name = name
-        self.feature_spec: FeatureSpec | None = None
+        super().__init__(config, name)
         self.backbone = Backbone(config.backbone, config.frozen_stages, pretrained=pretrained)
         d, hidden, deep = config.width, config.hidden, self.backbone.channels[-1]
         numbers = TRANSFER_NUMBERS + (COUNT if config.look else 0)

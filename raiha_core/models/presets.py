@@ -1,48 +1,18 @@
-"""The networks by name: a frozen config each, how to build it, and what it needs around it.
+"""The networks by name: one line each.
 
-To add one: a config, and one line in `PRESETS`.
+To add one: a file with its config and network (`network.py` says what they are), and a line in `_LIST`.
 """
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
 import torch.nn
 
+from ..records import from_json, to_json
 from .blocks import Operations
-from .hdnet import MULTIPLE, UNet, UNetConfig
-from .plus import PLUS_MULTIPLE, Plus, PlusConfig
-from .statistics import StatisticsConfig
-
-Config = UNetConfig | PlusConfig
-Network = UNet | Plus
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Requirements:
-    """What a network needs around it."""
-
-    size: int  # the side of the square it was made for
-    multiple: int  # sides are padded to this inside; no caller needs to
-    content: bool  # reads retrieval features of the composite (and of the references)
-    content_without_references: bool  # needs them even where there is no reference
-    references: bool  # can read references at all
-    max_references: int
-
-
-def requirements(config: Config) -> Requirements:
-    """What a network of this config needs."""
-    if isinstance(config, PlusConfig):
-        content, always, multiple = config.learns_references, False, PLUS_MULTIPLE
-    else:
-        content, always, multiple = config.guidance != "none", config.guidance != "none", MULTIPLE
-    return Requirements(
-        size=config.size,
-        multiple=multiple,
-        content=content,
-        content_without_references=always,
-        references=config.max_references > 0,
-        max_references=config.max_references,
-    )
+from .hdnet import UNetConfig
+from .network import Network, NetworkConfig, Requirements
+from .plus import PlusConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,16 +20,20 @@ class Preset:
     """A named network."""
 
     name: str
-    config: Config
+    config: NetworkConfig
     about: str
 
     @property
     def requirements(self) -> Requirements:
         """Of the preset's own config; a checkpoint may hold another one of the same kind."""
-        return requirements(self.config)
+        return self.config.requirements
 
     def build(
-        self, operations: Operations = torch.nn, *, config: Config | None = None, pretrained: bool = True
+        self,
+        operations: Operations = torch.nn,
+        *,
+        config: NetworkConfig | None = None,
+        pretrained: bool = True,
     ) -> Network:
         """A network with fresh weights, in training mode, on the CPU.
 
@@ -75,9 +49,7 @@ class Preset:
             raise ValueError(
                 f"'{self.name}' takes a {type(self.config).__name__}, got {type(config).__name__}"
             )
-        if isinstance(config, PlusConfig):
-            return Plus(config, name=self.name, operations=operations, pretrained=pretrained)
-        return UNet(config, name=self.name, operations=operations)
+        return config.build(name=self.name, operations=operations, pretrained=pretrained)
 
 
 _DVT_DIM = 768  # numbers per patch of the paper's encoder
@@ -124,38 +96,16 @@ if len(PRESETS) != len(_LIST):
     raise AssertionError("two presets have one name")
 
 
-def config_to_json(config: Config) -> dict[str, Any]:
+def config_to_json(config: NetworkConfig) -> dict[str, Any]:
     """Plain values as JSON gives them back, lists for tuples: what a checkpoint keeps."""
-    return cast("dict[str, Any]", _as(list, asdict(config)))
+    return to_json(config)
 
 
-def config_from_json(preset: str, data: object) -> Config:
+def config_from_json(preset: str, data: object) -> NetworkConfig:
     """The config that `config_to_json` gave.
 
     Raises: ValueError naming the preset and the fields that are unknown, missing or not allowed.
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset '{preset}'; known: {', '.join(PRESETS)}")
-    return cast("Config", _dataclass(type(PRESETS[preset].config), data, f"the config of '{preset}'"))
-
-
-def _dataclass(kind: type, data: object, what: str) -> object:
-    if not isinstance(data, dict):
-        raise ValueError(f"{what} must be a table of fields, got {data!r}")
-    known = {field.name for field in fields(kind)}
-    needed = {field.name for field in fields(kind) if not field.metadata.get("may_be_missing")}
-    if unknown := sorted(set(data) - known):
-        raise ValueError(f"{what} has unknown fields: {', '.join(unknown)}")
-    if missing := sorted(needed - set(data)):
-        raise ValueError(f"{what} lacks the fields: {', '.join(missing)}")
-    values = {name: _as(tuple, value) for name, value in data.items()}
-    if "statistics" in values:
-        values["statistics"] = _dataclass(StatisticsConfig, data["statistics"], f"{what}, 'statistics',")
-    return kind(**values)
-
-
-def _as(kind: type, value: Any) -> Any:
-    """A nested value with every list and tuple of one kind."""
-    if isinstance(value, dict):
-        return {key: _as(kind, part) for key, part in value.items()}
-    return kind(_as(kind, part) for part in value) if isinstance(value, list | tuple) else value
+    return from_json(type(PRESETS[preset].config), data, f"the config of '{preset}'")

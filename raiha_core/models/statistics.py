@@ -19,12 +19,11 @@ from torch import Tensor, nn
 from .. import regions
 from ..color import srgb_to_lab
 from ..features.references import Reference, ReferenceBatch
+from ..records import LATER
 from ..regions import RegionStatistics, measure
 from ..render import LabTransfer, Prediction
 from .guidance import Guidance, from_batch, from_matches
 
-# of config fields that older files lack: what such files were made with is the default
-LATER = {"may_be_missing": True}
 LEVELS_PER_LAB = (6.2, 1.2, 1.2)  # mean squared grey levels that a unit of L, a, b is worth, about
 _LEAST_BACKGROUND = 2.5e-4  # of the picture: 16 cells of 256 x 256; a ring with less is widened
 _LEAST_CORE = 0.3  # of the object: where the margin eats more than the rest, the object is measured whole

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from raiha_core.models.presets import PRESETS, Network, requirements  # noqa: E402
+from raiha_core.models.network import Network  # noqa: E402
+from raiha_core.models.presets import PRESETS  # noqa: E402
 from tests.network_cases import content_for, contents, fill, noise, references, small  # noqa: E402
 
 SIZE = (24, 32)
@@ -31,7 +32,7 @@ def cases(name: str) -> dict[str, Case]:
     mask[..., 6:18, 9:25] = 1
     mask[..., 6, 9:25] = 0.5
     found: dict[str, Case] = {name: (network, image, mask, content_for(network, 1), None)}
-    most = min(2, requirements(network.config).max_references)
+    most = min(2, network.config.requirements.max_references)
     if most:
         found[f"{name}, {most} references"] = (network, image, mask, contents(1), references(1, most, 32))
     return found

@@ -21,7 +21,7 @@ import torch
 from raiha_core.durable import write_text
 from raiha_core.features.references import ReferenceBatch
 from raiha_core.models.cost import macs, parameters
-from raiha_core.models.presets import PRESETS, requirements
+from raiha_core.models.presets import PRESETS
 
 BASE = "hdnet"
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -54,7 +54,7 @@ def memory_mib() -> float:
 def inputs(preset: str, size: int, references: int, device: str) -> tuple:
     """A picture with a disc of a sixth of its area, and what else the preset reads."""
     config = PRESETS[preset].config
-    needs = requirements(config)
+    needs = config.requirements
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 3, size, size, generator=generator)
     axis = torch.linspace(-1, 1, size)

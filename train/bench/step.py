@@ -13,7 +13,7 @@ from bench_feeds import rate
 from raiha_core import render
 from raiha_core.losses import LossConfig, total
 from raiha_core.models.cost import parameters
-from raiha_core.models.presets import PRESETS, requirements
+from raiha_core.models.presets import PRESETS
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     print("| preset | parameters | forward img/s | step img/s |\n|---|---|---|---|")
     for name in arguments.presets:
         preset = PRESETS[name]
-        needs = requirements(preset.config)
+        needs = preset.requirements
         network = preset.build(config=replace(preset.config, size=size), pretrained=False).to(device)
         dim = getattr(preset.config, "content_dim", 0)
         content = torch.rand(batch, dim, 12, 12, device=device) if needs.content_without_references else None
