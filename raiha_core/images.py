@@ -8,7 +8,7 @@ bytes alone: there is no faster, coarser way to read, because features must not 
 import io
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import imagecodecs
@@ -21,12 +21,12 @@ from torch import Tensor
 from .decoding import decode
 from .durable import durable_path
 from .icc import to_srgb
-from .raster import Raster, upright
+from .mask_files import read_mask as read_mask  # people import it from here
+from .raster import MAX_PIXELS as MAX_PIXELS
+from .raster import to_tensor, upright
 
-MAX_PIXELS = 200_000_000  # 200 megapixels: above any camera, below what a decompression bomb needs
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
 _JPEG_QUALITY = 95  # with colour at full resolution; above it files grow and the error hardly falls
-_NOT_GREY = 16 / 255  # channels of a grey mask may differ this much, through lossy compression
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,13 +41,6 @@ class Picture:
     path: Path
 
 
-def _to_tensor(samples: np.ndarray, full: int) -> Tensor:
-    """(H, W, C) integers -> (1, C, H, W) float32; divided once, so code / full is rounded only once."""
-    values = samples.transpose(2, 0, 1)[None].astype(np.float32, order="C")
-    values /= full
-    return torch.from_numpy(values)
-
-
 def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Read a PNG, JPEG, TIFF, WebP or BMP file (decided by content, not by ending) as sRGB.
 
@@ -60,34 +53,11 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     path = Path(path)
     raster = upright(decode(path, max_pixels))
     return Picture(
-        pixels=_to_tensor(to_srgb(raster, path), raster.full),
-        alpha=None if raster.alpha is None else _to_tensor(raster.alpha[:, :, None], raster.full),
+        pixels=to_tensor(to_srgb(raster, path), raster.full),
+        alpha=None if raster.alpha is None else to_tensor(raster.alpha[:, :, None], raster.full),
         bit_depth=8 if raster.full == 255 else 16,
         path=path,
     )
-
-
-def _grey_values(raster: Raster, path: Path) -> Tensor:
-    # Without the profile: a mask's codes are shares of cover, not colours.
-    codes = to_srgb(replace(raster, profile=None), path)
-    if (codes.max(2) - codes.min(2)).max() > _NOT_GREY * raster.full:
-        raise ValueError(f"{path} is a colour picture without alpha; a mask must be grey or have an alpha")
-    # the mean as one division of whole numbers, so that equal channels give code / full to the bit
-    return _to_tensor(codes.sum(2, dtype=np.uint32, keepdims=True), 3 * raster.full)
-
-
-def read_mask(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """Read a mask (1, 1, H, W) float32, 0..1: the alpha where it varies, else the grey values.
-
-    Soft edges and 16 bits are kept, EXIF orientation is applied, ICC profiles are not: code / full
-    scale is the value.
-    Raises: as `read_picture`; ValueError for a colour picture whose alpha does not vary.
-    """
-    path = Path(path)
-    raster = upright(decode(path, max_pixels))
-    if raster.alpha is not None and raster.alpha.min() != raster.alpha.max():
-        return _to_tensor(raster.alpha[:, :, None], raster.full)
-    return _grey_values(raster, path)
 
 
 def _encode_png(codes: np.ndarray) -> bytes:

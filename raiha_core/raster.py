@@ -7,6 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
+
+MAX_PIXELS = 200_000_000  # 200 megapixels: above any camera, below what a decompression bomb needs
 
 
 class PictureError(ValueError):
@@ -25,6 +29,13 @@ class Raster:
     @property
     def full(self) -> int:
         return int(np.iinfo(self.samples.dtype).max)
+
+
+def to_tensor(samples: np.ndarray, full: int) -> Tensor:
+    """(H, W, C) integers -> (1, C, H, W) float32; divided once, so code / full is rounded only once."""
+    values = samples.transpose(2, 0, 1)[None].astype(np.float32, order="C")
+    values /= full
+    return torch.from_numpy(values)
 
 
 def require_size(path: Path, width: int, height: int, max_pixels: int) -> None:

@@ -31,7 +31,8 @@ FIRST: dict[str, set[str]] = {
     "png": {"raster", "exif"},
     "tiff": {"raster"},
     "decoding": {"raster", "exif", "png", "tiff"},
-    "images": {"raster", "decoding", "icc", "durable"},
+    "mask_files": {"raster", "decoding", "icc"},
+    "images": {"raster", "decoding", "icc", "durable", "mask_files"},
 }
 ABOVE: dict[str, set[str]] = {
     "features": set(),
