@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .durable import durable_path
 from .features.spec import FeatureSpec, from_json
+from .models import former_names
 from .models.blocks import Operations
 from .models.network import Network, NetworkConfig
 from .models.presets import PRESETS, config_from_json, config_to_json
@@ -176,7 +177,7 @@ def _read(path: Path, device: torch.device | str | None) -> tuple[Metadata, dict
         with safe_open(path, framework="pt", device="cpu") as file:
             header = file.metadata() or {}
             names = [] if device is None else list(file.keys())
-            state = {name: file.get_tensor(name).to(device) for name in names}
+            state = former_names.tensors({name: file.get_tensor(name).to(device) for name in names})
     except SafetensorError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
@@ -195,7 +196,7 @@ def _parse(path: Path, text: str) -> Metadata:
         spec = None if data["feature_spec"] is None else from_json(data["feature_spec"])
         return Metadata(
             preset=data["preset"],
-            config=data["config"],
+            config=former_names.config(data["config"]),
             spec=spec,
             data=data["data"],
             scores=data["scores"],

@@ -214,16 +214,16 @@ def test_layers_that_are_empty_until_they_are_read_are_read(tmp_path):
         def __getattr__(self, name):
             return LazyLinear if name == "Linear" else getattr(torch.nn, name)
 
-    network = small("raiha-plus", references="judged", hesitation=9.0, doubt=True).eval()
+    network = small("raiha-plus", references="gated", shrinkage=9.0, learned_shrinkage=True).eval()
     path = tmp_path / "plus.safetensors"
     checkpoint.save(path, network, describe(network, "raiha-plus"), dtype=torch.float16)
     usual, lazy = (checkpoint.load(path, operations=o).network for o in (torch.nn, Lazy()))
-    assert isinstance(lazy.judge.trust, LazyLinear)
+    assert isinstance(lazy.reference_gate.to_belief, LazyLinear)
     image, mask, _ = pairs(1)
     with torch.no_grad():
         first, second = usual(image, mask).lab.shift, lazy(image, mask).lab.shift
     torch.testing.assert_close(first, second)
-    assert lazy.judge.trust.weight.dtype == torch.float32  # whatever the file stores
+    assert lazy.reference_gate.to_belief.weight.dtype == torch.float32  # whatever the file stores
     state = {k: v for k, v in load_file(path).items() if k != "mixer.bias"}
     with safe_open(path, "pt") as file:
         about = file.metadata()

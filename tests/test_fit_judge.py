@@ -17,8 +17,8 @@ from raiha_core.gallery.build import build
 from raiha_core.gallery.store import open_gallery
 from tests.gallery_fakes import FakeEncoder
 from tests.network_cases import small
-from tests.test_judge import Toy
 from tests.test_make_real_masked import folders  # noqa: F401  a fixture
+from tests.test_reference_gate import Toy
 from tests.tiny_iharmony4 import photo, save
 
 
@@ -61,8 +61,8 @@ def test_evidence_is_gathered_once_and_ends_in_a_judged_file(place, tmp_path, mo
     assert "| other crop |" in page
     assert "| own shoot | 2 |" in page
     judged = checkpoint.load(out)
-    assert judged.config.references == "judged"
-    assert judged.network.judge.trust.weight.abs().max() > 0
+    assert judged.config.references == "gated"
+    assert judged.network.reference_gate.to_belief.weight.abs().max() > 0
     assert judged.metadata.notes["judge"].startswith("6 objects, seed 1, gallery of 16 photos")
 
 

@@ -1,4 +1,4 @@
-"""raiha-plus: it starts as the ring statistics, reads looks and references by stated rules, and is cheap."""
+"""raiha-plus: it starts as the ring statistics, reads colours and references by rule, and is cheap."""
 
 from dataclasses import replace
 
@@ -10,10 +10,21 @@ from raiha_core import render
 from raiha_core.color import srgb_to_lab
 from raiha_core.models.backbone import STRIDES, Backbone
 from raiha_core.models.cost import macs
-from raiha_core.models.evidence import MAP_NUMBERS, VECTOR_NUMBERS, ReferenceEvidence, cell_looks
-from raiha_core.models.look import COUNT, QUANTILES, RunningScale, describe, quantiles
-from raiha_core.models.plus import conviction, correct
+from raiha_core.models.plus import correct, wiener_gain
 from raiha_core.models.presets import PRESETS
+from raiha_core.models.reference_colour_attention import (
+    MAP_NUMBERS,
+    VECTOR_NUMBERS,
+    ReferenceColourAttention,
+    cell_colours,
+)
+from raiha_core.models.region_colour import (
+    COUNT,
+    QUANTILES,
+    RunningScale,
+    quantiles,
+    region_colour_descriptor,
+)
 from raiha_core.models.statistics import LEVELS_PER_LAB, Statistics, ring_statistics_transfer
 from raiha_core.regions import measure
 from raiha_core.render import LabTransfer
@@ -131,29 +142,29 @@ def test_quantiles_are_numpys_by_weight():
             np.testing.assert_allclose(found[b, r].numpy(), wanted, atol=1e-6)
 
 
-def test_the_look_says_what_is_there():
+def test_the_region_colours_say_what_is_there():
     # Oracle: a plain object on a plain background; every mean is known, every spread is the floor's.
     image = torch.full((1, 3, 96, 96), 0.2)
     mask = torch.zeros(1, 1, 96, 96)
     mask[..., 32:64, 32:64] = 1
     image = torch.where(mask > 0, torch.tensor([0.8, 0.5, 0.4])[:, None, None], image)
-    numbers = describe(image, mask)
+    numbers = region_colour_descriptor(image, mask)
     assert numbers.shape == (1, COUNT)
     lab = srgb_to_lab(image)[0] / 100
-    looks = numbers[0, :30].reshape(5, 6)
+    colours = numbers[0, :30].reshape(5, 6)
     for r, place in enumerate([(48, 48), (33, 33), (30, 48), (26, 48), (0, 0)]):
-        torch.testing.assert_close(looks[r, :3], lab[:, place[0], place[1]], rtol=0, atol=1e-4)
+        torch.testing.assert_close(colours[r, :3], lab[:, place[0], place[1]], rtol=0, atol=1e-4)
         torch.testing.assert_close(
-            looks[r, 3:], torch.full((3,), 0.5 * np.log(2e-4)), rtol=0, atol=1e-2, check_dtype=False
+            colours[r, 3:], torch.full((3,), 0.5 * np.log(2e-4)), rtol=0, atol=1e-2, check_dtype=False
         )
     difference = numbers[0, 30:54].reshape(4, 6)
-    torch.testing.assert_close(difference[0, :3], looks[2, :3] - looks[0, :3])
-    torch.testing.assert_close(difference[3, :3], looks[2, :3] - looks[1, :3])
+    torch.testing.assert_close(difference[0, :3], colours[2, :3] - colours[0, :3])
+    torch.testing.assert_close(difference[3, :3], colours[2, :3] - colours[1, :3])
 
 
-def test_the_look_without_a_background_is_finite_and_says_so():
+def test_region_colours_without_a_background_are_finite_and_say_so():
     image = pairs(1)[0]
-    numbers = describe(image, torch.ones(1, 1, 64, 64))
+    numbers = region_colour_descriptor(image, torch.ones(1, 1, 64, 64))
     assert torch.isfinite(numbers).all()
     assert (numbers[0, 12:30] == 0).all()  # near ring, far ring, outside
     assert (numbers[0, -3:] < -6).all()  # their areas
@@ -172,18 +183,18 @@ def test_the_running_scale_standardises_and_is_the_same_in_evaluation():
     assert scale(torch.full((1, 4), 1e9)).amax() == 5
 
 
-def test_cells_have_the_look_of_their_pixels():
+def test_cells_have_the_colours_of_their_pixels():
     g = torch.Generator().manual_seed(2)
     image, weight = torch.rand(1, 3, 8, 8, generator=g), torch.rand(1, 1, 8, 8, generator=g)
     weight[..., :4, :4] = 0
-    looks, share = cell_looks(image, weight, (2, 2))
+    colours, share = cell_colours(image, weight, (2, 2))
     lab = srgb_to_lab(image)[0] / 100
     w = weight[0, 0, 4:, 4:]
     mean = (lab[:, 4:, 4:] * w).sum((1, 2)) / w.sum()
     spread = ((lab[:, 4:, 4:].square() * w).sum((1, 2)) / w.sum() - mean.square() + 2e-4).sqrt()
-    torch.testing.assert_close(looks[0, 3], torch.cat((mean, spread)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(colours[0, 3], torch.cat((mean, spread)), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(share[0, 3], w.mean())
-    assert (looks[0, 0] == 0).all()
+    assert (colours[0, 0] == 0).all()
 
 
 def half_object():
@@ -193,7 +204,7 @@ def half_object():
     return image, mask
 
 
-def evidence_of(cosine, weight=1.0, colour=0.7):
+def read_by_attention(cosine, weight=1.0, colour=0.7):
     """One white-ish reference whose cells match the object's with a given cosine."""
     image, mask = half_object()
     content = torch.zeros(1, DIM, 2, 2)
@@ -208,23 +219,23 @@ def evidence_of(cosine, weight=1.0, colour=0.7):
         weight=torch.full((1, 1), weight),
     )
     with torch.no_grad():
-        return ReferenceEvidence()(image, mask, content, batch)
+        return ReferenceColourAttention()(image, mask, content, batch)
 
 
 def test_a_perfect_match_names_the_references_colour_and_a_poor_one_says_little():
     lightness = [float(srgb_to_lab(torch.full((1, 3, 1, 1), v))[0, 0]) / 100 for v in (0.3, 0.7)]
-    places, vector = evidence_of(1.0)
+    places, vector = read_by_attention(1.0)
     assert places.shape == (1, MAP_NUMBERS, 2, 2)
     assert vector.shape == (1, VECTOR_NUMBERS)
     # the object's cells read from the background (dark, as they are themselves) and from the reference
     towards, from_references = places[0, 0, :, 0], places[0, 13, :, 0]
     torch.testing.assert_close(towards, from_references * (lightness[1] - lightness[0]), rtol=1e-3, atol=1e-4)
     assert (from_references > 0.3).all()
-    poor = evidence_of(0.2)[0][0, 13]
+    poor = read_by_attention(0.2)[0][0, 13]
     assert (poor[:, 0] < 0.001).all()
     assert (poor[:, 1] < 0.1).all()  # the background's cells have nothing but this reference to read
-    assert (evidence_of(1.0, weight=0.0)[0][0, 13, :, 0] < from_references / 2).all()
-    assert float(evidence_of(0.6)[1][0, 14]) == pytest.approx(0.6)  # best cosine over the object
+    assert (read_by_attention(1.0, weight=0.0)[0][0, 13, :, 0] < from_references / 2).all()
+    assert float(read_by_attention(0.6)[1][0, 14]) == pytest.approx(0.6)  # best cosine over the object
 
 
 def test_the_backbone_is_the_embedded_encoders_network():
@@ -260,7 +271,7 @@ def test_content_of_any_encoder_serves_as_long_as_both_sides_share_it(lively):
 
 def test_measured_references_move_an_untrained_network_as_they_move_the_statistics():
     network = small("raiha-plus", references="measured").eval()
-    assert network.evidence is None
+    assert network.from_references is None
     image, mask, _ = pairs(2)
     batch, content = references(2, 2), contents(2)
     with torch.no_grad():
@@ -278,7 +289,7 @@ def test_measured_references_move_an_untrained_network_as_they_move_the_statisti
 
 def test_a_way_to_read_references_that_nobody_knows_is_named():
     with pytest.raises(
-        ValueError, match="references must be 'learned', 'measured' or 'judged', got 'guessed'"
+        ValueError, match="references must be 'learned', 'measured' or 'gated', got 'guessed'"
     ):
         small("raiha-plus", references="guessed")
 
@@ -290,7 +301,7 @@ def test_small_changes_are_left_out_and_large_ones_kept():
     def share(lightness: float) -> float:
         shift = torch.tensor([[lightness, 0.0, 0.0]])
         return float(
-            conviction(
+            wiener_gain(
                 LabTransfer(centre=still, scale=still + 1, shift=shift), image, mask, torch.tensor(15.0)
             )
         )
@@ -302,50 +313,50 @@ def test_small_changes_are_left_out_and_large_ones_kept():
     variance = measure(srgb_to_lab(image), mask).variance[0, 0]
     contrast = LabTransfer(centre=still, scale=torch.tensor([[1.5, 1.0, 1.0]]), shift=still)
     size = 0.25 * float(variance) * LEVELS_PER_LAB[0]
-    assert float(conviction(contrast, image, mask, torch.tensor(15.0))) == pytest.approx(size / (size + 225))
+    assert float(wiener_gain(contrast, image, mask, torch.tensor(15.0))) == pytest.approx(size / (size + 225))
 
 
-def test_hesitation_shrinks_the_answer_and_none_leaves_its_bits():
+def test_shrinkage_shrinks_the_answer_and_none_leaves_its_bits():
     bold = fill(small("raiha-plus")).eval()
-    shy = small("raiha-plus", hesitation=15.0).eval()
+    shy = small("raiha-plus", shrinkage=15.0).eval()
     shy.load_state_dict(bold.state_dict())
     image, mask, _ = pairs(2)
     with torch.no_grad():
         first, second = bold(image, mask), shy(image, mask)
-        share = conviction(first.lab, image, mask, torch.tensor(15.0))
+        share = wiener_gain(first.lab, image, mask, torch.tensor(15.0))
     torch.testing.assert_close(second.lab.shift, first.lab.shift * share)
     torch.testing.assert_close(second.lab.scale - 1, (first.lab.scale - 1) * share, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(second.affine, first.affine * share[..., None, None])
-    with pytest.raises(ValueError, match="hesitation must not be negative, got -1"):
-        small("raiha-plus", hesitation=-1)
+    with pytest.raises(ValueError, match="shrinkage must not be negative, got -1"):
+        small("raiha-plus", shrinkage=-1)
 
 
-def test_doubt_starts_as_the_usual_hesitation_and_is_learned_per_picture():
-    shy = fill(small("raiha-plus", hesitation=15.0)).eval()
-    doubtful = small("raiha-plus", hesitation=15.0, doubt=True).eval()
+def test_learned_shrinkage_starts_as_the_usual_one_and_is_learned_per_picture():
+    shy = fill(small("raiha-plus", shrinkage=15.0)).eval()
+    doubtful = small("raiha-plus", shrinkage=15.0, learned_shrinkage=True).eval()
     doubtful.load_state_dict(shy.state_dict(), strict=False)
     image, mask, _ = pairs(2)
     with torch.no_grad():
         first, second = shy(image, mask), doubtful(image, mask)
         assert torch.equal(first.lab.shift, second.lab.shift)
-        doubtful.doubt.bias.fill_(100.0)
+        doubtful.learned_shrinkage.bias.fill_(100.0)
         timid = doubtful(image, mask)
-        doubtful.doubt.bias.fill_(-100.0)
+        doubtful.learned_shrinkage.bias.fill_(-100.0)
         bold = doubtful(image, mask)
         own = small("raiha-plus").eval()
         own.load_state_dict(shy.state_dict())
         free = own(image, mask)
     # bounded: the most and the least are e^2 times the usual
     for found, levels in ((timid, 15 * np.exp(2)), (bold, 15 * np.exp(-2))):
-        share = conviction(free.lab, image, mask, torch.tensor(levels, dtype=torch.float32))
+        share = wiener_gain(free.lab, image, mask, torch.tensor(levels, dtype=torch.float32))
         torch.testing.assert_close(found.lab.shift, free.lab.shift * share)
     doubtful.train()
     doubtful.zero_grad()
-    doubtful.doubt.bias.data.zero_()
+    doubtful.learned_shrinkage.bias.data.zero_()
     doubtful(image, mask).lab.shift.square().sum().backward()
-    assert doubtful.doubt.weight.grad.abs().max() > 0
-    with pytest.raises(ValueError, match="doubt is learned as a factor of hesitation, which is 0"):
-        small("raiha-plus", doubt=True)
+    assert doubtful.learned_shrinkage.weight.grad.abs().max() > 0
+    with pytest.raises(ValueError, match="learned_shrinkage is a factor of shrinkage, which is 0"):
+        small("raiha-plus", learned_shrinkage=True)
 
 
 def test_detail_begins_as_nothing_and_is_learned():

@@ -210,7 +210,7 @@ ABLATIONS = {
     "style fusion": ("raiha", {"style_fusion": True}),
     "affine head": ("raiha", {"head": "affine"}),
     "no style fusion": ("rcl", {"style_fusion": False}),
-    "plus without look": ("raiha-plus", {"look": False}),
+    "plus without region colours": ("raiha-plus", {"region_colour": False}),
     "plus without map": ("raiha-plus", {"local_map": False}),
     "plus without style fusion": ("raiha-plus", {"style_fusion": False}),
     "plus without references": ("raiha-plus", {"max_references": 0}),
@@ -305,7 +305,7 @@ def test_a_config_of_another_kind_is_refused():
 
 def test_files_from_before_a_field_was_known_have_its_default():
     config = config_to_json(PRESETS["raiha-plus"].config)
-    later = ["hesitation", "doubt", "detail"]
+    later = ["shrinkage", "learned_shrinkage", "detail"]
     old = {name: value for name, value in config.items() if name not in later}
     old["statistics"] = {k: v for k, v in config["statistics"].items() if not k.startswith("reference_")}
     old["statistics"]["reference_trust"] = config["statistics"]["reference_trust"]

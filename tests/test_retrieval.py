@@ -289,7 +289,7 @@ def test_the_scores_are_the_oracles():
         for j in range(9):
             own = max(cosines[i, j] for i in (0, 4, 5))
             other = max(oracle.content_cosine(query.content[i], photo[j]) for i in behind)
-            assert item.likeness[j] == pytest.approx(own - other, abs=1e-6)
+            assert item.similarity_margin[j] == pytest.approx(own - other, abs=1e-6)
         assert item.coverage == oracle.coverage(query, photo, 0.8)
         pairs = list(oracle.illumination_pairs(query, photo, colours, 0.8, 0.6))
         assert item.illumination == max(a for _, _, a in pairs)
@@ -310,7 +310,7 @@ def test_without_a_background_patch_nobody_knows_what_is_likelier_the_object():
     content, histogram = random_patches(spec, 5, 1)
     query = make_query(spec, content[0], histogram[0], range(spec.patches))
     answer = search_many(make_gallery(spec, content, histogram), [query], by="content")[0]
-    assert answer.items[0].likeness == ()
+    assert answer.items[0].similarity_margin == ()
 
 
 def test_content_alone_has_no_illumination_score():
@@ -320,7 +320,7 @@ def test_content_alone_has_no_illumination_score():
     answer = search_many(make_gallery(spec, content, histogram), [query], by="content")[0]
     assert math.isnan(answer.items[0].illumination)
     assert answer.items[0].illumination_matches == ()
-    assert len(answer.items[0].likeness) == spec.patches
+    assert len(answer.items[0].similarity_margin) == spec.patches
 
 
 def test_nan_in_a_gallery_is_refused():

@@ -253,7 +253,7 @@ def test_references_carry_pixels_features_weight_and_matches(gallery):
     assert second.weight == match_quality(item.content, item.coverage, item.illumination) < first.weight
     assert (second.id, second.content_matches) == (item.photo.id, item.content_matches)
     assert second.illumination_matches == item.illumination_matches != ()
-    assert second.likeness == item.likeness != ()
+    assert second.similarity_margin == item.similarity_margin != ()
 
 
 def test_references_for_a_model_of_another_space_are_encoded_anew(gallery):
@@ -270,7 +270,7 @@ def test_references_for_a_model_of_another_space_are_encoded_anew(gallery):
     assert anew.content_matches == answer.items[0].content_matches != ()
     Other.spec = make_spec(grid=3, dim=6, weights="other")
     coarse = references(answer, encoder=Other())[0]  # where indices of patches mean something else
-    assert (coarse.content_matches, coarse.illumination_matches, coarse.likeness) == ((), (), ())
+    assert (coarse.content_matches, coarse.illumination_matches, coarse.similarity_margin) == ((), (), ())
     assert references(answer, encoder=ToyEncoder())[0].features.content.abs().sum() > 0
 
 

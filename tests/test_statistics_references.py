@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from raiha_core.features.references import Match, Reference, collate
-from raiha_core.models.guidance import LIGHT_SHARE, UNMATCHED
+from raiha_core.models.matched_colours import LIGHT_SHARE, UNMATCHED
 from raiha_core.models.statistics import (
     Statistics,
     StatisticsConfig,

@@ -8,7 +8,7 @@ from raiha_core.models.blocks import masked_moments
 from raiha_core.models.style_fusion import (
     StyleFusion,
     background_style,
-    lonely,
+    no_background,
     reference_shares,
     whole_style,
 )
@@ -35,8 +35,8 @@ def test_style_is_the_backgrounds_mean_and_log_deviation():
             torch.testing.assert_close(style[b, 3 + c], 0.5 * torch.log(variance + 1e-5))
     full = torch.ones_like(mask)
     torch.testing.assert_close(background_style(x, full, "area"), whole_style(x))
-    assert lonely(full).tolist() == [True, True]
-    assert lonely(mask).tolist() == [False, False]
+    assert no_background(full).tolist() == [True, True]
+    assert no_background(mask).tolist() == [False, False]
 
 
 def test_fusion_is_its_formula():

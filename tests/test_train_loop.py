@@ -257,7 +257,7 @@ def validations(output: Path) -> list[dict[str, float]]:
 
 def test_a_run_goes_on_from_the_stage_before_it_which_is_trained_first_and_once(tmp_path, photos):
     write_config(tmp_path, "first", PLUS)
-    network = PLUS.replace("max_references=0", "max_references=0, hesitation=9.0, doubt=True")
+    network = PLUS.replace("max_references=0", "max_references=0, shrinkage=9.0, learned_shrinkage=True")
     second = write_config(tmp_path, "second", network, start='"first"', steps=5)
     call = arguments(second, photos, tmp_path / "runs" / "second")
     assert train.main(call) == 0

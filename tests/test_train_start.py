@@ -53,15 +53,15 @@ def test_weights_that_are_given_are_looked_at_first_and_again_on_resume(tmp_path
     assert train.main([*call, "--resume", "--start", str(last)]) == 0
 
 
-def test_judged_weights_are_begun_with_and_their_judge_is_left_out(tmp_path, photos):  # noqa: F811
+def test_gated_weights_are_begun_with_and_their_gate_is_left_out(tmp_path, photos):  # noqa: F811
     config = write_config(tmp_path, "one", PLUS)
     assert train.main(arguments(config, photos, tmp_path / "runs" / "one")) == 0
     loaded = checkpoint.load(tmp_path / "runs" / "one" / "last.safetensors")
-    network = Plus(replace(loaded.config, references="judged", max_references=1), pretrained=False)
+    network = Plus(replace(loaded.config, references="gated", max_references=1), pretrained=False)
     network.load_state_dict(loaded.network.state_dict(), strict=False)
-    judged = tmp_path / "judged.safetensors"
-    checkpoint.save(judged, network, checkpoint.describe(network, "raiha-plus", data="toys"))
-    call = [*arguments(config, photos, tmp_path / "runs" / "two"), "--start", str(judged)]
+    gated = tmp_path / "gated.safetensors"
+    checkpoint.save(gated, network, checkpoint.describe(network, "raiha-plus", data="toys"))
+    call = [*arguments(config, photos, tmp_path / "runs" / "two"), "--start", str(gated)]
     assert train.main(call) == 0
     before, after = (validations(tmp_path / "runs" / name) for name in ("one", "two"))
     assert after[0] == {**before[-1], "step": 0}

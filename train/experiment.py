@@ -120,8 +120,8 @@ class Experiment:
                 f"{self.references.most} references per sample, but '{self.preset}' as configured reads "
                 f"{self.network.max_references}"
             )
-        if isinstance(self.network, PlusConfig) and self.network.references == "judged":
-            raise ValueError("references='judged' is what train/fit_judge.py makes of a trained network")
+        if isinstance(self.network, PlusConfig) and self.network.references == "gated":
+            raise ValueError("references='gated' is what train/fit_judge.py makes of a trained network")
         if self.loss.contrast > 0 and not isinstance(self.network, UNetConfig):
             raise ValueError(f"the contrastive loss looks into a U-Net's layers; '{self.preset}' has none")
         if self.network.requirements.content and self.references.any and not self.encoder:

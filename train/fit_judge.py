@@ -38,8 +38,14 @@ from raiha_core.durable import durable_path, write_text
 from raiha_core.features.encoders import build_encoder
 from raiha_core.features.references import Reference
 from raiha_core.gallery.store import open_gallery
-from raiha_core.models.judge import NUMBERS, Judge, Testimony, stack, testify
 from raiha_core.models.plus import Plus, PlusConfig
+from raiha_core.models.reference_gate import (
+    NUMBERS,
+    ReferenceGate,
+    ReferenceMeasurement,
+    measure_references,
+    stack,
+)
 from raiha_core.models.statistics import LEVELS_PER_LAB, Statistics, StatisticsConfig, working_copy
 from raiha_core.regions import RegionStatistics
 from raiha_core.render import LabTransfer
@@ -71,7 +77,7 @@ def gather(thing: Object, galleries: Galleries, kinds: Sequence[str], seed: int)
     for kind in kinds:
         shown: Sequence[Reference] = galleries.of(kind, thing, seed)
         area = float(thing.mask.mean())
-        heard = testify(shown[:MOST], small, found.mean[0], area, statistics.config.working_side)
+        heard = measure_references(shown[:MOST], small, found.mean[0], area, statistics.config.working_side)
         if len(heard):
             kept[f"{kind}.numbers"] = heard.numbers
             kept[f"{kind}.looks"] = torch.cat((heard.difference, heard.light, heard.deviation), 1)
@@ -125,7 +131,9 @@ class Cases:
         heard = []
         for i, kind in pairs:
             looks = kept[i][f"{kind}.looks"]
-            heard.append(Testimony(kept[i][f"{kind}.numbers"], looks[:, :3], looks[:, 3:6], looks[:, 6:]))
+            heard.append(
+                ReferenceMeasurement(kept[i][f"{kind}.numbers"], looks[:, :3], looks[:, 3:6], looks[:, 6:])
+            )
         self.heard, self.present = stack(heard, MOST)
         rows = torch.tensor([i for i, _ in pairs])
         found, truth = (torch.stack([item[name] for item in kept])[rows] for name in ("found", "truth"))
@@ -148,9 +156,9 @@ class Cases:
         self.shift = look[:, :3] - self.mean
         self.scale = look[:, 3:] / self._deviation(self.variance)
 
-    def judged(self, judge: Judge, rows: Tensor) -> Tensor:
+    def judged(self, judge: ReferenceGate, rows: Tensor) -> Tensor:
         """The looks that come out, (N, 6)."""
-        heard = Testimony(*(part[rows] for part in self.heard.parts))
+        heard = ReferenceMeasurement(*(part[rows] for part in self.heard.parts))
         mean, variance = self.mean[rows], self.variance[rows]
         found = RegionStatistics(mean, variance, torch.ones(len(rows)))
         alone = LabTransfer(centre=mean, scale=self.scale[rows], shift=self.shift[rows])
@@ -174,7 +182,7 @@ def error(look: Tensor, truth: Tensor) -> Tensor:
     return ((look - truth).square() * levels).sum(1) + FLOOR
 
 
-def fit(judge: Judge, cases: Cases, seed: int) -> None:
+def fit(judge: ReferenceGate, cases: Cases, seed: int) -> None:
     """AdamW on the logarithm of the error, losses counted more than gains."""
     heard = cases.heard.numbers[cases.present]
     judge.centre.copy_(heard.mean(0))
@@ -194,7 +202,7 @@ def fit(judge: Judge, cases: Cases, seed: int) -> None:
         schedule.step()
 
 
-def table(judge: Judge, cases: Cases) -> str:
+def table(judge: ReferenceGate, cases: Cases) -> str:
     """Gain in dB of the look by kind of reference, by the same measure of error that the fit has."""
     every = torch.arange(len(cases.kinds))
     with torch.no_grad():
@@ -275,7 +283,7 @@ def judgeable(path: Path) -> checkpoint.LoadedCheckpoint:
     return loaded
 
 
-def learn(cases: dict[str, Cases], seed: int) -> Judge:
+def learn(cases: dict[str, Cases], seed: int) -> ReferenceGate:
     """Fit a judge to the training objects, and print what it gains on each group."""
     if TRAINING not in cases:
         raise ValueError("no photo is left to learn from: all are held out, or of one shoot")
@@ -283,24 +291,24 @@ def learn(cases: dict[str, Cases], seed: int) -> Judge:
     for name in (TRAINING, SHOT):
         if name in cases and HELD_OUT in sizes:
             cases[name].inflate(max(1.0, sizes[HELD_OUT] / sizes[name]))
-    judge = Judge()
+    judge = ReferenceGate()
     fit(judge, cases[TRAINING], seed)
     print("network alone, grey levels:", {name: round(size, 1) for name, size in sizes.items()})
-    print("share of the light's difference:", [round(x, 2) for x in judge.light.tolist()])
+    print("share of the light's difference:", [round(x, 2) for x in judge.light_share.tolist()])
     for name, some in cases.items():
         print(f"\n{name}\n{table(judge, some)}")
     return judge
 
 
-def write(path: Path, loaded: checkpoint.LoadedCheckpoint, judge: Judge, fitted: str) -> None:
+def write(path: Path, loaded: checkpoint.LoadedCheckpoint, judge: ReferenceGate, fitted: str) -> None:
     """The same weights with this judge, and a config that asks it; `fitted` says by what."""
     assert isinstance(loaded.network, Plus)
-    network = Plus(replace(loaded.network.config, references="judged"), name=loaded.preset, pretrained=False)
-    state = {n: v for n, v in loaded.network.state_dict().items() if not n.startswith("judge.")}
-    network.load_state_dict({**state, **{f"judge.{n}": v for n, v in judge.state_dict().items()}})
+    network = Plus(replace(loaded.network.config, references="gated"), name=loaded.preset, pretrained=False)
+    state = {n: v for n, v in loaded.network.state_dict().items() if not n.startswith("reference_gate.")}
+    network.load_state_dict({**state, **{f"reference_gate.{n}": v for n, v in judge.state_dict().items()}})
     about = replace(
         loaded.metadata,
-        config={**loaded.metadata.config, "references": "judged"},
+        config={**loaded.metadata.config, "references": "gated"},
         notes={**loaded.metadata.notes, "judge": fitted},
     )
     checkpoint.save(path, network, about)

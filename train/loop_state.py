@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from raiha_core.durable import durable_path, write_text
+from raiha_core.models import former_names
 
 
 @dataclass(kw_only=True, slots=True)
@@ -57,7 +58,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor])
 def weights_hash(network: nn.Module) -> str:
     """SHA-256 over the names and bytes of a network's state."""
     digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
+    known = {former_names.former_tensor_name(name): value for name, value in network.state_dict().items()}
+    for name, value in sorted(known.items()):  # so that runs of before the renaming find their beginning
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -120,9 +122,9 @@ def load_state(
     """
     try:
         state = LoopState(**json.loads((path / "state.json").read_text(encoding="utf-8")))
-        network.load_state_dict(load_file(path / "network.safetensors"))
+        network.load_state_dict(former_names.tensors(load_file(path / "network.safetensors")))
         if average is not None:
-            stored = load_file(path / "average.safetensors")
+            stored = former_names.tensors(load_file(path / "average.safetensors"))
             for name, value in average.items():
                 value.copy_(stored[name])
         restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"))

@@ -49,7 +49,11 @@ def begin_with(network: Network, path: Path, data: str | None) -> str:
     if data is not None and about.get("data_fingerprint") != data:
         raise ValueError(f"{path} was trained on other data: {about.get('data_fingerprint')} != {data}")
     own = network.state_dict()
-    given = {n: v for n, v in loaded.network.state_dict().items() if n in own or not n.startswith("judge.")}
+    given = {
+        n: v
+        for n, v in loaded.network.state_dict().items()
+        if n in own or not n.startswith("reference_gate.")
+    }
     unknown = sorted(set(given) - set(own))
     other = sorted(name for name in set(given) & set(own) if given[name].shape != own[name].shape)
     if unknown or other:

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         loaded = checkpoint.load(arguments.weights)
         about = loaded.metadata
-        changed = {"hesitation": arguments.hesitation, "size": arguments.size}
+        changed = {"shrinkage": arguments.hesitation, "size": arguments.size}
         config = {**about.config, **{k: v for k, v in changed.items() if v is not None}}
         if config != about.config:
             if arguments.scores:

@@ -36,7 +36,7 @@ class Reference:
     illumination_matches: tuple[Match, ...] = ()  # background patch <-> photo patch (eq. 5)
     # of the photo's patches, row-major: best cosine with an object patch minus best with a background patch;
     # () where nobody compared them, or no background patch is clear of the object
-    likeness: tuple[float, ...] = ()
+    similarity_margin: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

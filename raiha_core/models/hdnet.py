@@ -24,7 +24,7 @@ from .local_dynamic import LocalDynamic, LocalKind
 from .network import Network, NetworkConfig, Requirements
 from .rain import RegionNorm
 from .reference_attention import Guidance, ReferenceAttention, cells
-from .style_fusion import StyleFusion, background_style, lonely, reference_shares, whole_style
+from .style_fusion import StyleFusion, background_style, no_background, reference_shares, whole_style
 
 MULTIPLE = 8  # three halvings
 # channels in units of g and kernel: 4 halves the size, 3 keeps it
@@ -245,7 +245,7 @@ class UNet(Network):
             fusion = cast("StyleFusion", self.styles[level])
             style = background_style(encoded.raw[skip], mask, self.config.mask_resize)
             if offered is not None and offered.styles:
-                style = fusion.style(style, offered.styles[skip], offered.shares, lonely(mask))
+                style = fusion.style(style, offered.styles[skip], offered.shares, no_background(mask))
             x = fusion(x, mask, style)
         return torch.cat((encoded.skips[skip], x), 1)
 

@@ -1,8 +1,8 @@
-"""`raiha-plus`, ours: a correction of the ring statistics, from pretrained features, looks and references.
+"""`raiha-plus`, ours: it corrects the ring statistics by pretrained features, region colours and references.
 
 Order of what it says: a transfer of Lab statistics (exact at every size), then a small 3x4 colour map.
 Untrained, the correction is nothing and the answer is that of the `statistics` preset.
-Shapes: B images, K references, D content numbers, d decoder width, h x w the network's size, S look numbers.
+Shapes: B images, K references, D content numbers, d decoder width, h x w the network's size.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,18 +22,18 @@ from ..render import LabTransfer, Prediction
 from .backbone import LITE0, STRIDES, Backbone
 from .blocks import Operations, masked_moments, resize_mask, widen, zero_initialise
 from .checks import check_content, check_inputs, drop_absent
-from .evidence import MAP_NUMBERS, VECTOR_NUMBERS, ReferenceEvidence
 from .heads import bounded_affine
-from .judge import Judge
-from .look import COUNT, FAR, RunningScale, describe
 from .network import Network, NetworkConfig, Requirements
+from .reference_colour_attention import MAP_NUMBERS, LearnedReferences
+from .reference_gate import ReferenceGate
+from .region_colour import COUNT, FAR, RunningScale, region_colour_descriptor
 from .statistics import LEVELS_PER_LAB, Statistics, StatisticsConfig, ring_statistics_transfer
 from .style_fusion import StyleFusion, background_style
 
 PLUS_MULTIPLE = STRIDES[-1]
 SHIFT_STEP, SHIFT_BOUND = 10.0, 40.0  # Lab units: per raw unit at the start, and the most there is
 SCALE_BOUND = 0.7  # of the logarithm: deviations are halved or doubled at most
-DOUBT_BOUND = 2.0  # of the logarithm: from a seventh of the usual hesitation to seven times as much
+SHRINKAGE_BOUND = 2.0  # of the logarithm: from a seventh of the usual shrinkage to seven times as much
 TRANSFER_NUMBERS = 6  # log scale and shift of the ring transfer, as inputs
 
 
@@ -53,18 +53,18 @@ class PlusConfig(NetworkConfig):
     dropout: float = 0.15
     statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
     residual: bool = True  # start from the ring statistics; False: from the untouched composite
-    look: bool = True  # the 98 numbers of `look.describe` as inputs
+    region_colour: bool = True  # the 98 numbers of `region_colour_descriptor` as inputs
     local_map: bool = True  # a 3x4 transform per pixel behind the global one
     style_fusion: bool = True
     max_references: int = 4
-    # learned: by `evidence`, which must be trained; measured: by matched patches, as `statistics` does;
-    # judged: by matched patches, and believed as far as the fitted `judge` does
-    references: Literal["learned", "measured", "judged"] = "learned"
-    # grey levels: an intended change of this size is halved, a much smaller one left out, a much larger one
-    # kept; what is nearly right should stay. 0: never
-    hesitation: float = field(default=0.0, metadata=LATER)
-    # learn for each picture how much to hesitate, from `hesitation` at the start
-    doubt: bool = field(default=False, metadata=LATER)
+    # learned: by `from_references`, which must be trained; measured: by matched patches, as `statistics`
+    # does; gated: by matched patches, and believed as far as the fitted `reference_gate` does
+    references: Literal["learned", "measured", "gated"] = "learned"
+    # grey levels: a change of this size is halved, a much smaller one left out, a much larger one kept
+    # (Wiener's shrinkage); what is nearly right should stay. 0: never
+    shrinkage: float = field(default=0.0, metadata=LATER)
+    # learn for each picture how much to shrink, from `shrinkage` at the start
+    learned_shrinkage: bool = field(default=False, metadata=LATER)
     # finer features too, and what is next to the object apart from what is far away
     detail: bool = field(default=False, metadata=LATER)
 
@@ -75,12 +75,12 @@ class PlusConfig(NetworkConfig):
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         if self.max_references < 0 or self.frozen_stages < 0:
             raise ValueError(f"max_references and frozen_stages must not be negative: {self}")
-        if not self.hesitation >= 0:
-            raise ValueError(f"hesitation must not be negative, got {self.hesitation}")
-        if self.doubt and self.hesitation == 0:
-            raise ValueError("doubt is learned as a factor of hesitation, which is 0")
-        if self.references not in ("learned", "measured", "judged"):
-            raise ValueError(f"references must be 'learned', 'measured' or 'judged', got '{self.references}'")
+        if not self.shrinkage >= 0:
+            raise ValueError(f"shrinkage must not be negative, got {self.shrinkage}")
+        if self.learned_shrinkage and self.shrinkage == 0:
+            raise ValueError("learned_shrinkage is a factor of shrinkage, which is 0")
+        if self.references not in ("learned", "measured", "gated"):
+            raise ValueError(f"references must be 'learned', 'measured' or 'gated', got '{self.references}'")
 
     @property
     def learns_references(self) -> bool:
@@ -110,32 +110,28 @@ class Plus(Network):
         super().__init__(config, name)
         self.backbone = Backbone(config.backbone, config.frozen_stages, pretrained=pretrained)
         d, hidden, deep = config.width, config.hidden, self.backbone.channels[-1]
-        numbers = TRANSFER_NUMBERS + (COUNT if config.look else 0)
+        numbers = TRANSFER_NUMBERS + (COUNT if config.region_colour else 0)
         self.scale = RunningScale(numbers)
         self.squeeze = operations.Linear(deep, d)  # of the deepest map, per region
         self.vector = operations.Linear(numbers + 3 * d, hidden)
         self.detail = Detail(self.backbone.channels, config, operations) if config.detail else None
-        self.evidence = ReferenceEvidence() if config.learns_references else None
-        # without bias, so that no references add exactly nothing
-        self.from_evidence = (
-            operations.Linear(VECTOR_NUMBERS, hidden, bias=False) if config.learns_references else None
-        )
-        judged = config.references == "judged" and config.max_references > 0
-        self.judge = Judge(operations) if judged else None
+        self.from_references = LearnedReferences(hidden, operations) if config.learns_references else None
+        gated = config.references == "gated" and config.max_references > 0
+        self.reference_gate = ReferenceGate(operations) if gated else None
         self.mixer = operations.Linear(hidden, hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.colour = operations.Linear(hidden, 12)  # trust in the ring (6) and correction (6)
-        self.doubt = operations.Linear(hidden, 1) if config.doubt else None
+        self.learned_shrinkage = operations.Linear(hidden, 1) if config.learned_shrinkage else None
         self.decoder = Decoder(self.backbone.channels, config, operations) if config.local_map else None
         zero_initialise(self.colour)
-        if self.doubt is not None:
-            zero_initialise(self.doubt)
+        if self.learned_shrinkage is not None:
+            zero_initialise(self.learned_shrinkage)
 
     @property
     def guide(self) -> Guide | None:
         """What moves an answer towards references whose patches retrieval matched; None: the network does."""
-        if self.judge is not None:
-            return partial(self.judge.guide, config=self.config.statistics)
+        if self.reference_gate is not None:
+            return partial(self.reference_gate.guide, config=self.config.statistics)
         return Statistics(self.config.statistics).guide if self.config.references == "measured" else None
 
     def forward(
@@ -158,31 +154,31 @@ class Plus(Network):
         most = self.config.max_references
         image, mask = check_inputs(image, mask, references, name=self.name, max_references=most)
         references = drop_absent(references)
-        if references is not None and self.judge is not None:
+        if references is not None and self.reference_gate is not None:
             raise ValueError(
-                f"'{self.name}' judges its references by the patches that retrieval matched: `harmonize` "
+                f"'{self.name}' weighs its references by the patches that retrieval matched: `harmonize` "
                 "does so; the network itself takes none"
             )
-        if references is not None and (self.evidence is not None or content is not None):
+        if references is not None and (self.from_references is not None or content is not None):
             check_content(content, references, len(image), name=self.name, dim=None, spec=self.feature_spec)
         wide_mask = widen(mask)
         base = self._base(widen(image), wide_mask)
         levels = self.backbone(_to_multiple(image))
         seen: tuple[Tensor, Tensor] | None = None
-        if references is not None and content is not None and self.evidence is not None:
+        if references is not None and content is not None and self.from_references is not None:
             shown = content.expand(len(image), -1, -1, -1)
-            seen = self.evidence(widen(image), wide_mask, shown, references)
+            seen = self.from_references(widen(image), wide_mask, shown, references)
         summary = self._summary(image, wide_mask, levels, base, seen)
         lab = correct(base, widen(self.colour(summary)))
         affine = None
         if self.decoder is not None:
             affine = self.decoder(levels, wide_mask, summary, None if seen is None else seen[0])
-        if self.config.hesitation > 0:
-            share = conviction(lab, widen(image), wide_mask, self._hesitation(summary))
+        if self.config.shrinkage > 0:
+            share = wiener_gain(lab, widen(image), wide_mask, self._shrinkage(summary))
             still = torch.lerp(torch.ones_like(lab.scale), lab.scale, share)
             lab = LabTransfer(centre=lab.centre, scale=still, shift=lab.shift * share)
             affine = None if affine is None else affine * share[..., None, None]
-        if references is not None and self.evidence is None:
+        if references is not None and self.from_references is None:
             alone = Prediction(lab=lab, affine=affine)
             return Statistics(self.config.statistics).guide_batch(alone, image, mask, content, references)
         return Prediction(lab=lab, affine=affine)
@@ -194,12 +190,14 @@ class Plus(Network):
         found = ring_statistics_transfer(image, mask, self.config.statistics)
         return LabTransfer(centre=found.centre, scale=still + 1, shift=still)
 
-    def _hesitation(self, summary: Tensor) -> Tensor:
+    def _shrinkage(self, summary: Tensor) -> Tensor:
         """Grey levels, (B, 1) or one number for all."""
-        usual = summary.new_tensor(self.config.hesitation, dtype=torch.float32)
-        if self.doubt is None:
+        usual = summary.new_tensor(self.config.shrinkage, dtype=torch.float32)
+        if self.learned_shrinkage is None:
             return usual
-        return usual * torch.exp(DOUBT_BOUND * torch.tanh(widen(self.doubt(summary)) / DOUBT_BOUND))
+        return usual * torch.exp(
+            SHRINKAGE_BOUND * torch.tanh(widen(self.learned_shrinkage(summary)) / SHRINKAGE_BOUND)
+        )
 
     def _summary(
         self,
@@ -211,8 +209,8 @@ class Plus(Network):
     ) -> Tensor:
         """Everything that is known of the picture as a whole: (B, hidden)."""
         numbers = [base.scale.clamp_min(1e-3).log(), base.shift / SHIFT_STEP]
-        if self.config.look:
-            numbers.append(describe(image, mask))
+        if self.config.region_colour:
+            numbers.append(region_colour_descriptor(image, mask))
         deep = levels[-1]
         vector = self.scale(torch.cat(numbers, 1).float()).to(deep.dtype)
         inside = resize_mask(mask, (deep.shape[-2], deep.shape[-1]), "area")
@@ -221,23 +219,23 @@ class Plus(Network):
             for region in (inside, 1 - inside)
         )
         x = self.vector(torch.cat((vector, foreground, background, foreground - background), 1))
-        if seen is not None and self.from_evidence is not None:
-            x = x + self.from_evidence(seen[1].to(x.dtype))
+        if seen is not None and self.from_references is not None:
+            x = x + self.from_references.to_summary(seen[1].to(x.dtype))
         if self.detail is not None:
             x = x + self.detail(levels, mask)
         return F.gelu(self.mixer(self.dropout(F.gelu(x))))
 
 
-def conviction(transfer: LabTransfer, image: Tensor, mask: Tensor, hesitation: Tensor) -> Tensor:
-    """The share of a change that is made: (B, 1), d^2 / (d^2 + hesitation^2) for a change of d grey levels.
+def wiener_gain(transfer: LabTransfer, image: Tensor, mask: Tensor, shrinkage: Tensor) -> Tensor:
+    """The share of a change that is made: (B, 1), d^2 / (d^2 + shrinkage^2) for a change of d grey levels.
 
-    d is the root mean squared change over the object, by the transfer's closed form; the shrinkage is
-    Wiener's, for changes that are noise of `hesitation` where nothing is wrong.
+    d is the root mean squared change over the object, by the transfer's closed form: Wiener's gain where
+    changes are noise of `shrinkage` grey levels and nothing is wrong.
     """
     variance = measure(srgb_to_lab(image), mask).variance
     squares = transfer.shift.square() + (transfer.scale - 1).square() * variance
     size = (squares * squares.new_tensor(LEVELS_PER_LAB)).sum(1, keepdim=True)
-    return size / (size + hesitation**2)
+    return size / (size + shrinkage**2)
 
 
 class Detail(nn.Module):
@@ -287,7 +285,7 @@ class Decoder(nn.Module):
         zero_initialise(self.out)
 
     def forward(self, levels: list[Tensor], mask: Tensor, summary: Tensor, places: Tensor | None) -> Tensor:
-        """Backbone maps, mask, summary (B, hidden), evidence (B, 15, g, g) -> (B, 12, h/4, w/4)."""
+        """Backbone maps, mask, summary (B, hidden), places (B, 15, g, g) -> (B, 12, h/4, w/4)."""
         x = None
         for i in reversed(range(len(levels))):
             size = (levels[i].shape[-2], levels[i].shape[-1])

@@ -9,6 +9,7 @@ from typing import Any
 import torch.nn
 
 from ..records import from_json, to_json
+from . import former_names
 from .blocks import Operations
 from .hdnet import UNetConfig
 from .network import Network, NetworkConfig, Requirements
@@ -88,7 +89,7 @@ _LIST = (
     Preset(
         name="raiha-plus",
         config=PlusConfig(),
-        about="ours: corrects the ring statistics by pretrained features, looks and references",
+        about="ours: corrects the ring statistics by pretrained features, region colours and references",
     ),
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _LIST}
@@ -102,10 +103,11 @@ def config_to_json(config: NetworkConfig) -> dict[str, Any]:
 
 
 def config_from_json(preset: str, data: object) -> NetworkConfig:
-    """The config that `config_to_json` gave.
+    """The config that `config_to_json` gave, or gave before fields were renamed.
 
     Raises: ValueError naming the preset and the fields that are unknown, missing or not allowed.
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset '{preset}'; known: {', '.join(PRESETS)}")
-    return from_json(type(PRESETS[preset].config), data, f"the config of '{preset}'")
+    config = former_names.config(data)
+    return from_json(type(PRESETS[preset].config), config, f"the config of '{preset}'")

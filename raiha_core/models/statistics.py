@@ -3,7 +3,7 @@
 Reinhard's transfer of mean and deviation in Lab (IEEE CG&A 21(5), 2001), with three changes, measured by
 `train/tune_statistics.py`: the background is a ring around the object; the means move half the way and
 never far, so that a red thing before a grey wall stays red; references speak through their matched
-patches (`guidance`).
+patches (`matched_colours`).
 Shapes: B images of h x w at a working size, K references.
 """
 
@@ -22,7 +22,7 @@ from ..features.references import Reference, ReferenceBatch
 from ..records import LATER
 from ..regions import RegionStatistics, measure
 from ..render import LabTransfer, Prediction
-from .guidance import Guidance, from_batch, from_matches
+from .matched_colours import Guidance, from_batch, from_matches
 
 LEVELS_PER_LAB = (6.2, 1.2, 1.2)  # mean squared grey levels that a unit of L, a, b is worth, about
 _LEAST_BACKGROUND = 2.5e-4  # of the picture: 16 cells of 256 x 256; a ring with less is widened

@@ -31,7 +31,7 @@ def whole_style(x: Tensor) -> Tensor:
     return torch.cat((mean, deviation.log()), 1).flatten(1)
 
 
-def lonely(mask: Tensor) -> Tensor:
+def no_background(mask: Tensor) -> Tensor:
     """Images whose mask leaves no background: (B, 1, H, W) -> (B,) bool."""
     return (1 - widen(mask)).sum((1, 2, 3)) < NO_REGION
 
@@ -54,16 +54,16 @@ class StyleFusion(nn.Module):
         """γ and β start at 0; call it after the network's initialisation."""
         zero_initialise(self.out)
 
-    def style(self, own: Tensor, references: Tensor, weight: Tensor, lonely: Tensor) -> Tensor:
+    def style(self, own: Tensor, references: Tensor, weight: Tensor, no_background: Tensor) -> Tensor:
         """Blend of the background's style and the references': s = (1-λ) s_b + λ Σ w_k s(r_k).
 
         Args: own: (B, 2C); references: (B, K, 2C); weight: (B, K) summing to 1, or to 0 where there is
-            none; lonely: (B,) bool, images without any background, which take the references alone.
+            none; no_background: (B,) bool, images without any background, which take the references alone.
         """
         if self.share is None:
             return own
         share = torch.sigmoid(widen(self.share).to(own))
-        share = torch.where(lonely, torch.ones_like(share), share)[:, None]
+        share = torch.where(no_background, torch.ones_like(share), share)[:, None]
         share = share * (weight.sum(1, keepdim=True) > 0)
         return own + share * ((weight[..., None] * references).sum(1) - own)
 

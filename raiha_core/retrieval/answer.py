@@ -89,7 +89,7 @@ def _explained(asked: Asked, request: Request, chosen: Sequence[Hit]) -> tuple[C
                     illumination=hit.illumination,
                     content_matches=reasons.content_matches,
                     illumination_matches=reasons.illumination_matches,
-                    likeness=reasons.likeness,
+                    similarity_margin=reasons.similarity_margin,
                 )
             )
     return tuple(items)

@@ -27,7 +27,9 @@ class Candidate:
     illumination: float  # best appearance cosine among the pairs of eq. 5; NaN where it was not asked
     content_matches: tuple[Match, ...]  # best partner of each object patch that has one
     illumination_matches: tuple[Match, ...]  # best pair of each background patch that has one, capped
-    likeness: tuple[float, ...] = ()  # of the photo's patches to the object rather than its background
+    similarity_margin: tuple[
+        float, ...
+    ] = ()  # of the photo's patches to the object rather than its background
 
     @property
     def weight(self) -> float:
@@ -89,7 +91,7 @@ def references(candidates: Candidates, *, encoder: PatchEncoder | None = None) -
                 features=features,
                 content_matches=item.content_matches if same else (),
                 illumination_matches=item.illumination_matches if same else (),
-                likeness=item.likeness if same else (),
+                similarity_margin=item.similarity_margin if same else (),
             )
         )
     return tuple(found)

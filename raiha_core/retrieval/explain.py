@@ -23,7 +23,7 @@ class Reasons:
     content_matches: tuple[Match, ...]  # by query patch
     illumination_matches: tuple[Match, ...]  # best appearance first
     # by photo patch: best cosine with the object minus best with its background; () where there is none
-    likeness: tuple[float, ...]
+    similarity_margin: tuple[float, ...]
 
 
 def explain(
@@ -51,8 +51,8 @@ def explain(
     light: tuple[Match, ...] = ()
     if appearance_threshold is not None:
         light = _illumination(query, behind, histogram, content_threshold, appearance_threshold)
-    likeness = (content.amax(0) - behind.amax(0)).tolist() if len(behind) else ()
-    return Reasons(float(best.max()), content_matches, light, tuple(likeness))
+    similarity_margin = (content.amax(0) - behind.amax(0)).tolist() if len(behind) else ()
+    return Reasons(float(best.max()), content_matches, light, tuple(similarity_margin))
 
 
 def _first_maximum(scores: Tensor) -> tuple[Tensor, Tensor]:

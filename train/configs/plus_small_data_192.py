@@ -24,8 +24,8 @@ EXPERIMENT = Experiment(
         references="measured",
         # followed where a mask leaves no background; else by the judge of fit_judge.py
         statistics=StatisticsConfig(reference_trust=0.6, reference_power=4.0, reference_whole=True),
-        hesitation=12.0,
-        doubt=True,
+        shrinkage=12.0,
+        learned_shrinkage=True,
     ),
     source="synthesis",
     size=192,

@@ -1,4 +1,4 @@
-"""What the references say about the object's look, by retrieval features alone: no second pass over them.
+"""Colours of the references' cells, read by an attention over retrieval features: no second pass over them.
 
 Ours, after the attention of arXiv:2412.13916: reference cells stand beside background cells in one softmax,
 values are raw colours. A learned "nothing" competes with them, so that poor matches say little.
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from ..color import srgb_to_lab
 from ..features.references import ReferenceBatch
-from .blocks import widen, without_autocast
-from .look import LAB_UNIT, VARIANCE_FLOOR
+from .blocks import Operations, widen, without_autocast
 from .reference_attention import attend, cells
+from .region_colour import LAB_UNIT, VARIANCE_FLOOR
 
 SHARPNESS = 20.0  # initial, of the cosine; 0.05 was measured to be a good temperature
 NOTHING = 0.4  # initial cosine at which a match weighs as much as nothing at all
@@ -22,7 +22,7 @@ MAP_NUMBERS = 15  # per cell
 VECTOR_NUMBERS = 2 * (6 + 1) + 4  # per picture
 
 
-def cell_looks(image: Tensor, weight: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def cell_colours(image: Tensor, weight: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Mean and deviation of Lab / 100 in each cell, over pixels of some weight.
 
     Args: image (B, 3, h, w) sRGB 0..1; weight (B, 1, h, w).
@@ -38,7 +38,7 @@ def cell_looks(image: Tensor, weight: Tensor, grid: tuple[int, int]) -> tuple[Te
     return cells(torch.cat((mean, deviation), 1) * known), (share * known).flatten(1)
 
 
-class ReferenceEvidence(nn.Module):
+class ReferenceColourAttention(nn.Module):
     """Attention from the composite's cells to its background and to the references' cells."""
 
     def __init__(self) -> None:
@@ -50,35 +50,35 @@ class ReferenceEvidence(nn.Module):
     def forward(
         self, image: Tensor, mask: Tensor, content: Tensor, references: ReferenceBatch
     ) -> tuple[Tensor, Tensor]:
-        """Evidence per cell and per picture.
+        """What is read, per cell and per picture.
 
         Args: image (B, 3, h, w), mask (B, 1, h, w), content (B, D, g, g) of unit length.
         Returns: (B, 15, g, g) and (B, 18), float32; exact zeros for a composite without references.
         """
-        assert references.content is not None  # checked at the door
+        assert references.content is not None
         rows, most = references.present.shape
         grid = (content.shape[-2], content.shape[-1])
         there = (references.content.shape[-2], references.content.shape[-1])
         pictures = references.images.to(image).flatten(0, 1)
-        reference_looks, _ = cell_looks(pictures, torch.ones_like(widen(pictures)[:, :1]), there)
-        reference_looks = reference_looks.reshape(rows, -1, 6)  # (B, K*P', 6)
-        object_looks, object_share = cell_looks(image, widen(mask), grid)
-        back_looks, back_share = cell_looks(image, 1 - widen(mask), grid)
+        reference_colours, _ = cell_colours(pictures, torch.ones_like(widen(pictures)[:, :1]), there)
+        reference_colours = reference_colours.reshape(rows, -1, 6)  # (B, K*P', 6)
+        object_colours, object_share = cell_colours(image, widen(mask), grid)
+        back_colours, back_share = cell_colours(image, 1 - widen(mask), grid)
         own = cells(widen(content))  # (B, P, D)
         offered = widen(references.content.to(image.device)).flatten(0, 1)  # (B*K, D, g', g')
         theirs = cells(offered).reshape(rows, -1, own.shape[2])
         present = references.present.to(image.device)
-        per_cell = reference_looks.shape[1] // most
+        per_cell = reference_colours.shape[1] // most
         exists = present.repeat_interleave(per_cell, 1)  # (B, K*P')
         quality = references.weight.to(own).repeat_interleave(per_cell, 1)
         is_object, clean = object_share > 0, back_share > 0.999
         with without_autocast(image):
-            read = self._read(own, theirs, quality, exists, is_object, clean, back_looks, reference_looks)
+            read = self._read(own, theirs, quality, exists, is_object, clean, back_colours, reference_colours)
             best = self._best(own, theirs, exists)
         some = present.any(1)[:, None, None]
         from_all, mass, from_references = read[..., :6], read[..., 6:7], read[..., 7:8]
-        towards = (from_all - mass * object_looks) * is_object[..., None]
-        around = (from_all - mass * back_looks) * (~is_object)[..., None]
+        towards = (from_all - mass * object_colours) * is_object[..., None]
+        around = (from_all - mass * back_colours) * (~is_object)[..., None]
         per_place = torch.cat((towards, around, mass, from_references, best[..., None]), 2) * some
         towards_mean = _average(torch.cat((towards, mass), 2), object_share)
         around_mean = _average(torch.cat((around, mass), 2), back_share * ~is_object)
@@ -97,10 +97,10 @@ class ReferenceEvidence(nn.Module):
         exists: Tensor,
         is_object: Tensor,
         clean: Tensor,
-        back_looks: Tensor,
-        reference_looks: Tensor,
+        back_colours: Tensor,
+        reference_colours: Tensor,
     ) -> Tensor:
-        """(B, P, 8): six numbers of the look, the mass not lost to "nothing", the references' part."""
+        """(B, P, 8): six numbers of the colour, the mass not lost to "nothing", the references' part."""
         sharpness, nothing, pull = (widen(p).to(own) for p in (self.sharpness, self.nothing, self.quality))
         rows, places, _ = own.shape
         one = own.new_ones(rows, places, 1)
@@ -116,8 +116,8 @@ class ReferenceEvidence(nn.Module):
         )
         value = torch.cat(
             (
-                torch.cat((back_looks, one, torch.zeros_like(one)), 2),
-                F.pad(reference_looks, (0, 2), value=1.0),
+                torch.cat((back_colours, one, torch.zeros_like(one)), 2),
+                F.pad(reference_colours, (0, 2), value=1.0),
                 own.new_zeros(rows, 1, 8),
             ),
             1,
@@ -132,6 +132,22 @@ class ReferenceEvidence(nn.Module):
         """Highest cosine of each cell among the references: (B, P), 0 where there is none."""
         cosine = own @ theirs.transpose(1, 2)
         return cosine.masked_fill(~exists[:, None], 0).amax(2)
+
+
+class LearnedReferences(nn.Module):
+    """The attention, and what its numbers per picture add to the network's summary."""
+
+    def __init__(self, hidden: int, operations: Operations) -> None:
+        super().__init__()
+        self.attention = ReferenceColourAttention()
+        # without bias, so that no references add exactly nothing
+        self.to_summary = operations.Linear(VECTOR_NUMBERS, hidden, bias=False)
+
+    def forward(
+        self, image: Tensor, mask: Tensor, content: Tensor, references: ReferenceBatch
+    ) -> tuple[Tensor, Tensor]:
+        """As `ReferenceColourAttention`."""
+        return self.attention(image, mask, content, references)
 
 
 def _average(values: Tensor, weight: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Where a reference shows the object: by patches that are like it and unlike its background, then by colour.
 
-Patches are coarse: one that holds half the object holds half its background too. So the likeness of
+Patches are coarse: one that holds half the object holds half its background too. So the similarity margin of
 patches says only where the object may be, and how often a pixel's colour is met there how likely the colour
 is the object's; the two are combined as if they were independent.
 Source: this project. Shapes: g x g patches, h x w pixels of the squashed reference.
@@ -18,31 +18,33 @@ SOFTNESS = 0.05  # of the difference of two cosines
 MATCHED = 0.8  # probability at least where a patch matched: among its like an object is nowhere likeliest
 BIN = 8.0  # side of a bin of colours, in Lab units
 BINS = 64  # per axis, more than Lab of sRGB needs
-LEAST = 3e-4  # of the picture: less of it is no sighting
+LEAST = 3e-4  # of the picture: less of it is no object
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
-    """How the object looks in a reference, as far as it is seen there."""
+class LocalisedObject:
+    """Where a reference shows the object, and in what colours."""
 
-    look: RegionStatistics  # Lab, (1, 3); amount: 0 where it is not seen
+    colour: RegionStatistics  # Lab, (1, 3); amount: 0 where it is not found
     share: float  # of the reference's area, by probability
-    sureness: float  # mean probability where it is seen, 0.5..1; 0 where it is not
+    certainty: float  # mean probability where it is found, 0.5..1; 0 where it is not
 
     @property
-    def seen(self) -> bool:
+    def found(self) -> bool:
         return self.share > 0
 
 
-def probabilities(lab: Tensor, likeness: Tensor, matched: Tensor) -> Tensor:
+def object_probabilities(lab: Tensor, similarity_margin: Tensor, matched: Tensor) -> Tensor:
     """That a pixel shows the object: (1, 1, h, w), 0..1.
 
-    Args: lab: the reference (1, 3, h, w), on the CPU, where sums have one order; likeness (g, g): of its
-        patches, the best cosine with a patch of the object minus the best with one of the background;
-        matched (g, g) bool: partners of the object's patches (eq. 3).
+    Args:
+        lab: the reference (1, 3, h, w), on the CPU, where sums have one order.
+        similarity_margin: (g, g), of its patches: the best cosine with a patch of the object minus the best
+            with one of the background.
+        matched: (g, g) bool, partners of the object's patches (eq. 3).
     """
     size = (lab.shape[-2], lab.shape[-1])
-    place = torch.sigmoid(likeness.to(lab) / SOFTNESS)
+    place = torch.sigmoid(similarity_margin.to(lab) / SOFTNESS)
     place = torch.where(matched, place.clamp_min(MATCHED), place)[None, None]
     place = F.interpolate(place, size=size, mode="bilinear", align_corners=False)
     bins = ((lab[0] / BIN).floor().long() + BINS // 2).clamp(0, BINS - 1)  # (3, h, w)
@@ -54,13 +56,13 @@ def probabilities(lab: Tensor, likeness: Tensor, matched: Tensor) -> Tensor:
     return both / (both + neither).clamp_min(1e-6)
 
 
-def sight(lab: Tensor, likeness: Tensor, matched: Tensor) -> Sighting:
-    """The object in a squashed reference; arguments as `probabilities`."""
+def localise_object(lab: Tensor, similarity_margin: Tensor, matched: Tensor) -> LocalisedObject:
+    """The object in a squashed reference; arguments as `object_probabilities`."""
     lab = lab.cpu()
-    found = probabilities(lab, likeness, matched)
+    found = object_probabilities(lab, similarity_margin, matched)
     found = found * (found > 0.5)
     area = (found > 0).float().mean()
     if float(area) < LEAST:
         nothing = lab.new_zeros(1, 3)
-        return Sighting(RegionStatistics(nothing, nothing, lab.new_zeros(1)), 0.0, 0.0)
-    return Sighting(measure(lab, found), float(found.mean()), float(found.mean() / area))
+        return LocalisedObject(RegionStatistics(nothing, nothing, lab.new_zeros(1)), 0.0, 0.0)
+    return LocalisedObject(measure(lab, found), float(found.mean()), float(found.mean() / area))

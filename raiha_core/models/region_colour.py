@@ -1,4 +1,4 @@
-"""The look of the object and of what surrounds it, in numbers a network can read.
+"""The colours of the object and of what surrounds it, in numbers a network can read.
 
 Ours; why these numbers: measured, rings around the object say more than the whole background.
 Shapes: B images, R = 5 regions, h x w working size, N = h*w, S numbers.
@@ -38,8 +38,8 @@ def quantiles(values: Tensor, weights: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def describe(image: Tensor, mask: Tensor) -> Tensor:
-    """The look of five regions and how they differ: (B, 3, H, W), (B, 1, H, W) -> (B, COUNT) float32.
+def region_colour_descriptor(image: Tensor, mask: Tensor) -> Tensor:
+    """Colours of five regions and how they differ: (B, 3, H, W), (B, 1, H, W) -> (B, COUNT) float32.
 
     An empty region (no ring where the object fills the frame) has zeros, and an area of 0 that says so.
     """
@@ -53,17 +53,17 @@ def describe(image: Tensor, mask: Tensor) -> Tensor:
     square = torch.einsum("brn,bcn->brc", share, lab.square())
     spread = 0.5 * ((square - mean.square()).clamp_min(0) + VARIANCE_FLOOR).log()
     known = (area > 0)[..., None]
-    looks = torch.cat((mean, spread), 2).masked_fill(~known, 0)  # (B, 5, 6)
+    colours = torch.cat((mean, spread), 2).masked_fill(~known, 0)  # (B, 5, 6)
     pairs = ((_OBJECT, _NEAR), (_OBJECT, _FAR), (_OBJECT, _OUTSIDE), (_RIM, _NEAR))
     both = torch.stack([known[:, a] & known[:, b] for a, b in pairs], 1)
-    differences = torch.stack([looks[:, b] - looks[:, a] for a, b in pairs], 1) * both
+    differences = torch.stack([colours[:, b] - colours[:, a] for a, b in pairs], 1) * both
     chosen = [_OBJECT, _FAR, _OUTSIDE]
     light = quantiles(lab[:, 0], weights[:, chosen])
     steps = (light[:, 1:] - light[:, :1]) * torch.stack([known[:, 0] & known[:, r] for r in chosen[1:]], 1)
     dark_bright = torch.stack(((small < 0.02).all(1), (small > 0.98).any(1)), 1).float().flatten(2)
     clipped = torch.einsum("brn,bcn->brc", share[:, [_OBJECT, _FAR]], dark_bright)
     areas = ((area / inside[0].numel()) + 1e-3).log()
-    parts = (looks, differences, light, steps, clipped, areas)
+    parts = (colours, differences, light, steps, clipped, areas)
     return torch.cat([part.flatten(1) for part in parts], 1)
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from raiha_core.color import srgb_to_lab
-from raiha_core.models import judge as judging
-from raiha_core.models.sighting import probabilities, sight
+from raiha_core.models import reference_gate as gating
+from raiha_core.models.object_localisation import localise_object, object_probabilities
 from tests.statistics_cases import GREEN, GREY, RED, box, lab_colour, match, painted, reference
 
 # a square of 64 px whose object is the middle quarter: 4 x 4 patches, of which the middle four
@@ -19,7 +19,7 @@ MASK = box((64, 64), (0.25, 0.75))
 NOWHERE = torch.zeros(4, 4, dtype=torch.bool)
 
 
-def likeness(inside: float = 0.2, outside: float = -0.2) -> torch.Tensor:
+def similarity_margin(inside: float = 0.2, outside: float = -0.2) -> torch.Tensor:
     found = torch.full((4, 4), outside)
     found[1:3, 1:3] = inside
     return found
@@ -49,63 +49,69 @@ def test_probabilities_are_their_formula():
             same = (bins == bins[:, y, x][:, None, None]).all(0)
             met, p = place[same].mean(), place[y, x]
             wanted[y, x] = p * met / max(p * met + (1 - p) * (1 - met), 1e-6)
-    np.testing.assert_allclose(probabilities(lab, like, matched)[0, 0], wanted, atol=1e-4)
+    np.testing.assert_allclose(object_probabilities(lab, like, matched)[0, 0], wanted, atol=1e-4)
 
 
 def test_the_object_is_seen_to_the_pixel_though_patches_are_coarse():
     shifted = torch.roll(MASK, (5, 5), (2, 3))  # patches hold object and background
     lab = srgb_to_lab(painted(shifted, RED, GREY))
-    found = probabilities(lab, likeness(), NOWHERE) > 0.5
+    found = object_probabilities(lab, similarity_margin(), NOWHERE) > 0.5
     assert not (found & (shifted == 0)).any()
     assert (found & (shifted > 0)).sum() > 0.8 * shifted.sum()
-    seen = sight(lab, likeness(), NOWHERE)
-    assert seen.seen
-    torch.testing.assert_close(seen.look.mean, srgb_to_lab(RED)[..., 0, 0], atol=0.01, rtol=0)
-    assert float(seen.look.variance.max()) < 1e-3
-    assert seen.sureness == pytest.approx(float(probabilities(lab, likeness(), NOWHERE)[found].mean()))
-    assert seen.share == pytest.approx(float((probabilities(lab, likeness(), NOWHERE) * found).mean()))
+    seen = localise_object(lab, similarity_margin(), NOWHERE)
+    assert seen.found
+    torch.testing.assert_close(seen.colour.mean, srgb_to_lab(RED)[..., 0, 0], atol=0.01, rtol=0)
+    assert float(seen.colour.variance.max()) < 1e-3
+    assert seen.certainty == pytest.approx(
+        float(object_probabilities(lab, similarity_margin(), NOWHERE)[found].mean())
+    )
+    assert seen.share == pytest.approx(
+        float((object_probabilities(lab, similarity_margin(), NOWHERE) * found).mean())
+    )
 
 
 def test_what_is_nowhere_like_the_object_is_not_seen():
-    seen = sight(srgb_to_lab(painted(MASK, RED, GREY)), likeness(-0.3, -0.3), NOWHERE)
-    assert not seen.seen
-    assert (seen.share, seen.sureness) == (0.0, 0.0)
+    seen = localise_object(srgb_to_lab(painted(MASK, RED, GREY)), similarity_margin(-0.3, -0.3), NOWHERE)
+    assert not seen.found
+    assert (seen.share, seen.certainty) == (0.0, 0.0)
 
 
 def test_an_object_among_its_like_is_seen_where_its_patches_matched():
     lab = srgb_to_lab(painted(MASK, RED, GREY))
     matched = NOWHERE.clone()
     matched[1:3, 1:3] = True
-    seen = sight(lab, likeness(-0.05, -0.3), matched)
-    torch.testing.assert_close(seen.look.mean, srgb_to_lab(RED)[..., 0, 0], atol=0.01, rtol=0)
+    seen = localise_object(lab, similarity_margin(-0.05, -0.3), matched)
+    torch.testing.assert_close(seen.colour.mean, srgb_to_lab(RED)[..., 0, 0], atol=0.01, rtol=0)
 
 
-def test_the_judge_hears_the_look_of_what_is_seen_and_of_the_pairs_where_nothing_is():
+def test_the_colours_of_the_found_object_are_measured_and_of_the_pairs_where_none_is():
     mask = box((64, 64), (0.25, 0.75))
     image = painted(mask, lab_colour(40, 10, 0), GREY)
     own = srgb_to_lab(lab_colour(40, 10, 0)).flatten()
     photo = painted(torch.roll(MASK, (5, 5), (2, 3)), GREEN, GREY)
     pairs = reference(photo, 0.8, (match(5, 5), match(10, 10)))
-    seen = replace(pairs, likeness=tuple(likeness().flatten().tolist()))
-    heard = judging.testify([pairs, seen], image, own, 0.25, 64)
+    seen = replace(pairs, similarity_margin=tuple(similarity_margin().flatten().tolist()))
+    measured = gating.measure_references([pairs, seen], image, own, 0.25, 64)
     wanted = srgb_to_lab(GREEN).flatten() - own
-    torch.testing.assert_close(heard.difference[1], wanted, atol=0.05, rtol=0)
+    torch.testing.assert_close(measured.difference[1], wanted, atol=0.05, rtol=0)
     # patches 5 and 10 of the photo hold some of the grey around it
-    assert (heard.difference[0] - wanted).abs().max() > 3
-    assert heard.deviation[1].max() < 0.1 < heard.deviation[0].max()
-    assert heard.numbers[0, 23:].abs().max() == 0
+    assert (measured.difference[0] - wanted).abs().max() > 3
+    assert measured.deviation[1].max() < 0.1 < measured.deviation[0].max()
+    assert measured.numbers[0, 23:].abs().max() == 0
     grey = reference(GREY.expand(1, 3, 64, 64), 0.8, (match(5, 5),))  # nothing stands out by its colour
-    unseen = replace(grey, likeness=tuple(likeness(-0.3, -0.3).flatten().tolist()))
-    by_pairs = judging.testify([grey, unseen], image, own, 0.25, 64)
+    unseen = replace(grey, similarity_margin=tuple(similarity_margin(-0.3, -0.3).flatten().tolist()))
+    by_pairs = gating.measure_references([grey, unseen], image, own, 0.25, 64)
     for part in by_pairs.parts:
         assert torch.equal(part[0], part[1])
     matched = NOWHERE.clone()
     matched[[1, 2], [1, 2]] = True
-    of_sight = heard.numbers[1, 23:].tolist()
+    of_sight = measured.numbers[1, 23:].tolist()
     assert of_sight[0] == 1
-    assert of_sight[1] == pytest.approx(math.log(sight(srgb_to_lab(photo), likeness(), matched).share / 0.25))
+    assert of_sight[1] == pytest.approx(
+        math.log(localise_object(srgb_to_lab(photo), similarity_margin(), matched).share / 0.25)
+    )
     assert of_sight[2] == pytest.approx(0.2)
-    apart = (heard.difference[1] - heard.difference[0]).abs() / 10
-    torch.testing.assert_close(heard.numbers[1, 27:], apart, atol=1e-3, rtol=0)
-    with pytest.raises(ValueError, match="'photo' has 3 likenesses for 4 x 4 patches"):
-        judging.testify([replace(pairs, likeness=(0.1, 0.2, 0.3))], image, own, 0.25, 64)
+    apart = (measured.difference[1] - measured.difference[0]).abs() / 10
+    torch.testing.assert_close(measured.numbers[1, 27:], apart, atol=1e-3, rtol=0)
+    with pytest.raises(ValueError, match="'photo' has 3 similarity margins for 4 x 4 patches"):
+        gating.measure_references([replace(pairs, similarity_margin=(0.1, 0.2, 0.3))], image, own, 0.25, 64)

@@ -1,0 +1,114 @@
+"""Old files open by one mapping: the shipped weights as they lie here, small ones in the former format."""
+
+import json
+
+import pytest
+import torch
+from loop_state import LoopState, load_state, save_state, weights_hash
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from raiha_core import checkpoint
+from raiha_core.harmonizer import shipped_weights
+from raiha_core.models import former_names
+from raiha_core.models.presets import PRESETS, config_from_json, config_to_json
+from tests.network_cases import fill, pairs, small
+
+FORMER = {  # now -> before, written out by hand
+    "from_references.attention.sharpness": "evidence.sharpness",
+    "from_references.attention.nothing": "evidence.nothing",
+    "from_references.attention.quality": "evidence.quality",
+    "from_references.to_summary.weight": "from_evidence.weight",
+    "learned_shrinkage.weight": "doubt.weight",
+    "learned_shrinkage.bias": "doubt.bias",
+}
+WEIGHTS_BEFORE = "3798069f631af403bc48a96ebe9a7ffbd71101ddf793f09b2f222c62a45d8eb3"
+NETWORK = {"shrinkage": 9.0, "learned_shrinkage": True}
+
+
+def rename(path, names, change_config):
+    """The file as an earlier version wrote it."""
+    with safe_open(path, "pt") as file:
+        about = json.loads(file.metadata()["raiha"])
+    state = {names.get(name, name): value for name, value in load_file(path).items()}
+    about["config"] = change_config(about["config"])
+    save_file(state, path, metadata={"raiha": json.dumps(about)})
+
+
+def former_config(config):
+    names = {"shrinkage": "hesitation", "learned_shrinkage": "doubt", "region_colour": "look"}
+    values = {"gated": "judged"}
+    return {names.get(k, k): values.get(v, v) if isinstance(v, str) else v for k, v in config.items()}
+
+
+def test_the_shipped_file_keeps_its_names_and_loads_strictly():
+    path = shipped_weights()["raiha-plus"]
+    with safe_open(path, "pt") as file:
+        names, about = set(file.keys()), json.loads(file.metadata()["raiha"])
+    assert {"doubt.weight", "judge.trust.weight", "judge.light"} <= names
+    assert {"hesitation", "doubt", "look"} <= set(about["config"])
+    loaded = checkpoint.load(path)
+    assert loaded.config.shrinkage == about["config"]["hesitation"] == 12.0
+    assert loaded.config.learned_shrinkage
+    assert loaded.config.region_colour
+    assert loaded.config.references == "gated"
+    stored = load_file(path)
+    assert torch.equal(loaded.network.learned_shrinkage.weight, stored["doubt.weight"].float())
+
+
+def test_a_former_weight_file_is_the_same_network(tmp_path):
+    network = fill(small("raiha-plus", **NETWORK)).eval()
+    path = tmp_path / "old.safetensors"
+    checkpoint.save(path, network, checkpoint.describe(network, "raiha-plus"))
+    rename(path, FORMER, former_config)
+    assert set(FORMER.values()) <= set(load_file(path))
+    loaded = checkpoint.load(path)
+    assert loaded.config == network.config
+    assert loaded.metadata.config == config_to_json(network.config)  # what is saved again has today's names
+    for name, value in network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], value)
+    image, mask, _ = pairs(1)
+    with torch.no_grad():
+        assert torch.equal(network(image, mask).lab.shift, loaded.network(image, mask).lab.shift)
+
+
+def test_a_former_training_state_goes_on(tmp_path):
+    network = fill(small("raiha-plus", **NETWORK))
+    whole = torch.nn.ModuleDict({"network": network})  # as the objective holds it
+    average = {name: 2 * value.float() for name, value in whole.state_dict().items()}
+    optimizer = torch.optim.Adam(whole.parameters())
+    place = save_state(tmp_path, LoopState(step=3), whole, average, optimizer, keep=2)
+    for name in ("network", "average"):
+        old = {FORMER.get(k.removeprefix("network."), k.removeprefix("network.")): v
+               for k, v in load_file(place / f"{name}.safetensors").items()}  # fmt: skip
+        save_file({f"network.{k}": v for k, v in old.items()}, place / f"{name}.safetensors")
+    fresh = torch.nn.ModuleDict({"network": small("raiha-plus", **NETWORK)})
+    kept = {name: torch.zeros_like(value) for name, value in average.items()}
+    assert load_state(place, fresh, kept, torch.optim.Adam(fresh.parameters())).step == 3
+    for name, value in whole.state_dict().items():
+        assert torch.equal(fresh.state_dict()[name], value)
+        assert torch.equal(kept[name], average[name])
+
+
+def test_a_digest_of_weights_outlives_the_renaming():
+    # Oracle: the digest of the shipped weights by the code of before, over names and float32 bytes.
+    loaded = checkpoint.load(shipped_weights()["raiha-plus"])
+    assert weights_hash(loaded.network) == WEIGHTS_BEFORE
+
+
+def test_a_former_config_is_read_and_a_mixed_one_is_refused():
+    config = config_to_json(PRESETS["raiha-plus"].config)
+    assert config_from_json("raiha-plus", former_config(config)) == PRESETS["raiha-plus"].config
+    assert config_from_json("raiha-plus", {**config, "references": "judged"}).references == "gated"
+    with pytest.raises(ValueError, match="unknown fields: hesitation"):
+        config_from_json("raiha-plus", {**config, "hesitation": 3.0})
+    assert former_names.config(None) is None  # its reader says what is wrong with it
+
+
+def test_every_name_has_a_way_back():
+    names = [f"{part}{name}x" for part in former_names.PARTS for name in former_names.TENSORS]
+    for before in names:
+        now = former_names.tensor_name(before)
+        assert now != before
+        assert former_names.former_tensor_name(now) == before
+        assert former_names.tensor_name(now) == now
