@@ -6,26 +6,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-import build_raharmony4
 import numpy as np
 import pytest
-from listing.hashes import calibrate_pool, hash_photos
-from listing.leaks import find_leaks
-from listing.pool import make_pool, present_reals, reals_of
-from listing.queries import Rules, read_parts
-from listing.report import overlap
 from PIL import Image
-from scoring import anchors
 
 from raiha_core.data.iharmony4 import read_items
-from raiha_core.data.nearduplicates import DEFAULT
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.data.raharmony4 import Listed, read_references
 from raiha_core.features.patches import store
 from raiha_core.images import read_picture
-from raiha_core.protocols import to_tensor
+from raiha_core.nearduplicates import DEFAULT
 from raiha_core.retrieval import oracle
 from raiha_core.retrieval.query import make_query
+from raiha_train.evaluation import published as anchors
+from raiha_train.evaluation.protocols import to_tensor
+from raiha_train.lists import build_raharmony4
+from raiha_train.lists.hashes import calibrate_pool, hash_photos
+from raiha_train.lists.leaks import find_leaks
+from raiha_train.lists.pool import make_pool, present_reals, reals_of
+from raiha_train.lists.queries import Rules, read_parts
+from raiha_train.lists.report import overlap
 from tests.gallery_fakes import FakeEncoder
 from tests.tiny_iharmony4 import GALLERY, make, photo, save
 
@@ -217,7 +217,8 @@ def test_two_processes_give_what_one_gives(root, call, tmp_path):
     here = Path(__file__).parents[1]
     script = tmp_path / "two.py"
     script.write_text(
-        "import sys, build_raharmony4\n"
+        "import sys\n"
+        "from raiha_train.lists import build_raharmony4\n"
         "from tests.gallery_fakes import FakeEncoder\n"
         "build_raharmony4.build_encoder = lambda name, device: FakeEncoder()\n"
         "sys.exit(build_raharmony4.main(sys.argv[1:]))\n",

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.distributed as distributed
 
-from raiha_core.contrastive import (
+from raiha_train.losses.contrastive import (
     ContrastConfig,
     RegionContrast,
     eroded_regions,

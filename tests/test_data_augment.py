@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from raiha_core.data.augment import CropConfig, choose_boxes, random_views, self_references, take
+from raiha_train.data.augment import CropConfig, choose_boxes, random_views, self_references, take
 
 
 def g(seed=0):

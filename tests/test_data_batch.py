@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from raiha_core.data.batch import Batch, stack
 from raiha_core.features.references import ReferenceBatch
+from raiha_train.data.batch import Batch, stack
 
 
 def batch(ids, size=(6, 5)):

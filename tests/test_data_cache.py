@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from raiha_core.data import cache as module
-from raiha_core.data.cache import open_cache
-from raiha_core.data.photos import PhotoRow
+from raiha_train.data import cache as module
+from raiha_train.data.cache import open_cache
+from raiha_train.data.photos import PhotoRow
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raiha_core.data.photos import PhotoRow, fingerprint, in_validation, read_photos
+from raiha_train.data.photos import PhotoRow, fingerprint, in_validation, read_photos
 
 
 def picture(path, size=(8, 6)):

@@ -2,7 +2,7 @@
 
 import torch
 
-from raiha_core.data.random_masks import LARGEST, SMALLEST, random_regions
+from raiha_train.data.random_masks import LARGEST, SMALLEST, random_regions
 
 
 def g(seed=0):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from raiha_core.color import linear_to_srgb, srgb_to_lab, srgb_to_linear
-from raiha_core.data.recolour import (
+from raiha_train.data.recolour import (
     TRANSFERS,
     RetouchConfig,
     flatten,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raiha_core.data.nearduplicates import (
+from raiha_core.nearduplicates import (
     BITS,
     DEFAULT,
     agreement,
@@ -12,7 +12,7 @@ from raiha_core.data.nearduplicates import (
     calibrate,
     difference_hash,
 )
-from raiha_core.data.siblings import Pool, photo_of, siblings_by_id
+from raiha_train.lists.siblings import Pool, photo_of, siblings_by_id
 
 POOL = [
     "HAdobe5k/real_images/a0041.jpg",

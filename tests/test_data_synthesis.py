@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from raiha_core.data.recolour import RetouchConfig
-from raiha_core.data.synthesis import (
+from raiha_train.data.recolour import RetouchConfig
+from raiha_train.data.synthesis import (
     FAMILIES,
     Synthesis,
     SynthesisConfig,

@@ -25,7 +25,7 @@ FIRST: dict[str, set[str]] = {
     "raster": set(),
     "regions": set(),
     "drawing": set(),
-    "intervals": set(),
+    "nearduplicates": set(),
     "exif": set(),
     "icc": {"raster"},
     "png": {"raster", "exif"},
@@ -39,14 +39,10 @@ ABOVE: dict[str, set[str]] = {
     "gallery": {"features"},
     "retrieval": {"features", "gallery"},
     "render": set(),
-    "losses": set(),
-    "contrastive": set(),
-    "metrics": set(),
     "models": {"features", "render"},
     "checkpoint": {"features", "render", "models"},
     "convert": {"features", "render", "models", "checkpoint"},
-    "data": {"features"},
-    "protocols": {"data", "metrics"},
+    "data": set(),
     "sheet": {"features", "gallery", "retrieval"},
     "harmonizer": {"features", "render", "models", "checkpoint"},
 }
@@ -66,8 +62,10 @@ THIRD_PARTY = {
 ONLY_IN = {
     "timm": {"features/encoders.py", "models/backbone.py"},
     "torchvision": {"features/tv_ops.py"},
-    "cv2": {"protocols.py"},  # resizes as HDNet's script did; an extra, imported when it is asked for
 }
+OURS_OR_THE_HOSTS = {
+    "raiha_core", "raiha_train", "nodes", "train", "workflows", "comfy", "comfy_api", "folder_paths",
+}  # fmt: skip
 NEWER_THAN_310 = {
     "tomllib": {"*"},
     "typing": {
@@ -156,7 +154,7 @@ def wrong_directions(core: Path) -> list[str]:
             place = f"{name}:{found.line}"
             top = found.module.split(".")[0]
             if not found.level:
-                if top in ("raiha_core", "nodes", "train", "workflows", "comfy", "comfy_api", "folder_paths"):
+                if top in OURS_OR_THE_HOSTS:
                     wrong.append(f"{place} imports {found.module}")
                 elif top not in {*sys.stdlib_module_names, *THIRD_PARTY, *ONLY_IN}:
                     wrong.append(f"{place} imports {top}, which is no dependency of the core")
@@ -210,17 +208,32 @@ def strays(root: Path) -> list[str]:
                     wrong.append(
                         f"{place} imports raiha_core by its absolute name: inside ComfyUI there is none"
                     )
-                forbidden = {"nodes": {"train"}, "train": {"nodes", "workflows"}, "workflows": {"train"}}[
+                training = {"train", "raiha_train"}
+                forbidden = {"nodes": training, "train": {"nodes", "workflows"}, "workflows": training}[
                     folder
                 ]
                 if name not in ("nodes/compat.py",) and folder == "nodes":
-                    forbidden = {"train", "workflows"}  # compat alone falls back to our own small host
+                    forbidden = {*training, "workflows"}  # compat alone falls back to our own small host
                 leaves = found.level >= 2 or not found.level
                 names = {parts[0]} if found.module else set(found.names)
                 if leaves and names & forbidden:
                     wrong.append(f"{place} imports {sorted(names & forbidden)[0]}")
                 if folder == "train" and found.level >= 1 and "raiha_core" in names:
                     wrong.append(f"{place} imports raiha_core relatively: train is run as scripts")
+    return wrong
+
+
+def tangled_scripts(train: Path) -> list[str]:
+    """Scripts of train/ that import each other, and whatever changes where Python looks for modules."""
+    scripts = {path.stem for folder in ("", "bench", "configs") for path in (train / folder).glob("*.py")}
+    wrong = []
+    for file in python_files(train):
+        name = file.relative_to(train).as_posix()
+        for found in imports_of(tree_of(file)):
+            if not found.level and found.module.split(".")[0] in scripts:
+                wrong.append(f"{name}:{found.line} imports the script {found.module}")
+        if "sys.path" in file.read_text(encoding="utf-8"):
+            wrong.append(f"{name} changes sys.path")
     return wrong
 
 
@@ -256,6 +269,10 @@ def test_nodes_train_and_workflows_keep_apart():
     assert strays(ROOT) == []
 
 
+def test_no_script_of_train_imports_another_or_changes_the_path():
+    assert tangled_scripts(ROOT / "train") == []
+
+
 def test_python_310_can_run_it():
     assert too_new(ROOT) == []
 
@@ -288,6 +305,10 @@ def offender(tmp_path):
         "nodes/a.py": "from raiha_core import color\nfrom ..train import loop\nfrom .. import workflows\n",
         "nodes/compat.py": "from ..workflows import host_io\n",  # right
         "train/a.py": "import nodes.tensors\nfrom workflows.host import run\nfrom raiha_core import color\n",
+        "train/c.py": "import sys\nfrom a import x\nfrom .inner import y\nsys.path.append('b')\n",
+        "train/raiha_train/inner.py": "from . import a\nimport b.x\n",
+        "nodes/b.py": "def f():\n    from raiha_train.loop import train\n",
+        "raiha_core/icc.py": "import raiha_train\n",
         "train/b.py": "from ..raiha_core import color\nimport tomllib\nfrom typing import Self, Any\n",
         "workflows/a.py": "def f():\n    import train\n",
     }
@@ -306,6 +327,7 @@ def test_each_offence_is_found(offender):
         "durable.py:1 raiha_core.color",
         "features/patches.py:1 pandas",
         "features/spec.py:1 timm",
+        "icc.py:1 raiha_train",
         "masks.py:2 features",
         "models/hdnet.py:2 comfy_api",
         "strange.py: is",
@@ -316,10 +338,16 @@ def test_each_offence_is_found(offender):
         "nodes/a.py:1 raiha_core",
         "nodes/a.py:2 train",
         "nodes/a.py:3 workflows",
+        "nodes/b.py:2 raiha_train",
         "train/a.py:1 nodes",
         "train/a.py:2 workflows",
         "train/b.py:1 raiha_core",
         "workflows/a.py:2 train",
+    ]
+    assert tangled_scripts(offender / "train") == [
+        "c.py:2 imports the script a",
+        "c.py changes sys.path",
+        "raiha_train/inner.py:2 imports the script b.x",
     ]
     assert too_new(offender) == ["train/b.py:2 imports tomllib", "train/b.py:3 imports typing"]
 

@@ -5,21 +5,21 @@ import json
 import shutil
 from pathlib import Path
 
-import evaluate
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scoring import units
-from scoring.anchors import official_list
-from scoring.compare import compare_runs
-from scoring.units import NONE, UNTOUCHED
 
 from raiha_core.data.iharmony4 import read_items
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.data.raharmony4 import draw, read_references
 from raiha_core.pipeline import harmonize
-from raiha_core.protocols import Protocol, prepare, score, to_tensor
+from raiha_train.evaluation import evaluate
+from raiha_train.evaluation import plan as units
+from raiha_train.evaluation.compare_runs import compare_runs
+from raiha_train.evaluation.plan import NONE, UNTOUCHED
+from raiha_train.evaluation.protocols import Protocol, prepare, score, to_tensor
+from raiha_train.evaluation.published import official_list
 from tests.gallery_fakes import FakeEncoder
 from tests.tiny_iharmony4 import make
 
@@ -106,10 +106,9 @@ def test_workers_and_batches_change_nothing(call, tmp_path):
 
 def test_a_batch_gives_what_single_pictures_give(root):
     # On a GPU pictures of one size are one forward; here the path is run on the CPU.
-    from scoring.loop import load
-    from scoring.sources import Job, ModelSource
-
     from raiha_core.harmonizer import load_harmonizer
+    from raiha_train.evaluation.predictors import Job, ModelSource
+    from raiha_train.evaluation.scoring import load
 
     source = ModelSource(load_harmonizer("statistics"), torch.device("cpu"), 1.0)
     jobs = [Job(item, load(Protocol(name="A"), item), [NONE]) for item in read_items(root)]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fit_centring import DIRECTIONS, fit, moments
 
 from raiha_core.features.encoders import build_encoder
 from raiha_core.images import list_photos, read_picture
+from raiha_train.weights.fit_centring import DIRECTIONS, fit, moments
 
 PHOTOS = Path(__file__).parents[1] / "assets" / "scenes" / "photos"
 

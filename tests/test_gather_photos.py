@@ -2,17 +2,16 @@
 
 import json
 
-import gather_photos
-import make_held_out
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from raiha_core.data.layout import read_root
-from raiha_core.data.photos import read_photos
 from raiha_core.data.pictures import decode_mask, decode_rgb
-from raiha_core.data.recolour import MATRICES, load_illuminants
+from raiha_train.data.photos import read_photos
+from raiha_train.data.recolour import MATRICES, load_illuminants
+from raiha_train.prepare import gather_photos, make_held_out
 from tests.test_make_real_masked import folders  # noqa: F401  a fixture
 from tests.tiny_iharmony4 import photo, save
 

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from raiha_core.intervals import bootstrap_mean, paired, sign_flip
+from raiha_train.evaluation.intervals import bootstrap_mean, paired, sign_flip
 
 
 def test_interval_of_a_normal_sample():

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from objective import conspicuous
 
-from raiha_core.data.batch import Batch
-from raiha_core.losses import LossConfig, foreground_l1, foreground_mse, gradient_difference, total
+from raiha_train.data.batch import Batch
+from raiha_train.loop.objective import conspicuous
+from raiha_train.losses.terms import LossConfig, foreground_l1, foreground_mse, gradient_difference, total
 
 
 def case(size=32, side=16):

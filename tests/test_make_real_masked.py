@@ -2,15 +2,15 @@
 
 import json
 
-import make_real_masked
 import numpy as np
 import pytest
 import torch
 
 from raiha_core.data.layout import read_root
 from raiha_core.data.pictures import decode_mask, decode_rgb
-from raiha_core.metrics import foreground_mse
-from raiha_core.protocols import to_tensor
+from raiha_train.evaluation.metrics import foreground_mse
+from raiha_train.evaluation.protocols import to_tensor
+from raiha_train.prepare import make_real_masked
 from tests.tiny_iharmony4 import photo, save
 
 

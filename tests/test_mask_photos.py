@@ -4,12 +4,12 @@ import json
 import shutil
 import struct
 
-import mask_photos
 import numpy as np
 import pytest
 
-from raiha_core.data.photos import in_validation, read_photos
 from raiha_core.data.pictures import decode_mask
+from raiha_train.data.photos import in_validation, read_photos
+from raiha_train.prepare import mask_photos
 from tests.tiny_iharmony4 import save
 
 

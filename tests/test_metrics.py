@@ -5,7 +5,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from raiha_core.metrics import (
+from raiha_train.evaluation.metrics import (
     BIN_NAMES,
     error_sums,
     foreground_bin,

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from raiha_core import render
-from raiha_core.losses import LossConfig, total
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.plus import PlusConfig
 from raiha_core.models.presets import PRESETS, config_from_json, config_to_json
+from raiha_train.losses.terms import LossConfig, total
 from tests.golden.make_networks import cases, numbers
 from tests.network_cases import SPEC, content_for, contents, fill, pairs, references, small, small_config
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from raiha_core.protocols import (
+from raiha_train.evaluation.protocols import (
     Protocol,
     composite_prediction,
     encode,

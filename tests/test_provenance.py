@@ -1,7 +1,8 @@
 """train/provenance.py: the commit that a weight file names, read without git."""
 
 import pytest
-from provenance import commit_at
+
+from raiha_train.loop.provenance import commit_at
 
 HASH = "0123456789abcdef0123456789abcdef01234567"
 

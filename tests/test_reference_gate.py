@@ -3,7 +3,6 @@
 import math
 from dataclasses import replace
 
-import fit_judge
 import numpy as np
 import pytest
 import torch
@@ -19,6 +18,7 @@ from raiha_core.models.statistics import Statistics, StatisticsConfig
 from raiha_core.pipeline import harmonize
 from raiha_core.regions import RegionStatistics
 from raiha_core.render import LabTransfer, Prediction
+from raiha_train.weights import fit_reference_gate as fit_judge
 from tests.network_cases import fill, pairs, references, small
 from tests.statistics_cases import (
     GREEN,

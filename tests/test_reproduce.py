@@ -5,16 +5,15 @@ import re
 import shlex
 from pathlib import Path
 
-import build_raharmony4
-import evaluate
 import numpy as np
 import pytest
-import reproduce
-from scoring import anchors
 
 from raiha_core.data.iharmony4 import TEST_COUNTS, parse_name
 from raiha_core.data.raharmony4 import TEST_COUNTS as LISTED_COUNTS
-from raiha_core.metrics import foreground_bin
+from raiha_train.evaluation import evaluate, reproduce
+from raiha_train.evaluation import published as anchors
+from raiha_train.evaluation.metrics import foreground_bin
+from raiha_train.lists import build_raharmony4
 from tests.gallery_fakes import FakeEncoder
 from tests.tiny_iharmony4 import make
 

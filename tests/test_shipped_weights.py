@@ -4,7 +4,6 @@ import importlib.util
 import json
 from pathlib import Path
 
-import evaluate
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +15,7 @@ from raiha_core.gallery.memory import memory_gallery
 from raiha_core.harmonizer import DEFAULT_MODEL, load_harmonizer, shipped_weights
 from raiha_core.pipeline import harmonize
 from raiha_core.retrieval.search import make_query, references, search_many
+from raiha_train.evaluation import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT / "assets" / "scenes" / "photos"

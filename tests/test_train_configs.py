@@ -3,23 +3,31 @@
 import dataclasses
 import math
 import re
+import sys
 from pathlib import Path
 
-import experiment as experiments
 import pytest
 import torch
-from experiment import Experiment, Optimisation, ReferenceShares, differences, load_experiment
-from schedule import Average, rate_factor
 
-import train
-from raiha_core.losses import LossConfig
 from raiha_core.models.cost import on_meta, parameters
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.plus import PlusConfig
 from raiha_core.models.presets import PRESETS
+from raiha_train import experiment as experiments
+from raiha_train.experiment import (
+    FORMER_NAMES,
+    Experiment,
+    Optimisation,
+    ReferenceShares,
+    differences,
+    load_experiment,
+)
+from raiha_train.loop import train
+from raiha_train.loop.schedule import Average, rate_factor
+from raiha_train.losses.terms import LossConfig
 from tests.training_cases import write_config
 
-CONFIGS = sorted((Path(train.__file__).parent / "configs").glob("*.py"))
+CONFIGS = sorted((Path(__file__).parents[1] / "train" / "configs").glob("*.py"))
 NAMES = {
     *("hdnet", "raiha", "raiha_released", "raiha_no_augmentation", "raiha_no_retrieval", "raiha_no_sgf"),
     *(
@@ -203,3 +211,23 @@ def test_differences_name_nested_fields_and_both_values():
     first, second = {"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 1, "c": 3}, "d": [2]}
     assert differences(first, second) == ["a.c: 2 != 3", "d: [1] != [2]"]
     assert differences(first, first) == []
+
+
+def test_a_config_from_before_training_left_the_core_opens(tmp_path):
+    """As users copied them: a module `experiment`, and settings that lay in raiha_core."""
+    new = write_config(tmp_path, "mine")
+    text = new.read_text(encoding="utf-8")
+    old = tmp_path / "old" / "mine.py"
+    old.parent.mkdir()
+    for now, before in (
+        ("raiha_train.experiment", "experiment"),
+        ("raiha_train.losses.terms", "raiha_core.losses"),
+        ("raiha_train.losses.contrastive", "raiha_core.contrastive"),
+        ("raiha_train.data", "raiha_core.data"),
+    ):
+        assert f"from {now}" in text
+        text = text.replace(f"from {now}", f"from {before}")
+    old.write_text(text, encoding="utf-8")
+    assert load_experiment(old) == load_experiment(new)
+    for name in FORMER_NAMES:  # only configs see the former names
+        assert name not in sys.modules

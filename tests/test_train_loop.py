@@ -12,19 +12,19 @@ import sys
 import time
 from pathlib import Path
 
-import loop_state
 import pytest
-import sources
 import torch
 from safetensors.torch import load_file
 
-import train
 from raiha_core import checkpoint
+from raiha_train.data import training_data as sources
+from raiha_train.loop import state as loop_state
+from raiha_train.loop import train
 from tests.gallery_fakes import FakeEncoder
 from tests.tiny_iharmony4 import make
 from tests.training_cases import PLUS, UNET, arguments, write_config, write_photos
 
-SCRIPT = Path(train.__file__)
+SCRIPT = Path(__file__).parents[1] / "train" / "train.py"
 CONTRAST = (
     'preset="rcl", network=UNetConfig(width=2, size=32, style_fusion=True), loss=LossConfig(contrast=0.01), '
     "contrast=ContrastConfig(channels=(2, 8, 16, 16, 16), width=8, erosion=1, minimum_cells=1)"

@@ -4,24 +4,24 @@ import csv
 import dataclasses
 import json
 
-import curves
-import looks
 import numpy as np
-import overview
 import pytest
 import torch
-from experiment import Experiment
-from feeding import Feed
 from PIL import Image
 
-from raiha_core.data.batch import Batch
-from raiha_core.data.cache import open_cache
-from raiha_core.data.photos import read_photos
-from raiha_core.data.synthesis import Synthesis, SynthesisConfig
 from raiha_core.features.references import ReferenceBatch
 from raiha_core.models.cost import parameters, trainable
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.presets import PRESETS
+from raiha_train.data.batch import Batch
+from raiha_train.data.cache import open_cache
+from raiha_train.data.feed import Feed
+from raiha_train.data.photos import read_photos
+from raiha_train.data.synthesis import Synthesis, SynthesisConfig
+from raiha_train.experiment import Experiment
+from raiha_train.loop import curves
+from raiha_train.loop import pasted_cutouts as looks
+from raiha_train.loop import preview as overview
 from tests.training_cases import write_photos
 
 

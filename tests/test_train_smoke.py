@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from experiment import load_experiment
 
-import train
+from raiha_train.experiment import load_experiment
+from raiha_train.loop import train
 
-SMOKE = Path(train.__file__).parent / "configs" / "smoke.py"
+SMOKE = Path(__file__).parents[1] / "train" / "configs" / "smoke.py"
 
 
 @pytest.fixture(autouse=True)

@@ -3,18 +3,18 @@
 import json
 from contextlib import nullcontext
 
-import experiment as experiments
-import feeding
 import numpy as np
 import pytest
-import reference_features
-import sources
 import torch
 
-from raiha_core.data.augment import CropConfig
-from raiha_core.data.synthesis import SynthesisConfig
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.plus import PlusConfig
+from raiha_train import experiment as experiments
+from raiha_train.data import feed as feeding
+from raiha_train.data import reference_features
+from raiha_train.data import training_data as sources
+from raiha_train.data.augment import CropConfig
+from raiha_train.data.synthesis import SynthesisConfig
 from tests.gallery_fakes import FakeEncoder
 from tests.tiny_iharmony4 import make
 from tests.training_cases import write_photos

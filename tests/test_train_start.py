@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-import train
 from raiha_core import checkpoint
 from raiha_core.models.plus import Plus
+from raiha_train.loop import train
 from tests.test_train_loop import one_thread, photos, run_until, validations  # noqa: F401  two are fixtures
 from tests.training_cases import PLUS, arguments, write_config, write_photos
 

@@ -10,11 +10,11 @@ from PIL import Image
 SIZE = 32
 
 HEADER = """
-from experiment import Experiment, Optimisation, ReferenceShares
-from raiha_core.contrastive import ContrastConfig
-from raiha_core.data.augment import CropConfig
-from raiha_core.data.synthesis import SynthesisConfig
-from raiha_core.losses import LossConfig
+from raiha_train.experiment import Experiment, Optimisation, ReferenceShares
+from raiha_train.losses.contrastive import ContrastConfig
+from raiha_train.data.augment import CropConfig
+from raiha_train.data.synthesis import SynthesisConfig
+from raiha_train.losses.terms import LossConfig
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.plus import PlusConfig
 """

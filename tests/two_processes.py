@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "train")]
 
 from accelerate import Accelerator  # noqa: E402
-from feeding import Feed  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-import train  # noqa: E402
+from raiha_train.data.feed import Feed  # noqa: E402
+from raiha_train.loop import train  # noqa: E402
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

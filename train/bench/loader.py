@@ -11,11 +11,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from bench_feeds import CONFIGS, benched, opened, rate
-from feeding import prefetch
-from objective import Objective
 
 from raiha_core.models.presets import PRESETS
+from raiha_train.data.feed import prefetch
+from raiha_train.loop.bench_feeds import CONFIGS, benched, opened, rate
+from raiha_train.loop.objective import Objective
 
 
 def main() -> None:

@@ -17,13 +17,13 @@ from tempfile import TemporaryDirectory
 from unittest import mock
 
 import torch
-from bench_feeds import benched, opened
-from experiment import Experiment
-from feeding import prefetch
-from objective import Objective
 
 from raiha_core.models.presets import PRESETS
-from train import main as train_main
+from raiha_train.data.feed import prefetch
+from raiha_train.experiment import Experiment
+from raiha_train.loop.bench_feeds import benched, opened
+from raiha_train.loop.objective import Objective
+from raiha_train.loop.train import main as train_main
 
 
 def plain(experiment: Experiment, data: Path | None, cache: Path) -> float:
@@ -48,7 +48,7 @@ def full(experiment: Experiment, data: Path | None, folder: Path) -> float:
     call = ["unused.py", "--output", str(folder / "run"), "--cache", str(folder), "--tracker", "none"]
     call += [] if data is None else ["--data", str(data)]
     said = StringIO()
-    with mock.patch("train.load_stages", return_value=[experiment]), redirect_stdout(said):
+    with mock.patch("raiha_train.loop.train.load_stages", return_value=[experiment]), redirect_stdout(said):
         train_main(call)
     found = re.search(r"\(([\d.]+) img/s\)", said.getvalue())
     assert found is not None

@@ -7,22 +7,19 @@ and the deviations (all in Lab), or the best affine map of RGB; what is left is 
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules of train/
-
 from raiha_core.color import lab_to_srgb, srgb_to_lab
 from raiha_core.data.layout import read_root
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.harmonizer import load_harmonizer
 from raiha_core.pipeline import harmonize
-from raiha_core.protocols import Protocol, prepare, score, to_tensor
 from raiha_core.regions import measure
+from raiha_train.evaluation.protocols import Protocol, prepare, score, to_tensor
 
 Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
 

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from raiha_core.intervals import bootstrap_mean
+from raiha_train.evaluation.intervals import bootstrap_mean
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = '''"""One of four: see bench/rcl.py."""
-from experiment import Experiment, Optimisation
-from raiha_core.contrastive import ContrastConfig
-from raiha_core.data.augment import CropConfig
-from raiha_core.losses import LossConfig
+from raiha_train.experiment import Experiment, Optimisation
+from raiha_train.losses.contrastive import ContrastConfig
+from raiha_train.data.augment import CropConfig
+from raiha_train.losses.terms import LossConfig
 from raiha_core.models.hdnet import UNetConfig
 
 EXPERIMENT = Experiment(

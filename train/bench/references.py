@@ -24,20 +24,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules of train/
-
-from feeding import generator
-from reference_kinds import KINDS, OWN, SHARE, Galleries, objects
-from scoring.listed import ListedReferences
-
-from raiha_core.data.photos import in_validation, read_photos
-from raiha_core.data.recolour import listed_lights
-from raiha_core.data.synthesis import Synthesis, SynthesisConfig
 from raiha_core.features.encoders import build_encoder
 from raiha_core.gallery.store import open_gallery
 from raiha_core.harmonizer import Harmonizer, load_harmonizer
-from raiha_core.intervals import bootstrap_mean
 from raiha_core.pipeline import harmonize
+from raiha_train.data.feed import generator
+from raiha_train.data.photos import in_validation, read_photos
+from raiha_train.data.recolour import listed_lights
+from raiha_train.data.synthesis import Synthesis, SynthesisConfig
+from raiha_train.evaluation.intervals import bootstrap_mean
+from raiha_train.evaluation.listed_references import ListedReferences
+from raiha_train.weights.reference_kinds import KINDS, OWN, SHARE, Galleries, objects
 
 SAME = 0.1  # dB: smaller differences count as none
 

@@ -20,7 +20,7 @@ from raiha_core.data.item import Item
 from raiha_core.data.layout import read_root
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.models.statistics import Statistics, StatisticsConfig, reinhard
-from raiha_core.protocols import Protocol, Scores, prepare, score
+from raiha_train.evaluation.protocols import Protocol, Scores, prepare, score
 
 METHODS: dict[str, StatisticsConfig | None] = {
     "composite": None,

@@ -8,12 +8,12 @@ import argparse
 from dataclasses import replace
 
 import torch
-from bench_feeds import rate
 
 from raiha_core import render
-from raiha_core.losses import LossConfig, total
 from raiha_core.models.cost import parameters
 from raiha_core.models.presets import PRESETS
+from raiha_train.loop.bench_feeds import rate
+from raiha_train.losses.terms import LossConfig, total
 
 
 def main() -> None:

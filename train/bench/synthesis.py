@@ -11,17 +11,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from bench_feeds import benched, opened, rate
-from sources import open_illuminants
 from torch import Tensor
 from torch.nn.functional import interpolate
-from validate import grey_level_error
 
-from raiha_core.data.batch import Batch
 from raiha_core.data.layout import read_root
 from raiha_core.data.pictures import decode_mask, decode_rgb
-from raiha_core.data.synthesis import FAMILIES, Synthesis, SynthesisConfig
-from raiha_core.protocols import to_tensor
+from raiha_train.data.batch import Batch
+from raiha_train.data.synthesis import FAMILIES, Synthesis, SynthesisConfig
+from raiha_train.data.training_data import open_illuminants
+from raiha_train.evaluation.protocols import to_tensor
+from raiha_train.loop.bench_feeds import benched, opened, rate
+from raiha_train.loop.validation import grey_level_error
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 

@@ -5,9 +5,8 @@ Hours: not measured (weeks on two CPU cores; meant for one GPU)
 Expected: the paper: MSE 16.55, PSNR 40.46 on iHarmony4's 7,404 test images, protocol B; ours not measured
 """
 
-from experiment import Experiment, Optimisation
-
 from raiha_core.models.hdnet import UNetConfig
+from raiha_train.experiment import Experiment, Optimisation
 
 EXPERIMENT = Experiment(
     name="hdnet",

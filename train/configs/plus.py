@@ -5,11 +5,10 @@ Hours: not measured (weeks on two CPU cores; meant for one GPU)
 Expected: not measured
 """
 
-from experiment import Experiment, Optimisation, ReferenceShares
-
-from raiha_core.data.augment import CropConfig
-from raiha_core.losses import LossConfig
 from raiha_core.models.plus import PlusConfig
+from raiha_train.data.augment import CropConfig
+from raiha_train.experiment import Experiment, Optimisation, ReferenceShares
+from raiha_train.losses.terms import LossConfig
 
 EXPERIMENT = Experiment(
     name="plus",

@@ -5,13 +5,12 @@ Hours: 0.9 on two CPU cores (two processes, 17.7 pictures a second, 57,600 pictu
 Expected: validation fPSNR 25.33 at 224 px (composite 22.50, at the start 24.27), with fewer photos
 """
 
-from experiment import Experiment, Optimisation
-
-from raiha_core.data.augment import CropConfig
-from raiha_core.data.synthesis import SynthesisConfig
-from raiha_core.losses import LossConfig
 from raiha_core.models.plus import PlusConfig
 from raiha_core.models.statistics import StatisticsConfig
+from raiha_train.data.augment import CropConfig
+from raiha_train.data.synthesis import SynthesisConfig
+from raiha_train.experiment import Experiment, Optimisation
+from raiha_train.losses.terms import LossConfig
 
 EXPERIMENT = Experiment(
     name="plus_small_data",
@@ -22,7 +21,7 @@ EXPERIMENT = Experiment(
         dropout=0.3,
         local_map=False,
         references="measured",
-        # followed where a mask leaves no background; else by the judge of fit_judge.py
+        # followed where a mask leaves no background; else by the judge of fit_reference_gate.py
         statistics=StatisticsConfig(reference_trust=0.6, reference_power=4.0, reference_whole=True),
         shrinkage=12.0,
         learned_shrinkage=True,

@@ -5,12 +5,11 @@ Hours: 0.65 on two CPU cores (two processes, 49 pictures a second); 115,200 pict
 Expected: validation fPSNR 24.55 at 128 px (composite 20.90, untrained 20.53), with fewer photos
 """
 
-from experiment import Experiment, Optimisation
-
-from raiha_core.data.augment import CropConfig
-from raiha_core.data.synthesis import SynthesisConfig
-from raiha_core.losses import LossConfig
 from raiha_core.models.plus import PlusConfig
+from raiha_train.data.augment import CropConfig
+from raiha_train.data.synthesis import SynthesisConfig
+from raiha_train.experiment import Experiment, Optimisation
+from raiha_train.losses.terms import LossConfig
 
 EXPERIMENT = Experiment(
     name="plus_small_data_128",

@@ -8,7 +8,7 @@ Expected: validation fPSNR 25.22 at 256 px (composite 22.18, at the start 25.00)
 from dataclasses import replace
 from pathlib import Path
 
-from experiment import load_experiment
+from raiha_train.experiment import load_experiment
 
 THIRD = load_experiment(Path(__file__).with_name("plus_small_data.py"))
 EXPERIMENT = replace(

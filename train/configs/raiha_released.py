@@ -5,9 +5,8 @@ Hours: not measured (weeks on two CPU cores; meant for one GPU)
 Expected: the paper: MSE 15.86, PSNR 39.58 on RAHarmony4's 2,248 test images, protocol B; ours not measured
 """  # noqa: E501
 
-from experiment import Experiment, Optimisation, ReferenceShares
-
 from raiha_core.models.hdnet import UNetConfig
+from raiha_train.experiment import Experiment, Optimisation, ReferenceShares
 
 EXPERIMENT = Experiment(
     name="raiha_released",

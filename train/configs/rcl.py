@@ -5,10 +5,9 @@ Hours: not measured (weeks on two CPU cores; meant for one GPU)
 Expected: not measured; the paper's own code and settings were never published
 """
 
-from experiment import Experiment, Optimisation
-
-from raiha_core.losses import LossConfig
 from raiha_core.models.hdnet import UNetConfig
+from raiha_train.experiment import Experiment, Optimisation
+from raiha_train.losses.terms import LossConfig
 
 EXPERIMENT = Experiment(
     name="rcl",

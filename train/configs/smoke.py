@@ -5,12 +5,11 @@ Hours: 0.01 on two CPU cores (20 CPU seconds on one)
 Expected: validation fMSE 692 at 64 px on 8 held-out photos; untouched composite 1242, untrained 715
 """
 
-from experiment import Experiment, Optimisation
-
-from raiha_core.data.augment import CropConfig
-from raiha_core.data.synthesis import SynthesisConfig
-from raiha_core.losses import LossConfig
 from raiha_core.models.plus import PlusConfig
+from raiha_train.data.augment import CropConfig
+from raiha_train.data.synthesis import SynthesisConfig
+from raiha_train.experiment import Experiment, Optimisation
+from raiha_train.losses.terms import LossConfig
 
 EXPERIMENT = Experiment(
     name="smoke",

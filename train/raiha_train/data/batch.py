@@ -1,0 +1,61 @@
+"""The one type in which data travels to a harmonizer, in training and in evaluation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from raiha_core.features.references import ReferenceBatch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """B triples of one size, sRGB 0..1, and their references."""
+
+    composite: Tensor  # (B, 3, H, W)
+    mask: Tensor  # (B, 1, H, W), 1 = pasted object
+    target: Tensor  # (B, 3, H, W) the real photo
+    ids: tuple[str, ...]
+    references: ReferenceBatch | None = None
+
+    def __post_init__(self) -> None:
+        b, _, h, w = self.composite.shape
+        if self.target.shape != (b, 3, h, w) or self.mask.shape != (b, 1, h, w) or len(self.ids) != b:
+            raise ValueError(
+                f"a batch of {tuple(self.composite.shape)} does not go with targets "
+                f"{tuple(self.target.shape)}, masks {tuple(self.mask.shape)} and {len(self.ids)} ids"
+            )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The batch on a device; pinned memory is copied without waiting."""
+        moved = {
+            name: getattr(self, name).to(device, non_blocking=True)
+            for name in ("composite", "mask", "target")
+        }
+        references = self.references
+        if references is not None:
+            references = replace(
+                references,
+                images=references.images.to(device, non_blocking=True),
+                present=references.present.to(device),
+                weight=references.weight.to(device),
+                content=None if references.content is None else references.content.to(device),
+            )
+        return replace(self, references=references, **moved)
+
+
+def stack(batches: Sequence[Batch]) -> Batch:
+    """Several batches without references as one. Raises: ValueError where sizes differ."""
+    sizes = {tuple(batch.composite.shape[-2:]) for batch in batches}
+    if len(sizes) != 1:
+        raise ValueError(f"pictures of different sizes cannot be one batch: {sorted(sizes)}")
+    return Batch(
+        composite=torch.cat([batch.composite for batch in batches]),
+        mask=torch.cat([batch.mask for batch in batches]),
+        target=torch.cat([batch.target for batch in batches]),
+        ids=tuple(i for batch in batches for i in batch.ids),
+    )

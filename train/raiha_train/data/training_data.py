@@ -1,0 +1,288 @@
+"""What an experiment trains on and is validated on: from folders and lists to two feeds.
+
+The main process packs what is not packed yet; the others wait and read. Validation rows are held out by
+group (`photos.in_validation`) and have a seed of their own, so that every run is judged by the same pictures.
+"""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from tqdm import tqdm
+
+from raiha_core.data import iharmony4
+from raiha_core.data.item import Item
+from raiha_core.data.raharmony4 import Listed, listed_items, read_references
+from raiha_core.features.encoders import Encoder, build_encoder
+
+from ..experiment import Experiment, ReferenceShares
+from .augment import CropConfig
+from .cache import PhotoCache, open_cache
+from .feed import Feed, ReferenceBank
+from .photos import PhotoRow, in_validation, read_photos
+from .recolour import listed_lights
+from .reference_features import open_features
+from .synthesis import Synthesis
+
+SCENES = Path(__file__).resolve().parents[3] / "assets" / "scenes"
+VALIDATION_SEED = 1_000_003
+
+
+class First(Protocol):
+    """What is needed of an Accelerator: the main process goes first."""
+
+    is_main_process: bool
+
+    def main_process_first(self) -> AbstractContextManager[None]: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sources:
+    """Both feeds, and what a weight file says about them."""
+
+    training: Feed
+    validation: Feed
+    encoder: Encoder | None
+    fingerprint: str  # changes whenever a photo, a mask or a list does
+    about: str
+    licence: str
+
+
+def open_sources(
+    experiment: Experiment,
+    *,
+    data: Path | None,
+    illuminants: Path | None,
+    lists: Path | None,
+    cache: Path,
+    encoder_weights: Path | None = None,
+    device: torch.device,
+    first: First,
+) -> Sources:
+    """The feeds of an experiment.
+
+    Args:
+        data: iHarmony4's root, or a folder of photos; None: the photos that come with the project.
+        illuminants: CCHarmony's folder, where the config gives that family a share.
+        encoder_weights: of the config's encoder, where it does not come with the packages.
+        lists: reference lists, where the config gives retrieved references a share.
+    Raises: ValueError naming the folder, list or share that is missing or does not fit.
+    """
+    made = experiment.source == "synthesis"
+    if data is None and not made:
+        raise ValueError(f"'{experiment.name}' trains on {experiment.source}: give its root with --data")
+    if experiment.references.retrieved > 0 and lists is None:
+        raise ValueError(
+            f"'{experiment.name}' gives retrieved references a share: give their list with --lists"
+        )
+    if experiment.source == "raharmony4" and lists is None:
+        raise ValueError(f"'{experiment.name}' trains on the composites of a list: give it with --lists")
+    encoder = None
+    if experiment.encoder:
+        encoder = build_encoder(experiment.encoder, weights=encoder_weights, device=device)
+    with first.main_process_first():
+        packer = _Packer(experiment, cache, quiet=not first.is_main_process)
+        if made:
+            return _from_photos(experiment, data or SCENES, illuminants, lists, encoder, device, packer)
+        assert data is not None
+        return _from_composites(experiment, data, lists, encoder, device, packer)
+
+
+class _Packer:
+    """Opens caches with the experiment's settings, with a bar on a terminal."""
+
+    def __init__(self, experiment: Experiment, folder: Path, quiet: bool) -> None:
+        self.experiment, self.folder, self.quiet = experiment, folder, quiet
+
+    def open(self, rows: Sequence[PhotoRow], what: str) -> PhotoCache:
+        with tqdm(
+            total=len(rows), desc=f"pack {what}", unit="img", disable=self.quiet or not sys.stderr.isatty()
+        ) as bar:
+            found = open_cache(
+                rows,
+                self.experiment.packed,
+                self.folder,
+                allowed_bad=self.experiment.allowed_bad,
+                progress=lambda done, _: bar.update(done - bar.n),
+            )
+        if found.skipped and not self.quiet:
+            tqdm.write(f"{len(found.skipped)} of {len(rows)} {what} cannot be read and are left out:")
+            for _, reason in found.skipped[:10]:
+                tqdm.write(f"  {reason}")
+        return found
+
+
+def split(rows: Sequence[PhotoRow], experiment: Experiment) -> tuple[list[int], list[int]]:
+    """Indices of the training and of the held-out rows.
+
+    Raises: ValueError where either is empty.
+    """
+    held = [in_validation(row, experiment.validation_share) for row in rows]
+    training = [i for i, out in enumerate(held) if not out]
+    validation = [i for i, out in enumerate(held) if out]
+    if not training or not validation:
+        raise ValueError(
+            f"a validation share of {experiment.validation_share} leaves {len(training)} of {len(rows)} "
+            f"pictures to train on and {len(validation)} to validate on"
+        )
+    return training, validation
+
+
+def for_validation(experiment: Experiment) -> Experiment:
+    """The experiment as validation sees it: own seed, whole pictures, no reference made from the truth."""
+    shares = experiment.references
+    kept = (
+        replace(shares, augmented=0.0)
+        if shares.retrieved
+        else ReferenceShares(none=1, retrieved=0, augmented=0)
+    )
+    return replace(experiment, seed=VALIDATION_SEED, crop=CropConfig(smallest=1.0, flip=0.0), references=kept)
+
+
+def _from_photos(
+    experiment: Experiment,
+    root: Path,
+    illuminants: Path | None,
+    lists: Path | None,
+    encoder: Encoder | None,
+    device: torch.device,
+    packer: _Packer,
+) -> Sources:
+    lights = open_illuminants(experiment, illuminants)
+    synthesis = Synthesis(experiment.synthesis, lights)
+    cache = packer.open(read_photos(root), "photos")
+    training, validation = split(cache.rows, experiment)
+    if lists is not None:
+        raise ValueError(f"'{experiment.name}' makes its composites from photos; it takes no reference lists")
+    feeds = [
+        Feed(e, cache, rows, device, synthesis=synthesis, encoder=encoder)
+        for e, rows in ((experiment, training), (for_validation(experiment), validation))
+    ]
+    return Sources(
+        training=feeds[0],
+        validation=feeds[1],
+        encoder=encoder,
+        fingerprint="-".join(
+            [cache.fingerprint, *([] if lights is None else [_digest(lights.numpy().tobytes())])]
+        ),
+        about=f"recolourings of {len(training)} photos (or masks in them) of '{root.name}', "
+        f"{len(validation)} more held out",
+        licence="that of the photos it was trained on: see data",
+    )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def open_illuminants(experiment: Experiment, folder: Path | None) -> torch.Tensor | None:
+    """CCHarmony's measured lights of its training list, where the experiment gives them a share.
+
+    Raises: ValueError where it does and there is no folder, or what the folder lacks.
+    """
+    if experiment.synthesis.illuminant == 0:
+        return None
+    if folder is None:
+        raise ValueError(
+            f"'{experiment.name}' gives measured illuminants a share of {experiment.synthesis.illuminant}: "
+            "give CCHarmony's folder with --illuminants, or copy the config and set the share to 0"
+        )
+    return listed_lights(folder, "train")
+
+
+def _from_composites(
+    experiment: Experiment,
+    root: Path,
+    lists: Path | None,
+    encoder: Encoder | None,
+    device: torch.device,
+    packer: _Packer,
+) -> Sources:
+    listed = read_references(lists) if lists is not None else []
+    if experiment.source == "raharmony4":
+        items = listed_items(root, listed)
+    else:
+        items = iharmony4.read_items(root, iharmony4.TRAIN_LIST)
+    if not items:
+        raise ValueError(f"the list of '{root}' is empty")
+    composites = packer.open([composite_row(item) for item in items], "composites")
+    reals = packer.open(real_rows(root, items, listed), "real photos")
+    place = {row.id: i for i, row in enumerate(reals.rows)}
+    real_of = {item.composite: item.real for item in items}
+    # -1: a composite whose real photo could not be read
+    truth_of = [place.get(real_of[row.id], -1) for row in composites.rows]
+    training, validation = (
+        [i for i in rows if truth_of[i] >= 0] for rows in split(composites.rows, experiment)
+    )
+    bank = None
+    if experiment.references.retrieved > 0:
+        bank = open_bank(experiment, composites, reals, listed, encoder, packer.folder)
+    feeds = [
+        Feed(e, reals, rows, device, composites=composites, truth_of=truth_of, bank=bank, encoder=encoder)
+        for e, rows in ((experiment, training), (for_validation(experiment), validation))
+    ]
+    marks = [composites.fingerprint, reals.fingerprint, *([_digest(lists.read_bytes())] if lists else [])]
+    return Sources(
+        training=feeds[0],
+        validation=feeds[1],
+        encoder=encoder,
+        fingerprint="-".join(marks),
+        about=f"{len(training)} composites of {experiment.source}, {len(validation)} more held out",
+        licence="iHarmony4 is for research; its photos keep their own terms",
+    )
+
+
+def composite_row(item: Item) -> PhotoRow:
+    """A composite with its mask; the group is its real photo, at Hday2night its camera."""
+    image = iharmony4.parse_name(item.composite).image
+    group = iharmony4.camera(image) if item.subset == "Hday2night" else image
+    return PhotoRow(id=item.composite, image=item.composite_path, mask=item.mask_path, group=group)
+
+
+def real_rows(root: Path, items: Sequence[Item], listed: Sequence[Listed]) -> list[PhotoRow]:
+    """Every real photo that is a truth or a reference, once."""
+    paths = {item.real for item in items} | {path for entry in listed for path in entry.refs}
+    return [PhotoRow(id=path, image=root / path, mask=None, group=_group_of(path)) for path in sorted(paths)]
+
+
+def _group_of(real: str) -> str:
+    stem = Path(real).stem
+    return iharmony4.camera(stem) if real.startswith("Hday2night/") else stem
+
+
+def open_bank(
+    experiment: Experiment,
+    composites: PhotoCache,
+    reals: PhotoCache,
+    listed: Sequence[Listed],
+    encoder: Encoder | None,
+    folder: Path,
+) -> ReferenceBank:
+    """The photos that lists name, joined by id, and their stored features.
+
+    Held-out scenes are no references: what a run is judged by must not teach it.
+    Raises: ValueError where no composite has a reference.
+    """
+    place = {row.id: i for i, row in enumerate(reals.rows)}
+    allowed = [not in_validation(row, experiment.validation_share) for row in reals.rows]
+    known = {row.id for row in composites.rows}
+    joined = {}
+    for entry in listed:
+        rows = [place[path] for path in entry.refs if path in place and allowed[place[path]]]
+        if entry.input in known and rows:
+            joined[entry.input] = rows
+    if not joined:
+        raise ValueError(
+            f"none of the list's {len(listed)} composites is among the {len(known)} of the data: "
+            "are they lists for training?"
+        )
+    content = None
+    if encoder is not None:
+        used = sorted({row for rows in joined.values() for row in rows})
+        content = open_features(reals, used, encoder, folder, experiment.size)
+    return ReferenceBank(reals, joined, content)

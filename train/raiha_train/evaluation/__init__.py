@@ -1,0 +1,1 @@
+"""What a network, or another method's outputs, score over a data set."""

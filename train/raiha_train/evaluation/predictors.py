@@ -1,0 +1,110 @@
+"""Where predictions come from: a harmonizer, a folder, or the composite itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol as Interface
+
+import torch
+from torch import Tensor
+
+from raiha_core.data.item import Item
+from raiha_core.harmonizer import Harmonizer, shipped_weights
+from raiha_core.pipeline import harmonize
+
+from .listed_references import ListedReferences
+from .plan import NONE
+from .prediction_folder import PredictionFolder
+from .protocols import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One composite, and the references it is to be harmonized with, one after the other."""
+
+    item: Item
+    prepared: Prepared
+    references: Sequence[str]
+
+
+class Source(Interface):
+    """Predictions for prepared composites."""
+
+    def predict(self, jobs: Sequence[Job]) -> list[list[Tensor]]:
+        """Per job one (1, 3, h, w) per reference: float sRGB 0..1, or the bytes of a stored one."""
+
+
+class NoSource:
+    """The untouched composite is scored in any case; here nothing is added."""
+
+    def predict(self, jobs: Sequence[Job]) -> list[list[Tensor]]:
+        return [[] for _ in jobs]
+
+
+class FolderSource:
+    """Another method's outputs. They know no references."""
+
+    def __init__(self, folder: PredictionFolder) -> None:
+        self.folder = folder
+
+    def predict(self, jobs: Sequence[Job]) -> list[list[Tensor]]:
+        return [[self.folder.read(job.item)] * len(job.references) for job in jobs]
+
+
+class ModelSource:
+    """A harmonizer.
+
+    On a CPU every picture is a forward of its own: a batch gains nothing there, and the bits of the
+    result do not depend on it. On other devices pictures of one size are one batch.
+    """
+
+    def __init__(
+        self,
+        harmonizer: Harmonizer,
+        device: torch.device,
+        strength: float,
+        listed: ListedReferences | None = None,
+    ) -> None:
+        self.harmonizer = harmonizer
+        self.device = device
+        self.strength = strength
+        self.listed = listed
+
+    def predict(self, jobs: Sequence[Job]) -> list[list[Tensor]]:
+        groups = [[job] for job in jobs] if self.device.type == "cpu" else [list(jobs)]
+        return [found for group in groups for found in self._group(group)]
+
+    def _group(self, jobs: Sequence[Job]) -> list[list[Tensor]]:
+        inputs = [job.prepared.inputs() for job in jobs]
+        composite, mask = (torch.cat(parts).to(self.device) for parts in zip(*inputs, strict=True))
+        plain: list[Tensor | None] = [None] * len(jobs)
+        if any(NONE in job.references for job in jobs):
+            plain = list(self._harmonize(composite, mask, [[] for _ in jobs]).split(1))
+        found = []
+        for b, job in enumerate(jobs):
+            one = composite[b : b + 1], mask[b : b + 1]
+            features = self.listed.encode(one[0]) if self.listed and set(job.references) - {NONE} else None
+            row = []
+            for path in job.references:
+                if path == NONE:
+                    prediction = plain[b]
+                else:
+                    assert self.listed is not None
+                    assert features is not None
+                    prediction = self._harmonize(*one, [[self.listed.reference(path, features, one[1])]])
+                assert prediction is not None
+                row.append(prediction)
+            found.append(row)
+        return found
+
+    def _harmonize(self, composite: Tensor, mask: Tensor, references: list[list]) -> Tensor:  # type: ignore[type-arg]
+        encoder = None if self.listed is None else self.listed.encoder
+        return harmonize(
+            composite, mask, references, self.harmonizer, encoder=encoder, strength=self.strength
+        ).cpu()
+
+
+def weights_file(name_or_file: str) -> Path | None:
+    """The file behind a model's name, where there is one."""
+    path = shipped_weights().get(name_or_file, Path(name_or_file))
+    return path if path.is_file() else None

@@ -1,0 +1,216 @@
+"""The rulers by which papers measure: how a triple is prepared and a prediction scored.
+
+The same prediction moves by up to 8 dB on one image between them, so no score is printed without
+its protocol. A is the default; B is the path of HDNet's and Raiha's released code; C is PCT-Net's
+full-resolution script. Source: those scripts, re-derived; worked examples in tests/test_protocols.py.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image
+from torch import Tensor
+
+from raiha_core.data.pictures import Bytes
+
+from .metrics import FLOOR, error_sums, psnr, ssim
+
+Name = Literal["A", "A-full", "B", "C", "C-float"]
+NAMES: tuple[Name, ...] = ("A", "A-full", "B", "C", "C-float")
+SIZE = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Protocol:
+    """Which ruler. `size` and `kernel` are B's alone: how its files were made before training."""
+
+    name: Name
+    size: int = 256
+    kernel: Literal["linear", "cubic"] = "linear"  # linear is what the released script does
+
+    def __post_init__(self) -> None:
+        if self.name not in NAMES:
+            raise ValueError(f"unknown protocol '{self.name}': one of {', '.join(NAMES)}")
+        if self.kernel not in ("linear", "cubic"):
+            raise ValueError(f"B's kernel is 'linear' or 'cubic', got '{self.kernel}'")
+        if self.size < SIZE:
+            raise ValueError(f"B's files are at least {SIZE} pixels a side, got {self.size}")
+        if self.name != "B" and (self.size, self.kernel) != (256, "linear"):
+            raise ValueError(f"size and kernel belong to protocol B, not to {self.name}")
+
+    def __str__(self) -> str:
+        return f"B(size={self.size}, kernel={self.kernel})" if self.name == "B" else self.name
+
+    @property
+    def full_size(self) -> bool:
+        """Whether the harmonizer gets the photo at its own size."""
+        return self.name in ("A-full", "C", "C-float")
+
+
+DESCRIPTIONS: dict[Name, str] = {
+    "A": "256x256 (PIL bilinear), the composite's own background read, rounded to 8 bits, truth outside",
+    "A-full": "rendered at full size, rounded to 8 bits, then scored as A",
+    "B": "HDNet's and Raiha's code: JPEG copies, true background read, truncated to 8 bits, truth outside",
+    "C": "PCT-Net's full-resolution script: stored size, soft mask as weight; rounded to 8 bits",
+    "C-float": "C without rounding",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """One triple under one protocol, as bytes; h x w is the size of what the harmonizer sees."""
+
+    name: str
+    composite: Bytes  # (h, w, 3) what the harmonizer sees
+    mask: Bytes  # (h, w) what the harmonizer sees
+    truth: Bytes  # (H, W, 3) at the size of the scoring
+    weight: Bytes  # (H, W) 0..255 at the size of the scoring
+
+    def inputs(self) -> tuple[Tensor, Tensor]:
+        """Composite (1, 3, h, w) and mask (1, 1, h, w), float32, 0..1."""
+        return to_tensor(self.composite).float().div_(255), to_tensor(self.mask).float().div_(255)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """One image's scores; MSE in squared grey levels, PSNR in dB."""
+
+    mse: float
+    psnr: float
+    fmse: float
+    fpsnr: float
+    ssim: float
+    foreground_ratio: float  # of the mask that the protocol evaluates
+
+
+def to_tensor(pixels: Bytes) -> Tensor:
+    """(H, W, 3) -> (1, 3, H, W), (H, W) -> (1, 1, H, W); uint8, sharing memory."""
+    array = pixels if pixels.flags.writeable else pixels.copy()  # torch warns about read-only memory
+    return rearrange(torch.from_numpy(array), "h w ... -> 1 (...) h w")
+
+
+def _resize(pixels: Bytes, kernel: Image.Resampling) -> Bytes:
+    return np.asarray(Image.fromarray(pixels).resize((SIZE, SIZE), kernel))
+
+
+def _require_foreground(weight: Bytes, name: str, protocol: Protocol) -> None:
+    if not weight.any():
+        raise ValueError(f"'{name}' has no foreground under protocol {protocol}")
+
+
+def prepare(protocol: Protocol, composite: Bytes, mask: Bytes, real: Bytes, name: str) -> Prepared:
+    """A triple as decoded (`data.pictures`) -> what is harmonized and scored.
+
+    Raises: ValueError naming the image where sizes disagree or no foreground is left.
+    """
+    if composite.shape != real.shape or composite.shape[:2] != mask.shape:
+        sizes = [f"{x.shape[1]}x{x.shape[0]}" for x in (composite, mask, real)]
+        raise ValueError(
+            f"'{name}': composite {sizes[0]}, mask {sizes[1]} and real {sizes[2]} differ in size"
+        )
+    if protocol.name == "B":
+        prepared = _prepare_b(protocol, composite, mask, real, name)
+    elif protocol.name in ("C", "C-float"):
+        prepared = Prepared(name=name, composite=composite, mask=mask, truth=real, weight=mask)
+    else:
+        binary = np.where(mask >= 128, np.uint8(255), np.uint8(0))
+        small, truth = (_resize(x, Image.Resampling.BILINEAR) for x in (composite, real))
+        weight = _resize(binary, Image.Resampling.NEAREST)
+        seen = (composite, binary) if protocol.name == "A-full" else (small, weight)
+        prepared = Prepared(name=name, composite=seen[0], mask=seen[1], truth=truth, weight=weight)
+    _require_foreground(prepared.weight, name, protocol)
+    return prepared
+
+
+def _prepare_b(protocol: Protocol, composite: Bytes, mask: Bytes, real: Bytes, name: str) -> Prepared:
+    files = [_hdnet_file(x, protocol) for x in (composite, mask, real)]
+    small, _, truth = (_resize(x, Image.Resampling.BILINEAR) for x in files)
+    dithered = Image.fromarray(files[1]).convert("1")  # dithers the grey edge: as released
+    weight = np.asarray(dithered.resize((SIZE, SIZE), Image.Resampling.NEAREST).convert("L"))
+    seen = np.where(weight[..., None] > 0, small, truth)  # the network reads the true background
+    return Prepared(name=name, composite=seen, mask=weight, truth=truth, weight=weight)
+
+
+def _hdnet_file(pixels: Bytes, protocol: Protocol) -> Bytes:
+    """What HDNet's preprocessing script leaves on disk: resized without antialiasing, photos as JPEG."""
+    try:
+        import cv2
+    except ImportError:
+        raise ValueError("protocol B needs OpenCV: pip install 'raiha[train]'") from None
+    size = (protocol.size, protocol.size)
+    photo = pixels.ndim == 3
+    # Released: the flag stands where the output array belongs, so all files are bilinear. "cubic" is
+    # what its author meant: cubic photos, nearest masks.
+    meant = cv2.INTER_CUBIC if photo else cv2.INTER_NEAREST
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR if protocol.kernel == "linear" else meant)
+    if not photo:
+        return np.asarray(small)
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))  # default quality: 95
+    if not done:
+        raise ValueError(f"OpenCV could not encode a picture of {protocol.size} pixels")
+    return np.asarray(Image.open(io.BytesIO(data.tobytes())).convert("RGB"))
+
+
+def encode(protocol: Protocol, prediction: Tensor) -> Tensor:
+    """What is scored of a harmonizer's output (B, 3, h, w), float sRGB: uint8, or 0..1 under C-float.
+
+    A and C round half to even. B truncates in float32 after its trip through -1..1, as released.
+    Raises: ValueError for NaN, which no rounding can hide.
+    """
+    if prediction.dtype == torch.uint8:
+        return prediction
+    if not torch.isfinite(prediction.sum(dtype=torch.float64)):  # a sum needs no copy of 12 megapixels
+        raise ValueError("the prediction holds NaN or infinite values")
+    if protocol.name == "C-float":
+        return prediction.clamp(0, 1)
+    if protocol.name == "B":
+        signed = (prediction.float().clamp(0, 1) - 0.5) / 0.5
+        return ((signed + 1) / 2 * 255).to(torch.uint8)
+    return (prediction * 255).clamp_(0, 255).round_().to(torch.uint8)
+
+
+def score(protocol: Protocol, prepared: Prepared, prediction: Tensor) -> Scores:
+    """Scores of one prediction.
+
+    Args:
+        prediction: (1, 3, h, w) at the size of `prepared.composite`, float sRGB 0..1, or the bytes
+            of a stored prediction as uint8.
+    Raises: ValueError naming the image where the size is another.
+    """
+    expected = (1, 3, *prepared.composite.shape[:2])
+    if prediction.shape != expected:
+        raise ValueError(
+            f"the prediction for '{prepared.name}' has shape {tuple(prediction.shape)}, "
+            f"protocol {protocol} expects {expected}"
+        )
+    result = encode(protocol, prediction)
+    truth, weight = to_tensor(prepared.truth), to_tensor(prepared.weight)
+    if protocol.name == "A-full":
+        full = np.ascontiguousarray(result[0].permute(1, 2, 0).cpu().numpy())
+        result = to_tensor(_resize(full, Image.Resampling.BILINEAR))
+    elif protocol.name == "B":  # the truth makes the same trip: 63 of its 256 levels lose one
+        truth = encode(protocol, truth.float() / 255)
+    result = result.cpu()
+    sums = error_sums(result, truth, weight)
+    mse, fmse = sums.mse(), sums.foreground_mse()
+    offset = FLOOR if protocol.name in ("C", "C-float") else 0.0  # C adds it always, A and B to zero only
+    if offset:
+        fmse = sums.squared / (3 * sums.area + offset)
+    return Scores(
+        mse=float(mse),
+        psnr=float(psnr(mse + offset)),
+        fmse=float(fmse),
+        fpsnr=float(psnr(fmse + offset)),
+        ssim=float(ssim(result, truth, "gauss" if offset else "box", weight)),
+        foreground_ratio=float(sums.area) / sums.pixels,
+    )
+
+
+def composite_prediction(protocol: Protocol, prepared: Prepared) -> Tensor:
+    """The untouched composite as a prediction (1, 3, h, w); under B it makes the output's trip as well."""
+    pixels = to_tensor(prepared.composite)
+    return pixels.float() / 255 if protocol.name == "B" else pixels

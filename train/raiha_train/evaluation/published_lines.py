@@ -1,0 +1,49 @@
+"""Lines of other methods: published per-image scores over the images at hand, and the printed tables."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from .published import PeerScore, peers
+from .table_rows import Line
+
+
+def _mean(scores: Sequence[PeerScore]) -> dict[str, float]:
+    return {
+        "mse": math.fsum(s.mse for s in scores) / len(scores),
+        "psnr": math.fsum(s.psnr for s in scores) / len(scores),
+    }
+
+
+def peer_lines(ids: Collection[str]) -> list[Line]:
+    """Means of each published method over `ids`; nothing where none of them is a published image."""
+    lines = []
+    for (method, protocol), scores in peers(ids).items():
+        if not scores:
+            continue
+        subsets = dict.fromkeys(s.subset for s in scores)
+        parts = {name: _mean([s for s in scores if s.subset == name]) for name in subsets}
+        lines.append(
+            Line(
+                method=method,
+                source="peer",
+                protocol=protocol,
+                count=len(scores),
+                scores={"average": _mean(scores), **parts},
+            )
+        )
+    return lines
+
+
+def paper_lines(table: Mapping[str, Any]) -> list[Line]:
+    """The printed rows of one table."""
+    return [
+        Line(
+            method=row["method"],
+            source="paper",
+            protocol=row["protocol"],
+            count=table["count"],
+            scores=row["scores"],
+        )
+        for row in table["rows"]
+    ]

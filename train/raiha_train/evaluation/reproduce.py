@@ -1,0 +1,286 @@
+"""Tables I, II and III of the Raiha paper: ours beside the printed figures and the published peers.
+
+    python train/reproduce.py --table 2 --data iHarmony4 --out runs/table2 \\
+        --checkpoint hdnet=weights/hdnet.safetensors --checkpoint raiha=weights/raiha.safetensors
+
+Rows without a checkpoint say so. Every figure of ours comes from evaluate.py, whose runs lie in OUT/runs
+and go on where they were. docs/reproduce.md leads from an empty disk to Table II.
+"""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raiha_core.data.raharmony4 import parse_references
+from raiha_core.durable import write_text
+from raiha_core.harmonizer import shipped_weights
+
+from . import evaluate
+from . import published as anchors
+from .published_lines import paper_lines, peer_lines
+from .table_rows import SPECS, Line, RowSpec
+from .tables import markdown
+
+SUBSETS = ("HAdobe5k", "HFlickr", "HCOCO", "Hday2night", "average")
+LIST = "RAHarmony4_test.jsonl"
+RULER_DB = 0.01  # what rounding of the published column explains
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--table", choices=("1", "2", "3"), required=True)
+    parser.add_argument("--data", type=Path, required=True, help="iHarmony4's folder")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="ROW=FILE",
+        help="weights of a row; may be repeated",
+    )
+    parser.add_argument(
+        "--references", type=Path, help=f"reference list (default: {LIST} in --data, else the official one)"
+    )
+    parser.add_argument(
+        "--other-light",
+        action="append",
+        default=[],
+        metavar="ROW=LIST",
+        help="table 3: lists of references under other light",
+    )
+    parser.add_argument("--protocols", nargs="+", default=["B", "C"], help="of our rows (default B C)")
+    parser.add_argument("--b-size", type=int, default=256, help="B: side of the JPEG copies (256)")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--encoder", default="lite0")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--overwrite", action="store_true")
+    return parser
+
+
+def named_files(given: Sequence[str], option: str, known: Sequence[str]) -> dict[str, Path]:
+    """ROW=FILE pairs. Raises: ValueError naming a row that the table does not have, or a missing file."""
+    found = {}
+    for text in given:
+        name, _, file = text.partition("=")
+        if name not in known:
+            raise ValueError(f"{option} {text}: the table has no row '{name}'; rows are {', '.join(known)}")
+        if not Path(file).is_file():
+            raise ValueError(f"{option} {text}: '{file}' does not exist")
+        found[name] = Path(file)
+    return found
+
+
+def reference_list(arguments: argparse.Namespace) -> Path:
+    """The list to use; the official one is unpacked beside the tables where the data has none."""
+    for path in (arguments.references, arguments.data / LIST):
+        if path is not None and path.is_file():
+            return path
+    if arguments.references is not None:
+        raise ValueError(f"the list '{arguments.references}' does not exist")
+    path = arguments.out / LIST
+    parse_references(text := anchors.official_list_text(), LIST)
+    write_text(path, text)
+    return path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What the rows of one table are made from."""
+
+    arguments: argparse.Namespace
+    checkpoints: dict[str, Path]
+    references: Path | None
+    other_light: dict[str, Path]
+
+
+def _model_of(spec: RowSpec, work: Work) -> str | None:
+    """What `evaluate.py --model` gets; None where the row has no weights."""
+    if spec.model in ("composite", "statistics"):
+        return spec.model
+    if path := work.checkpoints.get(spec.model):
+        return str(path)
+    return spec.model if spec.model in shipped_weights() else None
+
+
+def run_folder(spec: RowSpec, protocol: str, arguments: argparse.Namespace) -> Path:
+    return arguments.out / "runs" / f"table{arguments.table}" / f"{spec.run}_{protocol}"
+
+
+def measure(spec: RowSpec, protocol: str, work: Work) -> dict[str, Any] | str:
+    """`scores.json` of the row's run, or the sentence that says why there is none."""
+    arguments = work.arguments
+    model = _model_of(spec, work)
+    if model is None:
+        return f"no checkpoint: --checkpoint {spec.model}=FILE"
+    references = work.references
+    if spec.list_name is not None:
+        references = work.other_light.get(spec.list_name)
+        if references is None:
+            return f"no list: --other-light {spec.list_name}=FILE (build_raharmony4.py makes it)"
+    folder = run_folder(spec, protocol, arguments)
+    command = ["--data", str(arguments.data), "--model", model, "--protocol", protocol, "--out", str(folder)]
+    if protocol == "B":
+        command += ["--b-size", str(arguments.b_size)]
+    if references is not None:
+        guided = model != "composite" and spec.references
+        command += ["--references" if guided else "--list", str(references.resolve())]
+    command += ["--seeds", str(arguments.seeds), "--encoder", arguments.encoder, "--device", arguments.device]
+    command += ["--workers", str(arguments.workers), "--batch-size", str(arguments.batch_size)]
+    command += ["--allow-missing", "--no-plots", "--quiet"]  # what is missing stands in the table's header
+    command += ["--overwrite"] if arguments.overwrite else []
+    return evaluate.run(evaluate.make_parser().parse_args(command))
+
+
+def our_line(spec: RowSpec, protocol: str, scores: dict[str, Any] | str) -> Line:
+    """One row of ours, from the variant that the row is about."""
+    if isinstance(scores, str):
+        return Line(method=spec.title, source="ours", protocol=protocol, note=scores)
+    if spec.model == "composite":
+        grouped, count = scores["composite"], scores["composite"]["overall"]["n"]
+        return Line.of_groups(spec.title, "ours", scores["protocol"], grouped, int(count))
+    if spec.variant == "runs":
+        if "runs" not in scores:
+            return Line(
+                method=spec.title,
+                source="ours",
+                protocol=scores["protocol"],
+                note="no reference of the list is there",
+            )
+        return Line.of_runs(spec.title, scores["protocol"], scores["runs"], scores["variants"])
+    grouped = scores["variants"][spec.variant]
+    return Line.of_groups(spec.title, "ours", scores["protocol"], grouped, int(grouped["overall"]["n"]))
+
+
+def ruler_note(folder: Path) -> str:
+    """The composite's own scores of a finished run under C beside the published ones; '' without any."""
+    published = anchors.composite_published()
+    with open(folder / "per_image.csv", newline="", encoding="utf-8") as file:
+        ours = {row["id"]: float(row["psnr"]) for row in csv.DictReader(file)}
+    gaps = {name: abs(value - published[name][1]) for name, value in ours.items() if name in published}
+    if not gaps:
+        return ""
+    worst = max(gaps, key=lambda name: (gaps[name], name))
+    far = sum(gap > RULER_DB for gap in gaps.values())
+    text = f"the composite's own PSNR under C differs from the published one by at most {gaps[worst]:.4f} dB"
+    text += f" ('{worst}'; {len(gaps)} images)"
+    if far:
+        text += (
+            f": {far} images are off by more than {RULER_DB} dB, so these files are not the published ones"
+        )
+    return text
+
+
+def warnings(lines: Sequence[Line], count: int) -> list[str]:
+    """What a reader must know before comparing two rows."""
+    found = []
+    protocols = list(dict.fromkeys(line.protocol for line in lines if line.scores))
+    if len(protocols) > 1:
+        found.append(
+            f"protocols differ ({'; '.join(protocols)}): compare rows of one protocol only. The same "
+            "prediction moves by up to 3 dB in the mean and 8 dB on one image between them; gaps under 1 dB "
+            "across them carry no weight"
+        )
+    ours = max((line.count for line in lines if line.source == "ours"), default=0)
+    if not ours:
+        found.append("no row of ours could be measured: there are no weights for any")
+    elif ours < count:
+        found.append(
+            f"ours and the per-image peers are means over {ours} images that are here, "
+            f"the paper's rows over {count}"
+        )
+    if any(line.method == "Harmonizer" and line.source == "peer" for line in lines):
+        found.append(
+            "Harmonizer's published column counts the background in its MSE and takes the truth's maximum "
+            "as peak; the rebuilt row is C"
+        )
+    if any(line.source == "paper" for line in lines):
+        found.append("which protocol a printed row used is inferred from its script and figures, not stated")
+    return found
+
+
+def render(title: str, lines: Sequence[Line], notes: Sequence[str]) -> str:
+    """The table as Markdown."""
+    header = ["", "source", "protocol", "n", *(f"{s} MSE / PSNR" for s in SUBSETS)]
+    rows = []
+    for line in lines:
+        cells = [line.cell(name) for name in SUBSETS]
+        if line.note:
+            cells[-1] = line.note
+        rows.append([line.method, line.source, line.protocol, str(line.count or ""), *cells])
+    return "\n".join([f"# {title}", "", *(f"- **{n}**" for n in notes), "", markdown(header, rows), ""])
+
+
+def to_csv(lines: Sequence[Line]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [f"{s}_{m}" for s in SUBSETS for m in ("mse", "mse_std", "psnr", "psnr_std")]
+    writer.writerow(["method", "source", "protocol", "n", *names, "note"])
+    for line in lines:
+        cells = []
+        for subset in SUBSETS:
+            values = line.scores.get(subset, {})
+            cells += [repr(values[m]) if m in values else "" for m in ("mse", "mse_std", "psnr", "psnr_std")]
+        writer.writerow([line.method, line.source, line.protocol, line.count or "", *cells, line.note])
+    return text.getvalue()
+
+
+def run(arguments: argparse.Namespace) -> Path:
+    """One table. Returns: its Markdown file; the CSV lies beside it."""
+    specs = SPECS[arguments.table]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    known = list(dict.fromkeys(s.model for s in specs if s.model not in ("composite", "statistics")))
+    lists = [s.list_name for s in specs if s.list_name is not None]
+    work = Work(
+        arguments=arguments,
+        checkpoints=named_files(arguments.checkpoint, "--checkpoint", known),
+        references=None if arguments.table == "1" else reference_list(arguments),
+        other_light=named_files(arguments.other_light, "--other-light", lists),
+    )
+    lines: list[Line] = []
+    notes: list[str] = []
+    done: dict[tuple[str, str], dict[str, Any] | str] = {}
+    ids: list[str] = []
+    for protocol in arguments.protocols:
+        for spec in specs:
+            key = spec.run, protocol
+            if key not in done:
+                done[key] = measure(spec, protocol, work)
+            scores = done[key]
+            lines.append(our_line(spec, protocol, scores))
+            if not isinstance(scores, str):
+                notes += [note for note in scores["left_out"] if note not in notes]
+                folder = run_folder(spec, protocol, arguments)
+                ids = ids or evaluate.scored_ids(folder)
+                if (spec.model, protocol) == ("composite", "C") and (note := ruler_note(folder)):
+                    notes.insert(0, note)
+    table = anchors.paper_tables()[arguments.table]
+    lines += peer_lines(ids) + paper_lines(table)
+    title = f"{table['title']}: ours, published per-image scores, and the paper"
+    page = render(title, lines, [*warnings(lines, table["count"]), *notes])
+    path = arguments.out / f"table{arguments.table}.md"
+    write_text(path, page)
+    write_text(path.with_suffix(".csv"), to_csv(lines))
+    print(page)
+    return path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = make_parser().parse_args(argv)
+    try:
+        run(arguments)
+    except KeyboardInterrupt:
+        print("reproduce: interrupted; the same command goes on", file=sys.stderr)
+        return 1
+    except (ValueError, OSError) as error:
+        print(f"reproduce: {error}", file=sys.stderr)
+        return 1
+    return 0

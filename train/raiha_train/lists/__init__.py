@@ -1,0 +1,1 @@
+"""Reference lists, made by our own retrieval."""

@@ -1,0 +1,1 @@
+"""One run: what it starts with, its steps, and what it leaves behind."""

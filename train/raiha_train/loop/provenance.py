@@ -1,0 +1,138 @@
+"""What a weight file says about its making, and which earlier weights a run may begin with."""
+
+import json
+import platform
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from raiha_core import __version__, checkpoint
+from raiha_core.models.network import Network
+
+from ..data.training_data import Sources
+from ..experiment import Experiment, differences, up_to_date
+from .state import LoopState, weights_hash
+from .validation import Validation
+
+GIVEN = "given"  # how the words begin that tell of weights named by --start
+
+
+def is_trained(path: Path, stage: Experiment) -> bool:
+    """Whether the weights of a stage are there.
+
+    Raises: ValueError where they are of another config, or began with weights that no config names.
+    """
+    if not path.is_file():
+        return False
+    notes = checkpoint.read_metadata(path).notes
+    if notes.get("start", "").startswith(GIVEN):
+        raise ValueError(
+            f"{path} began with weights that were {notes['start']}; give --start {path} to go on from it"
+        )
+    made_by = up_to_date(json.loads(notes.get("experiment", "{}")))
+    if other := differences(made_by, stage.to_json()):
+        raise ValueError(f"{path} was trained with another config: {'; '.join(other)}")
+    return True
+
+
+def begin_with(network: Network, path: Path, data: str | None) -> str:
+    """The weights of an earlier stage; what that stage did not have keeps its own beginning.
+
+    A judge of references is left out: it was fitted to the weights as they were.
+    Args: data: fingerprint of what the weights must have been trained on; None: of anything.
+    Returns: which weights these are, in words; where they may be of other data, of which and its terms, too.
+    Raises: ValueError naming the file where it is of another network, or was trained on other data.
+    """
+    loaded = checkpoint.load(path)
+    about = loaded.metadata.notes
+    if data is not None and about.get("data_fingerprint") != data:
+        raise ValueError(f"{path} was trained on other data: {about.get('data_fingerprint')} != {data}")
+    own = network.state_dict()
+    given = {
+        n: v
+        for n, v in loaded.network.state_dict().items()
+        if n in own or not n.startswith("reference_gate.")
+    }
+    unknown = sorted(set(given) - set(own))
+    other = sorted(name for name in set(given) & set(own) if given[name].shape != own[name].shape)
+    if unknown or other:
+        raise ValueError(f"{path} does not fit '{network.name}': {', '.join((unknown + other)[:4])}")
+    network.load_state_dict(given, strict=False)
+    name = json.loads(about.get("experiment", "{}")).get("name", path.name)
+    words = f"{name}, {about.get('step', 'unknown')} steps, {weights_name(loaded)}"
+    if data is not None:
+        return words
+    return f"{GIVEN}: {words}; of {loaded.metadata.data}; terms: {loaded.metadata.licence}"
+
+
+def weights_name(loaded: checkpoint.LoadedCheckpoint) -> str:
+    return f"weights {weights_hash(loaded.network)[:8]}"
+
+
+def check_same_start(path: Path, begun_with: str) -> None:
+    """Raises: ValueError where a run that is resumed began with other weights than those now given."""
+    if (name := weights_name(checkpoint.load(path))) not in begun_with:
+        raise ValueError(
+            f"this run began with {begun_with or 'weights of its own'}, not with {path} ({name})"
+        )
+
+
+def provenance(experiment: Experiment, sources: Sources, state: LoopState) -> dict[str, str]:
+    """What a weight file must say about how it was made."""
+    return {
+        **({"start": state.start} if state.start else {}),
+        "experiment": json.dumps(experiment.to_json(), sort_keys=True),
+        "step": str(state.step),
+        "pictures_seen": str(state.step * experiment.batch),
+        "data_fingerprint": sources.fingerprint,
+        "versions": f"raiha {__version__}, torch {torch.__version__}, python {platform.python_version()}",
+        "revision": git_revision(),
+    }
+
+
+@cache
+def git_revision() -> str:
+    """The commit that the code was at when this was first asked, read without git; "" outside a checkout."""
+    return commit_at(Path(__file__).resolve().parents[3] / ".git")
+
+
+def commit_at(git: Path) -> str:
+    """The commit checked out beside a .git, a folder or a worktree's file; "" where that is unknown."""
+    if git.is_file():  # of a worktree: "gitdir: PLACE", whose branches lie in the main checkout
+        git = git.parent / git.read_text(encoding="utf-8").strip().removeprefix("gitdir: ")
+    if not (git / "HEAD").is_file():
+        return ""
+    name = (git / "HEAD").read_text(encoding="utf-8").strip()
+    if not name.startswith("ref: "):
+        return name
+    name = name.removeprefix("ref: ")
+    shared = git / "commondir"
+    common = git / shared.read_text(encoding="utf-8").strip() if shared.is_file() else git
+    if (common / name).is_file():
+        return (common / name).read_text(encoding="utf-8").strip()
+    packed = common / "packed-refs"
+    lines = packed.read_text(encoding="utf-8").splitlines() if packed.is_file() else []
+    return next((line.split()[0] for line in lines if line.endswith(f" {name}")), "")
+
+
+def write_weights(
+    path: Path,
+    network: Network,
+    experiment: Experiment,
+    sources: Sources,
+    state: LoopState,
+    found: Validation,
+) -> None:
+    scores = {f"validation {name}": float(value) for name, value in asdict(found).items()}
+    about = checkpoint.describe(
+        network,
+        experiment.preset,
+        spec=None if sources.encoder is None else sources.encoder.spec,
+        data=sources.about,
+        scores=scores,
+        licence=sources.licence,
+        notes=provenance(experiment, sources, state),
+    )
+    checkpoint.save(path, network, about)

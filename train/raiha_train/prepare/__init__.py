@@ -1,0 +1,1 @@
+"""Sets of photos and of composites, made from other sets."""

@@ -1,0 +1,315 @@
+"""Fit the judge of references: how far raiha-plus believes each, by objects whose true look is known.
+
+    python train/fit_reference_gate.py --photos GATHERED --store STORE --illuminants CCHARMONY \\
+        --weights W.safetensors --evidence FOLDER --out W.safetensors
+
+First it gathers evidence (a second or two an object, kept in FOLDER, so a killed run goes on): objects of
+training photos, recoloured, with references of every kind. Then it fits the judge to the network's answers
+(seconds), by the true look. Objects of held-out photos, and --held-out of those that have other photos of
+their own shoot, with all objects of that shoot, teach nothing: they are gathered alike, and their gains
+printed. A network errs less on photos it was trained on, so its errors there are made as large as on the
+held-out ones before the judge sees them.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+from tqdm import tqdm
+
+from raiha_core import __version__, checkpoint, render
+from raiha_core.durable import durable_path, write_text
+from raiha_core.features.encoders import build_encoder
+from raiha_core.features.references import Reference
+from raiha_core.gallery.store import open_gallery
+from raiha_core.models.plus import Plus, PlusConfig
+from raiha_core.models.reference_gate import (
+    NUMBERS,
+    ReferenceGate,
+    ReferenceMeasurement,
+    measure_references,
+    stack,
+)
+from raiha_core.models.statistics import LEVELS_PER_LAB, Statistics, StatisticsConfig, working_copy
+from raiha_core.regions import RegionStatistics
+from raiha_core.render import LabTransfer
+
+from ..data.feed import generator
+from ..data.photos import PhotoRow, in_validation, read_photos
+from ..data.recolour import listed_lights
+from ..data.synthesis import Synthesis, SynthesisConfig
+from ..evaluation.listed_references import ListedReferences
+from ..experiment import differences
+from .reference_kinds import SHARE, Galleries, Object, objects
+
+LEARNED = ("other crop", "relit crop", "by both", "best four", "by content", "random")
+SHOOTS = ("own shoot", "own four")  # of the other group: photos of the object's own shoot
+MOST = 4
+TRAINING, HELD_OUT, SHOT = "training", "held out", "own shoots"
+SIDE = 320  # of the small composites that the network is asked about: what the shipped one looks at
+FLOOR = 30.0  # squared grey levels: what differs by less cannot be seen
+STEPS, BATCH, RATE, DECAY = 800, 512, 2e-2, 0.02
+HARM = 3.0  # how much worse a loss is than a gain of the same size
+
+
+def gather(thing: Object, galleries: Galleries, kinds: Sequence[str], seed: int) -> dict[str, Tensor] | None:
+    """Testimonies of some kinds for one object, its true look, and the picture for the network."""
+    statistics = Statistics(StatisticsConfig())
+    found, ring = statistics.regions(thing.composite, thing.mask)
+    truth, _ = statistics.regions(thing.truth, thing.mask)
+    small = working_copy(thing.composite, statistics.config.working_side)
+    if float(ring.amount) == 0 or float(found.amount) == 0:
+        return None
+    kept = {
+        "found": torch.stack((found.mean[0], found.variance[0])),
+        "truth": torch.stack((truth.mean[0], truth.variance[0])),
+        "composite": (255 * render.shrink(thing.composite, (SIDE, SIDE))[0]).round().byte(),
+        "mask": (255 * render.shrink(thing.mask, (SIDE, SIDE))[0]).round().byte(),
+    }
+    for kind in kinds:
+        shown: Sequence[Reference] = galleries.of(kind, thing, seed)
+        area = float(thing.mask.mean())
+        heard = measure_references(shown[:MOST], small, found.mean[0], area, statistics.config.working_side)
+        if len(heard):
+            kept[f"{kind}.numbers"] = heard.numbers
+            kept[f"{kind}.looks"] = torch.cat((heard.difference, heard.light, heard.deviation), 1)
+    return {name: value.contiguous() for name, value in kept.items()}
+
+
+def evidence(
+    rows: Sequence[PhotoRow],
+    kinds: Sequence[str],
+    synthesis: Synthesis,
+    galleries: Galleries,
+    folder: Path,
+    seed: int,
+) -> list[dict[str, Tensor]]:
+    """What `gather` gives of every row, from the folder where it is there already.
+
+    Raises: ValueError where the folder holds what was gathered otherwise.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = galleries.gallery.spec.to_json()
+    about = {"seed": seed, "kinds": list(kinds), "photos": galleries.gallery.fingerprint, "features": spec}
+    about |= {"numbers": NUMBERS, "side": SIDE, "recolouring": asdict(synthesis.config)}
+    known = folder / "about.json"
+    if not known.is_file():
+        write_text(known, json.dumps(about, indent=1))
+    if other := differences(json.loads(known.read_text(encoding="utf-8")), json.loads(json.dumps(about))):
+        raise ValueError(f"{folder} was gathered otherwise: {'; '.join(other)}")
+    found = []
+    for row in tqdm(rows, unit="object", disable=not sys.stderr.isatty()):
+        path = folder / f"{hashlib.sha256(row.id.encode()).hexdigest()[:16]}.safetensors"
+        if not path.is_file():
+            kept = None
+            for thing in objects([row], synthesis, galleries.listed, seed):
+                kept = gather(thing, galleries, kinds, seed)
+            with durable_path(path) as temporary:  # empty: an object too small or too large
+                temporary.write_bytes(save(kept or {}))
+        if kept := load_file(path):
+            found.append(kept)
+    return found
+
+
+class Cases:
+    """All pairs of an object and a kind of reference, as tensors; looks are (mean, deviation), (N, 6)."""
+
+    def __init__(self, kept: Sequence[dict[str, Tensor]], network: Plus, kinds: Sequence[str]) -> None:
+        pairs = [(i, kind) for i, item in enumerate(kept) for kind in kinds if f"{kind}.numbers" in item]
+        if not pairs:
+            raise ValueError(f"no object has a reference of the kinds {', '.join(kinds)}")
+        self.config = network.config.statistics
+        self.kinds = [kind for _, kind in pairs]
+        heard = []
+        for i, kind in pairs:
+            looks = kept[i][f"{kind}.looks"]
+            heard.append(
+                ReferenceMeasurement(kept[i][f"{kind}.numbers"], looks[:, :3], looks[:, 3:6], looks[:, 6:])
+            )
+        self.heard, self.present = stack(heard, MOST)
+        rows = torch.tensor([i for i, _ in pairs])
+        found, truth = (torch.stack([item[name] for item in kept])[rows] for name in ("found", "truth"))
+        self.mean, self.variance = found.unbind(1)
+        self.truth = torch.cat((truth[:, 0], self._deviation(truth[:, 1])), 1)
+        answers = torch.stack([_answer(network, item) for item in kept])[rows]
+        self.shift, self.scale = answers.unbind(1)
+
+    def _deviation(self, variance: Tensor) -> Tensor:
+        return (variance + self.config.variance_floor).sqrt()
+
+    @property
+    def alone(self) -> Tensor:
+        """The looks that the network gives without a reference, (N, 6)."""
+        return torch.cat((self.mean + self.shift, self._deviation(self.variance) * self.scale), 1)
+
+    def inflate(self, factor: float) -> None:
+        """Make the network's errors that many times as large."""
+        look = self.truth + factor * (self.alone - self.truth)
+        self.shift = look[:, :3] - self.mean
+        self.scale = look[:, 3:] / self._deviation(self.variance)
+
+    def judged(self, judge: ReferenceGate, rows: Tensor) -> Tensor:
+        """The looks that come out, (N, 6)."""
+        heard = ReferenceMeasurement(*(part[rows] for part in self.heard.parts))
+        mean, variance = self.mean[rows], self.variance[rows]
+        found = RegionStatistics(mean, variance, torch.ones(len(rows)))
+        alone = LabTransfer(centre=mean, scale=self.scale[rows], shift=self.shift[rows])
+        lab, _ = judge(heard, self.present[rows], found, alone, self.config)
+        return torch.cat((mean + lab.shift, self._deviation(variance) * lab.scale), 1)
+
+
+def _answer(network: Plus, item: dict[str, Tensor]) -> Tensor:
+    """Shift and scale that the network gives an object without a reference: (2, 3)."""
+    picture, mask = (item[name][None].float() / 255 for name in ("composite", "mask"))
+    size = (network.config.size, network.config.size)
+    with torch.no_grad():
+        lab = network(render.shrink(picture, size), render.shrink(mask, size)).lab
+    assert lab is not None
+    return torch.cat((lab.shift, lab.scale))
+
+
+def error(look: Tensor, truth: Tensor) -> Tensor:
+    """Squared grey levels, about: (N,)."""
+    levels = torch.tensor(LEVELS_PER_LAB * 2)
+    return ((look - truth).square() * levels).sum(1) + FLOOR
+
+
+def fit(judge: ReferenceGate, cases: Cases, seed: int) -> None:
+    """AdamW on the logarithm of the error, losses counted more than gains."""
+    heard = cases.heard.numbers[cases.present]
+    judge.centre.copy_(heard.mean(0))
+    judge.spread.copy_(heard.std(0) + 1e-3)
+    draws = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=RATE, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS)
+    for _ in range(STEPS):
+        rows = torch.randint(len(cases.kinds), (BATCH,), generator=draws)
+        change = (
+            error(cases.judged(judge, rows), cases.truth[rows]).log()
+            - error(cases.alone[rows], cases.truth[rows]).log()
+        )
+        optimizer.zero_grad()
+        (change + HARM * change.clamp_min(0)).mean().backward()
+        optimizer.step()
+        schedule.step()
+
+
+def table(judge: ReferenceGate, cases: Cases) -> str:
+    """Gain in dB of the look by kind of reference, by the same measure of error that the fit has."""
+    every = torch.arange(len(cases.kinds))
+    with torch.no_grad():
+        ratio = error(cases.alone, cases.truth) / error(cases.judged(judge, every), cases.truth)
+    gains = 10 * ratio.log10().numpy()
+    lines = ["| reference | objects | gain, dB | worst tenth |", "|---|---|---|---|"]
+    for kind in (*LEARNED, *SHOOTS):
+        own = np.array([g for g, k in zip(gains, cases.kinds, strict=True) if k == kind])
+        if len(own):
+            worst = np.sort(own)[: max(1, len(own) // 10)].mean()
+            lines.append(f"| {kind} | {len(own)} | {own.mean():+.2f} | {worst:+.2f} |")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--illuminants", type=Path, required=True, help="CCHarmony's folder")
+    parser.add_argument("--weights", type=Path, help="of raiha-plus; without them only evidence is gathered")
+    parser.add_argument("--evidence", type=Path, required=True)
+    parser.add_argument("--objects", type=int, default=700, help="of training photos")
+    parser.add_argument("--held-out", type=int, default=120)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args(argv)
+    if arguments.out and not arguments.weights:
+        parser.error("--out needs --weights")
+    torch.set_num_threads(1)
+    try:
+        loaded = None if arguments.weights is None else judgeable(arguments.weights)
+        rows = [row for row in read_photos(arguments.photos) if row.mask is not None]
+        order = torch.randperm(len(rows), generator=generator("judge", arguments.seed)).tolist()
+        lights = listed_lights(arguments.illuminants, "train")
+        synthesis = Synthesis(SynthesisConfig(untouched=0.4, transfer=0.5), lights)
+        listed = ListedReferences(arguments.photos / "images", build_encoder("lite0"))
+        galleries = Galleries(open_gallery(arguments.store, photos=None), rows, listed, lights)
+        ordered = [rows[i] for i in order]
+        shoots = [row for row in ordered if galleries.mates(row)][: arguments.held_out]
+        known = {row.group for row in shoots}
+        training = [row for row in ordered if not in_validation(row, SHARE) and row.group not in known]
+        held = [row for row in ordered if in_validation(row, SHARE)]
+        groups = {
+            TRAINING: (training[: arguments.objects], LEARNED),
+            HELD_OUT: (held[: arguments.held_out], LEARNED),
+            SHOT: (shoots, SHOOTS),
+        }
+        kept = {
+            name: evidence(some, kinds, synthesis, galleries, arguments.evidence / name, arguments.seed)
+            for name, (some, kinds) in groups.items()
+            if some
+        }
+        if loaded is None:
+            return 0
+        cases = {name: Cases(some, loaded.network, groups[name][1]) for name, some in kept.items()}
+        judge = learn(cases, arguments.seed)
+        if arguments.out:
+            about = f"{len(kept[TRAINING])} objects, seed {arguments.seed}, gallery of "
+            about += f"{len(galleries.gallery.photos)} photos, raiha {__version__}"
+            write(arguments.out, loaded, judge, about)
+    except (ValueError, OSError, SafetensorError) as problem:
+        print(f"fit_judge: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def judgeable(path: Path) -> checkpoint.LoadedCheckpoint:
+    """Weights of raiha-plus that can have a judge. Raises: ValueError naming the file where they cannot."""
+    loaded = checkpoint.load(path, expect="raiha-plus")
+    config = loaded.config
+    assert isinstance(config, PlusConfig)
+    if config.learns_references or config.max_references == 0:
+        raise ValueError(f"{path} learns its references by itself, or takes none: there is nothing to judge")
+    if config.size > SIDE:
+        raise ValueError(f"{path} looks at {config.size} px, the evidence is kept at {SIDE}: raise SIDE")
+    return loaded
+
+
+def learn(cases: dict[str, Cases], seed: int) -> ReferenceGate:
+    """Fit a judge to the training objects, and print what it gains on each group."""
+    if TRAINING not in cases:
+        raise ValueError("no photo is left to learn from: all are held out, or of one shoot")
+    sizes = {name: float(error(c.alone, c.truth).sqrt().mean()) for name, c in cases.items()}
+    for name in (TRAINING, SHOT):
+        if name in cases and HELD_OUT in sizes:
+            cases[name].inflate(max(1.0, sizes[HELD_OUT] / sizes[name]))
+    judge = ReferenceGate()
+    fit(judge, cases[TRAINING], seed)
+    print("network alone, grey levels:", {name: round(size, 1) for name, size in sizes.items()})
+    print("share of the light's difference:", [round(x, 2) for x in judge.light_share.tolist()])
+    for name, some in cases.items():
+        print(f"\n{name}\n{table(judge, some)}")
+    return judge
+
+
+def write(path: Path, loaded: checkpoint.LoadedCheckpoint, judge: ReferenceGate, fitted: str) -> None:
+    """The same weights with this judge, and a config that asks it; `fitted` says by what."""
+    assert isinstance(loaded.network, Plus)
+    network = Plus(replace(loaded.network.config, references="gated"), name=loaded.preset, pretrained=False)
+    state = {n: v for n, v in loaded.network.state_dict().items() if not n.startswith("reference_gate.")}
+    network.load_state_dict({**state, **{f"reference_gate.{n}": v for n, v in judge.state_dict().items()}})
+    about = replace(
+        loaded.metadata,
+        config={**loaded.metadata.config, "references": "gated"},
+        notes={**loaded.metadata.notes, "judge": fitted},
+    )
+    checkpoint.save(path, network, about)
