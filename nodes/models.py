@@ -148,8 +148,10 @@ def load_encoder(name: str, file: str = NO_FILE, clip_vision: object = None) -> 
     weights = None
     if file != NO_FILE:
         weights = Path(folder_paths.get_full_path_or_raise("raiha_encoders", file))
-    encoder = build_encoder(name, weights=weights)
-    return ManagedEncoder(_OnDevice(encoder), _patcher(encoder.network))
+    encoder = build_encoder(name, weights=weights, operations=operations)
+    patcher = _patcher(encoder.network)
+    encoder.compute_device = patcher.load_device
+    return ManagedEncoder(_OnDevice(encoder), patcher)
 
 
 def load_named_harmonizer(name: str) -> ManagedHarmonizer:

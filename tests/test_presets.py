@@ -178,6 +178,11 @@ class Casting:
         def forward(self, x):
             return nn.functional.linear(x, self.weight.to(x), None if self.bias is None else self.bias.to(x))
 
+    class BatchNorm2d(nn.BatchNorm2d):
+        def forward(self, x):
+            numbers = (self.running_mean, self.running_var, self.weight, self.bias)
+            return nn.functional.batch_norm(x, *(n.to(x) for n in numbers), self.training, eps=self.eps)
+
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_hosts_casting_layers_are_used_throughout(networks, name):
@@ -186,9 +191,7 @@ def test_a_hosts_casting_layers_are_used_throughout(networks, name):
     hosted.load_state_dict(plain.state_dict())
     hosted.eval()
     for path, module in hosted.named_modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and not path.startswith(
-            "backbone."
-        ):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm2d):
             assert type(module).__qualname__.startswith("Casting."), path
     image, mask, _ = pairs(1)
     content = content_for(plain, 1)

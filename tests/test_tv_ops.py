@@ -92,6 +92,8 @@ def test_the_real_timm_imports_and_the_core_alone_does_not_import_it():
         "import raiha_core.features.encoders as encoders\n"
         "assert 'timm' not in sys.modules and 'torchvision' not in sys.modules\n"
         "encoders.build_encoder('lite0')\n"
+        "assert 'timm' not in sys.modules and 'torchvision' not in sys.modules\n"
+        "encoders._timm()\n"
         "assert 'timm' in sys.modules\n"
     )
     assert done.returncode == 0, done.stderr

@@ -1,8 +1,9 @@
 """Patch encoders (eq. 2): name -> builder, and the one class that turns pictures into PatchFeatures.
 
-Sources: EfficientNet-Lite0 and DINOv2/v3 through timm; DVT as in arXiv:2412.13916. Only this file (and
-models/backbone.py) imports timm, and only inside builders. Shapes: B images, C channels of the network,
-D numbers kept per patch, g patches per side, s pixels per side of the square that the network sees.
+Sources: EfficientNet-Lite0 in `efficientnet`, DINOv2/v3 through timm, DVT as in arXiv:2412.13916. Only this
+file and models/backbone.py import timm, and only inside builders of timm's networks. Shapes: B images, C
+channels of the network, D numbers kept per patch, g patches per side, s pixels per side of the square that
+the network sees.
 """
 
 import logging
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from .centring import Centring, read_centring
 from .denoiser import Denoiser, denoiser_state
+from .efficientnet import LITE0, EfficientNet, from_package_names
 from .histogram import hsv_histograms
 from .patches import PatchFeatures, normalise
 from .preprocessing import Preprocessing, check_images, shows_one_colour
@@ -53,6 +55,8 @@ class Encoder(nn.Module):
         self.spec = spec
         self.preprocessing = preprocessing
         self.centring = centring
+        # where it computes; None: where its weights lie. A host's casting layers may rest elsewhere.
+        self.compute_device: torch.device | None = None
         self.requires_grad_(False)
         self.train(False)
 
@@ -61,7 +65,8 @@ class Encoder(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.parameters()).device
+        """Where pictures are brought to."""
+        return self.compute_device or next(self.parameters()).device
 
     @torch.no_grad()
     def tokens(self, images: Tensor) -> Tensor:
@@ -103,18 +108,9 @@ class Encoder(nn.Module):
 # ---- EfficientNet-Lite0, the embedded default
 
 
-def _timm() -> ModuleType:
-    ensure_torchvision()
-    import timm
+def lite0_state(weights: Path | None = None) -> dict[str, Tensor]:
+    """EfficientNet-Lite0's ImageNet weights for `EfficientNet(LITE0)`, from the installed package or a copy.
 
-    return timm
-
-
-def lite0_classifier(weights: Path | None = None) -> nn.Module:
-    """The whole ImageNet network, (B, 3, s, s) normalised by 0.5 / 0.5 -> (B, 1000) logits.
-
-    timm's `tf_` model, because only it has the SAME padding and the batch-norm epsilon these weights were
-    trained with; `efficientnet_lite0` loads them without complaint and computes something else.
     Raises: ValueError where the weights are missing or are not the known file.
     """
     path = lite0_path() if weights is None else weights
@@ -122,30 +118,18 @@ def lite0_classifier(weights: Path | None = None) -> nn.Module:
         raise ValueError(
             f"{path} is not the EfficientNet-Lite0 weights file of SHA-256 {LITE0_SHA256[:16]}..."
         )
-    state = read_state(path)
-    model = _timm().create_model("tf_efficientnet_lite0", pretrained=False)
-    own = model.state_dict()
-    # Both list the same 296 tensors in the same order under different names.
-    assert len(own) == len(state) == 296
-    for (name, tensor), (theirs, value) in zip(own.items(), state.items(), strict=True):
-        assert tensor.shape == value.shape, (name, theirs)
-        assert name.split(".")[-1] == theirs.split(".")[-1], (name, theirs)
-    load_strictly(model, dict(zip(own, state.values(), strict=True)), str(path))
-    return model.eval()
+    return from_package_names(read_state(path))
 
 
-def lite0_network(weights: Path | None = None) -> nn.Module:
+def lite0_network(weights: Path | None = None, operations: Any = nn) -> nn.Module:
     """The part that gives patches: (B, 3, s, s) normalised by 0.5 / 0.5 -> (B, 320, s/32, s/32), linear."""
-    full = lite0_classifier(weights).state_dict()
-    features = _timm().create_model(
-        "tf_efficientnet_lite0", pretrained=False, features_only=True, out_indices=(4,)
-    )
-    load_strictly(features, {key: full[key] for key in features.state_dict()}, "EfficientNet-Lite0")
+    features = EfficientNet(LITE0, operations)
+    load_strictly(features, lite0_state(weights), "EfficientNet-Lite0")
     return _LastMap(features).eval()
 
 
 class _LastMap(nn.Module):
-    """The deepest map of a timm `features_only` network."""
+    """The deepest map alone."""
 
     def __init__(self, features: nn.Module) -> None:
         super().__init__()
@@ -161,7 +145,7 @@ def _build_lite0(
     components: int | None,
     threshold: float,
     weights: Path | None,
-    device: str | torch.device,
+    operations: Any,
 ) -> Encoder:
     centring = read_centring(f"lite0-{size}-s32", components)
     label = "c320" if components is None else f"pca{components}"
@@ -178,7 +162,7 @@ def _build_lite0(
         threshold_source=_LITE0_SOURCE,
     )
     preprocessing = Preprocessing(size=size, interpolation="bicubic", mean=_HALF, std=_HALF)
-    return Encoder(lite0_network(weights), spec, preprocessing, centring).to(device)
+    return Encoder(lite0_network(weights, operations), spec, preprocessing, centring)
 
 
 # Reference measurement for 0.60, 0.67 and 0.75; on 1,335 photos 0.54 at 256 gave the rates of 0.60 at 384.
@@ -188,6 +172,13 @@ _LITE0_SOURCE = (
 
 
 # ---- vision transformers
+
+
+def _timm() -> ModuleType:
+    ensure_torchvision()
+    import timm
+
+    return timm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,9 +250,7 @@ def _hub_state(model: str) -> dict[str, Tensor]:
         log.setLevel(level)
 
 
-def _transformer_encoder(
-    name: str, recipe: Transformer, network: nn.Module, device: str | torch.device
-) -> Encoder:
+def _transformer_encoder(name: str, recipe: Transformer, network: nn.Module) -> Encoder:
     spec = FeatureSpec(
         name=f"{name}-{recipe.size}",
         encoder=name,
@@ -276,16 +265,14 @@ def _transformer_encoder(
     preprocessing = Preprocessing(
         size=recipe.size, interpolation=recipe.interpolation, mean=_IMAGENET_MEAN, std=_IMAGENET_STD
     )
-    return Encoder(network, spec, preprocessing).to(device)
+    return Encoder(network, spec, preprocessing)
 
 
-def _build_transformer(
-    name: str, recipe: Transformer, weights: Path | None, device: str | torch.device
-) -> Encoder:
-    return _transformer_encoder(name, recipe, _PatchTokens(transformer_network(recipe, weights)), device)
+def _build_transformer(name: str, recipe: Transformer, weights: Path | None, operations: Any) -> Encoder:
+    return _transformer_encoder(name, recipe, _PatchTokens(transformer_network(recipe, weights)))
 
 
-def _build_dvt(weights: Path | None, device: str | torch.device) -> Encoder:
+def _build_dvt(weights: Path | None, operations: Any) -> Encoder:
     """The paper's encoder: `weights` is the denoiser's checkpoint, its backbone comes through the hub;
 
     or a folder with `denoiser.pth` and `backbone.safetensors` (endings .pth or .safetensors), so that
@@ -302,7 +289,7 @@ def _build_dvt(weights: Path | None, device: str | torch.device) -> Encoder:
     denoiser = Denoiser()
     load_strictly(denoiser, denoiser_state(read_state(checkpoint), str(checkpoint)), str(checkpoint))
     network = _PatchTokens(transformer_network(_DVT, backbone), denoiser)
-    return _transformer_encoder("dvt-b14", _DVT, network, device)
+    return _transformer_encoder("dvt-b14", _DVT, network)
 
 
 def _one_of(folder: Path, stem: str) -> Path:
@@ -322,7 +309,8 @@ TRANSFORMERS = {
 
 # ---- the registry
 
-Builder = Callable[[Path | None, str | torch.device], Encoder]
+# local weights, if any, and the namespace of layer classes (timm's networks are made of torch's own)
+Builder = Callable[[Path | None, Any], Encoder]
 
 ENCODERS: dict[str, Builder] = {
     "lite0": partial(_build_lite0, "lite0", 384, None, 0.60),
@@ -335,7 +323,11 @@ ENCODERS: dict[str, Builder] = {
 
 
 def build_encoder(
-    name: str = "lite0", *, weights: Path | None = None, device: str | torch.device = "cpu"
+    name: str = "lite0",
+    *,
+    weights: Path | None = None,
+    device: str | torch.device = "cpu",
+    operations: Any = nn,
 ) -> Encoder:
     """An encoder by name, frozen, on `device`.
 
@@ -343,10 +335,12 @@ def build_encoder(
         name: a key of ENCODERS.
         weights: a local file in place of the package's or the hub's; for `dvt-b14` the denoiser's
             checkpoint, or a folder with `denoiser.pth` and `backbone.safetensors`.
+        operations: the layer classes of `lite0` and its variants; ComfyUI hands in its casting ones. The
+            other encoders are timm's, built of torch's own.
     Raises: ValueError naming an unknown encoder, a file that does not fit, or the file to fetch.
     """
     if name == "comfy":
         raise ValueError("features of 'comfy' are made by ComfyUI's CLIP_VISION models; use the nodes there")
     if name not in ENCODERS:
         raise ValueError(f"there is no encoder '{name}'; known are {', '.join(ENCODERS)}")
-    return ENCODERS[name](None if weights is None else Path(weights), device)
+    return ENCODERS[name](None if weights is None else Path(weights), operations).to(device)

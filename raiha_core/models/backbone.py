@@ -1,7 +1,7 @@
-"""The pretrained trunk of `raiha-plus`: a timm network's maps at strides 4 to 32.
+"""The pretrained trunk of `raiha-plus`: maps at strides 4 to 32, of EfficientNet-Lite0 or of a timm network.
 
-Source: timm; EfficientNet-Lite0's ImageNet weights come with the package that the embedded encoder uses.
-Besides features/encoders.py the only file that imports timm, and only when a network is built.
+Source: EfficientNet-Lite0's ImageNet weights come with the package that the embedded encoder uses. timm is
+imported for other names only, and only when a network is built.
 Shapes: B images, C channels of a level, h x w the network's size.
 """
 
@@ -10,47 +10,45 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..features.encoders import lite0_classifier
+from ..features.efficientnet import LITE0, EfficientNet
+from ..features.encoders import lite0_state
 from ..features.tv_ops import ensure_torchvision
 from ..features.weights import load_strictly
+from .blocks import Operations
 
-LITE0 = "tf_efficientnet_lite0"
+LITE0_NAME = "tf_efficientnet_lite0"  # timm's, which configs hold
 STRIDES = (4, 8, 16, 32)
-_LEVELS = (1, 2, 3, 4)  # timm's index of each stride
 _HALF = (0.5, 0.5, 0.5)  # Lite0's weights were trained with this mean and deviation, not with ImageNet's
 
 
 class Backbone(nn.Module):
     """Feature maps of a classifier. Batch norms stay in evaluation mode, the first stages may stay frozen."""
 
-    def __init__(self, name: str, frozen_stages: int, *, pretrained: bool) -> None:
+    def __init__(
+        self, name: str, frozen_stages: int, *, operations: Operations = nn, pretrained: bool = True
+    ) -> None:
         """
         Args:
             name: a timm model with maps at strides 4, 8, 16 and 32.
             frozen_stages: 0 trains everything; n freezes the stem and the first n groups of blocks.
+            operations: the namespace of layer classes for Lite0; timm's networks are made of torch's own.
             pretrained: Lite0's weights are read from the installed package; any other name asks timm.
         Raises: ValueError where the strides are others, or Lite0's weights are not installed.
         """
         super().__init__()
-        ensure_torchvision()
-        import timm
-
-        hub = pretrained and name != LITE0
-        self.body = timm.create_model(name, pretrained=hub, features_only=True, out_indices=_LEVELS)
-        info = cast("Any", self.body).feature_info
-        found = tuple(info.reduction())
-        if found != STRIDES:
-            raise ValueError(f"the backbone '{name}' has maps at strides {found}, needed are {STRIDES}")
-        self.channels: tuple[int, ...] = tuple(info.channels())
-        if pretrained and name == LITE0:
-            full = lite0_classifier().state_dict()
-            load_strictly(self.body, {key: full[key] for key in self.body.state_dict()}, "EfficientNet-Lite0")
+        self.casts = name == LITE0_NAME  # made of `operations`, which compute in the type of what they read
+        if name == LITE0_NAME:
+            self.body: nn.Module = EfficientNet(LITE0, operations)
+            if pretrained:
+                load_strictly(self.body, lite0_state(), "EfficientNet-Lite0")
+            self.channels: tuple[int, ...] = EfficientNet.CHANNELS[1:]
+            self.mean: tuple[float, ...] = _HALF
+            self.deviation: tuple[float, ...] = _HALF
+        else:
+            self.body, self.channels, self.mean, self.deviation = _timm_body(name, pretrained)
         cast("Any", self.body).to(
             memory_format=torch.channels_last
         )  # a third faster on a CPU, and what GPUs prefer
-        usual = timm.get_pretrained_cfg(name)
-        mean, deviation = (_HALF, _HALF) if name == LITE0 or usual is None else (usual.mean, usual.std)
-        self.mean, self.deviation = tuple(mean), tuple(deviation)
         self._freeze(name, frozen_stages)
         self.train(self.training)
 
@@ -72,11 +70,27 @@ class Backbone(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """sRGB 0..1 (B, 3, h, w), sides multiples of 32 -> maps (B, C, h/s, w/s) for s = 4, 8, 16, 32."""
-        weight = next(self.body.parameters())
         shape = (1, 3, 1, 1)
         mean = torch.tensor(self.mean, device=image.device).view(shape)
         deviation = torch.tensor(self.deviation, device=image.device).view(shape)
-        # the body has no casting layers: it computes in the type its weights are in
-        normal = ((image.float() - mean) / deviation).to(weight.dtype)
+        kind = image.dtype if self.casts else next(self.body.parameters()).dtype
+        normal = ((image.float() - mean) / deviation).to(kind)
         levels = self.body(normal.contiguous(memory_format=torch.channels_last))
-        return [level.to(image.dtype).contiguous() for level in levels]
+        return [level.to(image.dtype).contiguous() for level in levels[-len(STRIDES) :]]
+
+
+def _timm_body(
+    name: str, pretrained: bool
+) -> tuple[nn.Module, tuple[int, ...], tuple[float, ...], tuple[float, ...]]:
+    """A timm network's feature maps, their channels, and the mean and deviation it was trained with."""
+    ensure_torchvision()
+    import timm
+
+    body = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=(1, 2, 3, 4))
+    info = cast("Any", body).feature_info
+    found = tuple(info.reduction())
+    if found != STRIDES:
+        raise ValueError(f"the backbone '{name}' has maps at strides {found}, needed are {STRIDES}")
+    usual = timm.get_pretrained_cfg(name)
+    mean, deviation = (_HALF, _HALF) if usual is None else (usual.mean, usual.std)
+    return body, tuple(info.channels()), tuple(mean), tuple(deviation)

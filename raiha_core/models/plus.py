@@ -19,7 +19,7 @@ from ..features.references import Reference, ReferenceBatch
 from ..records import LATER
 from ..regions import measure, ring
 from ..render import LabTransfer, Prediction
-from .backbone import LITE0, STRIDES, Backbone
+from .backbone import LITE0_NAME, STRIDES, Backbone
 from .blocks import Operations, masked_moments, resize_mask, widen, zero_initialise
 from .checks import check_content, check_inputs, drop_absent
 from .heads import bounded_affine
@@ -46,7 +46,7 @@ class PlusConfig(NetworkConfig):
     """Independent switches; each ablation is one changed field."""
 
     size: int = 256
-    backbone: str = LITE0
+    backbone: str = LITE0_NAME
     frozen_stages: int = 2  # the stem and the first two groups of blocks keep their ImageNet weights
     width: int = 64  # d
     hidden: int = 256  # of the vector that sums up the picture
@@ -108,7 +108,9 @@ class Plus(Network):
         self, config: PlusConfig, *, name: str = "plus", operations: Operations = nn, pretrained: bool = True
     ) -> None:
         super().__init__(config, name)
-        self.backbone = Backbone(config.backbone, config.frozen_stages, pretrained=pretrained)
+        self.backbone = Backbone(
+            config.backbone, config.frozen_stages, operations=operations, pretrained=pretrained
+        )
         d, hidden, deep = config.width, config.hidden, self.backbone.channels[-1]
         numbers = TRANSFER_NUMBERS + (COUNT if config.region_colour else 0)
         self.scale = RunningScale(numbers)
