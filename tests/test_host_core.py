@@ -91,23 +91,17 @@ def test_grow_mask_is_grey_dilation(expand, tapered):
     for _ in range(abs(expand)):
         step = scipy.ndimage.grey_dilation if expand > 0 else scipy.ndimage.grey_erosion
         expected = np.stack([step(one, footprint=footprint) for one in expected])
-    (out,) = MASKS.GrowMask.execute(mask, expand, tapered).args
+    (out,) = MASKS.grow_mask.execute(mask=mask, expand=expand, tapered_corners=tapered).args
     assert np.array_equal(out.numpy(), expected)
-
-
-def test_feather_mask_ramps_at_the_borders_of_the_picture():
-    (out,) = MASKS.FeatherMask.execute(torch.ones(1, 6, 8), 4, 2, 100, 0).args
-    for y in range(6):
-        for x in range(8):
-            expected = min(1, (x + 1) / 4) * min(1, (8 - x) / 8) * min(1, (y + 1) / 2)
-            assert abs(out[0, y, x].item() - expected) < 1e-6
 
 
 def test_paste_is_exact_where_the_mask_is_0_or_1_and_clips_at_the_border():
     destination, source = torch.rand(1, 10, 12, 3), torch.rand(1, 6, 6, 3)
     mask = torch.zeros(1, 6, 6)
     mask[:, :3] = 1
-    (out,) = IMAGES.ImageCompositeMasked.execute(destination, source, 8, 5, False, mask).args
+    (out,) = IMAGES.image_composite_masked.execute(
+        destination=destination, source=source, x=8, y=5, resize_source=False, mask=mask
+    ).args
     expected = destination.clone()
     expected[:, 5:8, 8:12] = source[:, :3, :4]
     assert torch.equal(out, expected)
@@ -115,9 +109,10 @@ def test_paste_is_exact_where_the_mask_is_0_or_1_and_clips_at_the_border():
 
 def test_scale_keeps_the_aspect_and_crops_the_centre():
     image = torch.rand(1, 20, 40, 3)
-    (out,) = IMAGES.ImageScale.execute(image, "bilinear", 0, 10, "disabled").args
+    scaled = IMAGES.image_scale.execute
+    (out,) = scaled(image=image, upscale_method="bilinear", width=0, height=10, crop="disabled").args
     assert out.shape == (1, 10, 20, 3)
-    (out,) = IMAGES.ImageScale.execute(image, "nearest-exact", 20, 20, "center").args
+    (out,) = scaled(image=image, upscale_method="nearest-exact", width=20, height=20, crop="center").args
     assert torch.equal(out, image[:, :, 10:30])
 
 

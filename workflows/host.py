@@ -3,6 +3,7 @@
 It stands in for the part of ComfyUI that Raiha's nodes touch. `host_io` and `host_ui` carry the names a
 node is written in, `host_services` folders, memory and progress, `host_validate` the checks before a run,
 and `host_loading`, `host_saving`, `host_images`, `host_masks` the core nodes that our workflows use.
+Everything else needs ComfyUI itself (`run.py --comfyui`).
 """
 
 import asyncio
@@ -17,8 +18,10 @@ import torch
 
 from . import host_images, host_loading, host_masks, host_saving, host_session
 from . import host_io as io
+from .host_graph import Prompt, is_link, order
+from .host_services import model_management
 from .host_session import InterruptProcessingException, Session
-from .host_validate import Prompt, Validator, Verdict, is_link
+from .host_validate import faults, unknown_nodes
 
 
 class PromptError(ValueError):
@@ -33,26 +36,17 @@ class History:
     executed: list[str] = field(default_factory=list)  # node ids in the order of execution
 
 
-def core_nodes() -> dict[str, type[io.ComfyNode]]:
-    """ComfyUI's own nodes that this host offers, by id."""
-    modules = (host_loading, host_saving, host_images, host_masks)
-    return {node.define_schema().node_id: node for module in modules for node in _listed(module)}
-
-
-def _listed(module: Any) -> list[type[io.ComfyNode]]:
-    return module.NODES
-
-
 class Host:
     """One set of folders and nodes. `base` receives input, output, temp, user and models."""
 
     def __init__(self, base: Path, on_progress: Callable[[str, int, int], None] | None = None) -> None:
         self._session = Session(base=base, on_progress=on_progress)
-        self.nodes: dict[str, type[io.ComfyNode]] = {}
+        core = (host_loading, host_saving, host_images, host_masks)
         with self.session():
-            self.nodes.update(core_nodes())
-            for node in asyncio.run(self._pack_nodes()):
-                self.nodes[node.define_schema().node_id] = node
+            listed = [node for module in core for node in module.NODES] + asyncio.run(self._pack_nodes())
+            self.nodes: dict[str, type[io.ComfyNode]] = {
+                node.define_schema().node_id: node for node in listed
+            }
 
     @staticmethod
     async def _pack_nodes() -> list[type[io.ComfyNode]]:
@@ -73,25 +67,46 @@ class Host:
         return self._session.folder(kind)
 
     def interrupt(self) -> None:
-        """Stop the running prompt where its node next asks."""
+        """Stop the running prompt before its next node, or where its node next asks."""
         self._session.interrupted = True
 
-    def validate(self, prompt: Prompt) -> Verdict:
-        """ComfyUI's checks, in its order; widget values in `prompt` are converted in place."""
+    def check(self, prompt: Prompt) -> list[str]:
+        """The ids of the nodes to run, in order; widget values in `prompt` are converted in place.
+
+        Raises: PromptError with a sentence per fault.
+        """
+        for node in prompt.values():
+            node.setdefault("inputs", {})
         with self.session():
-            return Validator(prompt, self.nodes).check()
+            if unknown := unknown_nodes(prompt, self.nodes):
+                raise PromptError("; ".join(unknown))
+            schemas = {
+                node_id: self.nodes[node["class_type"]].define_schema() for node_id, node in prompt.items()
+            }
+            outputs = [node_id for node_id, schema in schemas.items() if schema.is_output_node]
+            if not outputs:
+                raise PromptError("the workflow has no output node, so nothing would be saved or shown")
+            try:
+                wanted = order(prompt, outputs)
+            except ValueError as error:
+                raise PromptError(str(error)) from None
+            if found := [fault for node_id in wanted for fault in faults(node_id, prompt, self.nodes)]:
+                raise PromptError("; ".join(found))
+        return wanted
 
     def run(self, prompt: Prompt, extra_pnginfo: dict[str, Any] | None = None) -> History:
-        """Validate, then execute every output node and what it needs, each node once.
+        """Check, then execute every output node and what it needs, each node once.
 
         Raises: PromptError naming node and reason, also where only some outputs are faulty.
         """
         prompt = copy.deepcopy(prompt)
-        verdict = self.validate(prompt)
-        if verdict.error is not None or verdict.node_errors:
-            raise PromptError("; ".join(verdict.sentences()))
+        wanted = self.check(prompt)
         with self.session() as session, torch.inference_mode():
-            return _Run(prompt, self.nodes, session, extra_pnginfo).all(verdict.outputs)
+            session.interrupted = False
+            run = _Run(prompt, self.nodes, session, extra_pnginfo)
+            for node_id in wanted:
+                run.node(node_id)
+        return run.history
 
 
 class _Run:
@@ -111,35 +126,21 @@ class _Run:
         self.results: dict[str, list[list[Any]]] = {}  # node id -> per output slot a list of values
         self.history = History()
 
-    def all(self, outputs: list[str]) -> History:
-        for output in outputs:
-            self._node(output)
-        return self.history
-
-    def _node(self, node_id: str) -> list[list[Any]]:
-        if node_id in self.results:
-            return self.results[node_id]
+    def node(self, node_id: str) -> None:
+        """Execute a node whose sources have run."""
         kind = self.prompt[node_id]["class_type"]
         schema = self.nodes[kind].define_schema()
         known = {entry.id for entry in schema.inputs}
         values = {
-            name: self._node(value[0])[value[1]] if is_link(value) else [value]
+            name: self.results[value[0]][value[1]] if is_link(value) else [value]
             for name, value in self.prompt[node_id]["inputs"].items()
             if name in known
         }
-        asked = set(schema.hidden)
-        if schema.is_output_node:
-            asked |= {io.Hidden.prompt, io.Hidden.extra_pnginfo}
-        hidden = io.HiddenValues(
-            unique_id=node_id if io.Hidden.unique_id in asked else None,
-            prompt=self.prompt if io.Hidden.prompt in asked else None,
-            extra_pnginfo=self.extra_pnginfo if io.Hidden.extra_pnginfo in asked else None,
-        )
+        node = self.nodes[kind].running(self._hidden(node_id, schema))
         self.session.node_id = node_id
         try:
-            answers = [
-                self._execute(self.nodes[kind].running(hidden), call) for call in _calls(values, schema)
-            ]
+            model_management.throw_exception_if_processing_interrupted()
+            answers = [_execute(node, call) for call in _calls(values, schema)]
         except InterruptProcessingException:
             raise PromptError(f"node {node_id} ({kind}) was interrupted") from None
         except Exception as error:  # whatever a node raises is reported with its name
@@ -147,14 +148,17 @@ class _Run:
         self.history.executed.append(node_id)
         self._keep_ui(node_id, answers)
         self.results[node_id] = _slots(answers, schema)
-        return self.results[node_id]
 
-    @staticmethod
-    def _execute(node: type[io.ComfyNode], call: dict[str, Any]) -> io.NodeOutput:
-        answer = node.execute(**call)
-        if asyncio.iscoroutine(answer):
-            answer = asyncio.run(answer)
-        return answer if isinstance(answer, io.NodeOutput) else io.NodeOutput(*(answer or ()))
+    def _hidden(self, node_id: str, schema: io.Schema) -> io.HiddenValues:
+        """What the schema asks for; output nodes see the prompt in any case."""
+        asked = set(schema.hidden)
+        if schema.is_output_node:
+            asked |= {io.Hidden.prompt, io.Hidden.extra_pnginfo}
+        return io.HiddenValues(
+            unique_id=node_id if io.Hidden.unique_id in asked else None,
+            prompt=self.prompt if io.Hidden.prompt in asked else None,
+            extra_pnginfo=self.extra_pnginfo if io.Hidden.extra_pnginfo in asked else None,
+        )
 
     def _keep_ui(self, node_id: str, answers: list[io.NodeOutput]) -> None:
         for answer in answers:
@@ -166,10 +170,19 @@ class _Run:
                 kept[name] = [*kept.get(name, []), *entries]
 
 
+def _execute(node: type[io.ComfyNode], call: dict[str, Any]) -> io.NodeOutput:
+    answer = node.execute(**call)
+    if asyncio.iscoroutine(answer):
+        answer = asyncio.run(answer)
+    return answer if isinstance(answer, io.NodeOutput) else io.NodeOutput(*(answer or ()))
+
+
 def _calls(values: dict[str, list[Any]], schema: io.Schema) -> list[dict[str, Any]]:
     """One call per item of the longest list, shorter lists repeating their last; or one with all lists."""
     if schema.is_input_list:
         return [values]
+    if empty := [name for name, entries in values.items() if not entries]:
+        raise ValueError(f"an empty list arrives at '{empty[0]}'")
     count = max((len(entries) for entries in values.values()), default=1)
     return [
         {name: entries[min(i, len(entries) - 1)] for name, entries in values.items()} for i in range(count)

@@ -77,7 +77,7 @@ class Checkout(Server):
         ]
         with open(log, "wb") as sink:
             self._process = subprocess.Popen(command, cwd=self._checkout, stdout=sink, stderr=sink)
-        deadline = time.monotonic() + _START
+        deadline = min(time.monotonic() + _START, self._until)
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise ValueError(f"ComfyUI in {self._checkout} ended at start: {_last_line(log)}")
@@ -89,7 +89,7 @@ class Checkout(Server):
             if self.inputs_of("Raiha_Harmonize") is None:
                 raise ValueError(f"ComfyUI could not load this pack: {_import_failure(log)}")
             return
-        raise TimeoutError(f"ComfyUI in {self._checkout} did not answer within {_START:g} s")
+        raise TimeoutError(f"ComfyUI in {self._checkout} did not answer in time")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

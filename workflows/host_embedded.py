@@ -1,16 +1,19 @@
 """The embedded host as a runner of prompts: folders of its own, uploads by copying."""
 
 import hashlib
+import math
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .host import Host
-from .host_prompt import Outputs, Prompt
+from .host import Host, PromptError
+from .host_graph import Prompt
+from .host_runner import Outputs
 
 
 def unused_name(folder: Path, path: Path) -> str:
@@ -32,13 +35,12 @@ class Embedded:
         self._base = base
         self._on_progress = on_progress
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._deadline = math.inf
 
     def __enter__(self) -> "Embedded":
         if self._base is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="raiha-")
-        base = Path(self._temporary.name) if self._temporary else self._base
-        assert base is not None
-        self.host = Host(base, self._on_progress)
+        self.host = Host(self._base or Path(str(self._temporary and self._temporary.name)), self._on_progress)
         return self
 
     def __exit__(
@@ -46,6 +48,10 @@ class Embedded:
     ) -> None:
         if self._temporary is not None:
             self._temporary.cleanup()
+
+    def start_clock(self, seconds: float) -> None:
+        """What is done from now on must end within so many seconds."""
+        self._deadline = time.monotonic() + seconds
 
     def inputs_of(self, class_type: str) -> dict[str, dict[str, Any]] | None:
         node = self.host.nodes.get(class_type)
@@ -64,13 +70,23 @@ class Embedded:
         shutil.copyfile(path, folder / name)
         return name
 
-    def run(self, prompt: Prompt, *, timeout: float) -> Outputs:
-        """Raises: PromptError naming the node, also where `timeout` seconds are over."""
-        timer = threading.Timer(timeout, self.host.interrupt)
+    def run(self, prompt: Prompt) -> Outputs:
+        """Raises: PromptError naming the node; TimeoutError where the clock has run out."""
+        if self._temporary is not None:  # many runs must not fill the disk with pictures that were fetched
+            for kind in ("output", "temp"):
+                shutil.rmtree(self.host.folder(kind))
+        late = TimeoutError("the workflow did not finish in time and was stopped")
+        if (left := self._deadline - time.monotonic()) <= 0:
+            raise late
+        timer = threading.Timer(min(left, threading.TIMEOUT_MAX), self.host.interrupt)
         timer.daemon = True
         timer.start()
         try:
             return self.host.run(prompt).outputs
+        except PromptError:
+            if time.monotonic() >= self._deadline:
+                raise late from None
+            raise
         finally:
             timer.cancel()
 

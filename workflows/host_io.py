@@ -1,9 +1,10 @@
 """What ComfyUI calls `io`, as far as Raiha's nodes use it: sockets, widgets, schemas, nodes.
 
 Part of the embedded host: workflows run without ComfyUI. Names and argument names are ComfyUI's own
-(comfy_api v0_0_2), so `nodes/` is written once; the code is ours.
+(comfy_api v0_0_2), so `nodes/` is written once; the code is ours, and so is `core_node`.
 """
 
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from typing import Any
@@ -54,40 +55,24 @@ class Input:
 
 @dataclass
 class WidgetInput(Input):
-    """A socket with a widget."""
+    """A socket with a widget: its limits as far as the type has them, and how the page shows it."""
 
     default: Any = None
-    socketless: bool | None = None
-    force_input: bool | None = None
-
-
-@dataclass
-class NumberInput(WidgetInput):
     min: float | None = None
     max: float | None = None
+    options: list[str] | None = None
     step: float | None = None
     round: float | None = None
     display_mode: NumberDisplay | None = None
     control_after_generate: bool | None = None
-
-
-@dataclass
-class StringInput(WidgetInput):
     multiline: bool = False
     placeholder: str | None = None
-
-
-@dataclass
-class BooleanInput(WidgetInput):
     label_on: str | None = None
     label_off: str | None = None
-
-
-@dataclass
-class ComboInput(WidgetInput):
-    options: list[str] = field(default_factory=list)
     upload: UploadType | None = None
     image_folder: FolderType | None = None
+    socketless: bool | None = None
+    force_input: bool | None = None
 
 
 @dataclass
@@ -125,12 +110,11 @@ Image = _socket("IMAGE")
 Mask = _socket("MASK")
 ClipVision = _socket("CLIP_VISION")
 AnyType = _socket("*")
-Int = _socket("INT", NumberInput)
-Float = _socket("FLOAT", NumberInput)
-String = _socket("STRING", StringInput)
-Boolean = _socket("BOOLEAN", BooleanInput)
-Combo = _socket("COMBO", ComboInput)
-ImageCompare = _socket("IMAGECOMPARE", WidgetInput)
+Int = _socket("INT", WidgetInput)
+Float = _socket("FLOAT", WidgetInput)
+String = _socket("STRING", WidgetInput)
+Boolean = _socket("BOOLEAN", WidgetInput)
+Combo = _socket("COMBO", WidgetInput)
 
 
 @dataclass
@@ -197,6 +181,28 @@ class ComfyNode(metaclass=_Locked):
         """The locked throw-away class that one execution sees."""
         members = {"hidden": hidden, "_running": True}
         return _Locked(f"{cls.__name__}Clone", (cls,), members)
+
+
+def core_node(
+    node_id: str, inputs: list[Input], outputs: list[Output], **more: Any
+) -> Callable[[Callable[..., Any]], type[ComfyNode]]:
+    """Makes a node of a function that takes the inputs by name and returns the only output's value.
+
+    Args: more: further fields of the schema.
+    """
+
+    def node(compute: Callable[..., Any]) -> type[ComfyNode]:
+        def define_schema(cls: type[ComfyNode]) -> Schema:
+            return Schema(node_id=node_id, inputs=inputs, outputs=outputs, **more)
+
+        def execute(cls: type[ComfyNode], **values: Any) -> NodeOutput:
+            found = compute(**values)
+            return found if isinstance(found, NodeOutput) else NodeOutput(found)
+
+        members = {"define_schema": classmethod(define_schema), "execute": classmethod(execute)}
+        return _Locked(node_id, (ComfyNode,), members)
+
+    return node
 
 
 class ComfyExtension:

@@ -1,10 +1,9 @@
-"""ComfyUI's `LoadImage` and `LoadImageMask`, for running without ComfyUI.
+"""ComfyUI's `LoadImage`, for running without ComfyUI.
 
 The host decodes with FFmpeg. Its pixels equal Pillow's for 8-bit RGB, RGBA and palette PNG, and follow
 one formula for 8-bit grey PNG; for every other kind a warning says that they may differ by a few levels.
 """
 
-import hashlib
 import logging
 import os
 
@@ -62,7 +61,6 @@ class LoadImage(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoadImage",
-            category="image",
             inputs=[io.Combo.Input("image", options=_input_pictures(), upload=io.UploadType.image)],
             outputs=[io.Image.Output(), io.Mask.Output()],
         )
@@ -72,42 +70,8 @@ class LoadImage(io.ComfyNode):
         return folder_paths.exists_annotated_filepath(image) or f"Invalid image file: {image}"
 
     @classmethod
-    def fingerprint_inputs(cls, image: str) -> str:
-        with open(folder_paths.get_annotated_filepath(image), "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
-
-    @classmethod
     def execute(cls, image: str) -> io.NodeOutput:
         return io.NodeOutput(*decode(folder_paths.get_annotated_filepath(image)))
 
 
-class LoadImageMask(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="LoadImageMask",
-            category="image",
-            inputs=[
-                io.Combo.Input("image", options=_input_pictures(), upload=io.UploadType.image),
-                io.Combo.Input("channel", options=["alpha", "red", "green", "blue"]),
-            ],
-            outputs=[io.Mask.Output()],
-        )
-
-    @classmethod
-    def validate_inputs(cls, image: str) -> bool | str:
-        return LoadImage.validate_inputs(image)
-
-    @classmethod
-    def fingerprint_inputs(cls, image: str, channel: str) -> str:
-        return LoadImage.fingerprint_inputs(image)
-
-    @classmethod
-    def execute(cls, image: str, channel: str) -> io.NodeOutput:
-        pixels, mask = decode(folder_paths.get_annotated_filepath(image))
-        if channel == "alpha":
-            return io.NodeOutput(mask)
-        return io.NodeOutput(pixels[..., ["red", "green", "blue"].index(channel)].clone())
-
-
-NODES = [LoadImage, LoadImageMask]
+NODES = [LoadImage]

@@ -1,40 +1,22 @@
-"""A prompt before and after a run: read from a file, changed by --set, its pictures saved.
-
-A prompt is API format: {id: {"class_type", "inputs", "_meta"?}}.
-"""
+"""A prompt before a run: read from a file, changed by settings. It is in API format (`host_graph`)."""
 
 import copy
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from ..raiha_core.durable import durable_path
+from .host_graph import Prompt
+from .host_runner import Runner
 
-Prompt = dict[str, dict[str, Any]]
-Outputs = Mapping[str, Mapping[str, Any]]  # node id -> its UI entry, as in ComfyUI's history
+_DEEPEST = 64  # objects and lists inside each other; a real workflow has 4
 
 
 class WrongCallError(ValueError):
     """The command line asks for something that the workflow does not have."""
-
-
-class Runner(Protocol):
-    """Where a prompt runs: embedded, on a checkout, or on a server."""
-
-    def inputs_of(self, class_type: str) -> dict[str, dict[str, Any]] | None:
-        """Input names of a node class with "type" and options such as "image_upload"; None if unknown."""
-
-    def upload(self, path: Path) -> str:
-        """Put a picture into the input folder. Returns: the name to use for it."""
-
-    def run(self, prompt: Prompt, *, timeout: float) -> Outputs:
-        """Raises: ValueError or OSError with one sentence that names the node."""
-
-    def fetch(self, entry: Mapping[str, str]) -> bytes:
-        """The bytes of a saved picture: {"filename", "subfolder", "type"}."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +24,49 @@ class Setting:
     node: str  # id, title or class
     input: str
     value: str
+    origin: str = "--set"  # for errors
+    folder: Path = Path()  # where a picture with a relative path lies
+
+    def __str__(self) -> str:
+        return f"{self.origin} {self.node}.{self.input}={self.value}"
+
+    def picture(self) -> Path | None:
+        """The file that the value names, if there is one."""
+        path = self.folder / self.value
+        return path if self.value and path.is_file() else None
+
+
+def _fault(data: Any) -> str | None:
+    """What no workflow can hold, though JSON can: nesting without end, numbers and texts that are none."""
+    level = [data]
+    for _ in range(_DEEPEST):
+        deeper: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                deeper += [*value, *value.values()]
+            elif isinstance(value, list):
+                deeper += value
+            elif isinstance(value, float) and not math.isfinite(value):
+                return "it holds a number that is not finite"
+            elif isinstance(value, str) and ("\0" in value or not _is_unicode(value)):
+                return f"it holds a text that is none: {value!r:.40}"
+        level = deeper
+    return f"it is nested more than {_DEEPEST} levels deep" if level else None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        return bool(text.encode()) or True
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' stands in it twice")
+    return found
 
 
 def read_prompt(path: Path) -> Prompt:
@@ -50,32 +75,51 @@ def read_prompt(path: Path) -> Prompt:
     Raises: ValueError naming the file where it is no JSON, or a workflow in the page's format; OSError.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_unique)
+        fault = _fault(data)
+    except UnicodeDecodeError:
+        fault = "it is no UTF-8 text"
+    except RecursionError:
+        fault = f"it is nested more than {_DEEPEST} levels deep"
     except ValueError as error:
-        raise ValueError(f"{path} is not a workflow: {error}") from None
+        fault = str(error)
+    if fault is not None:
+        raise ValueError(f"{path} is not a workflow: {fault}")
     if isinstance(data, dict) and isinstance(data.get("nodes"), list):
         other = path.parent / "api" / path.name
         advice = f"run {other}" if other.is_file() else "save it with 'Export (API)' in ComfyUI's page"
         raise ValueError(f"{path} is in the page's format, and only API format can run headless: {advice}")
     if not isinstance(data, dict) or not all(isinstance(node, dict) for node in data.values()) or not data:
         raise ValueError(f"{path} is not a workflow in API format: it must be an object of nodes by id")
-    for node in data.values():
+    for node_id, node in data.items():
         # ComfyUI believes a fingerprint that comes with the prompt, and would not see changed files.
         node.pop("is_changed", None)
-        if not isinstance(node.setdefault("inputs", {}), dict):
-            raise ValueError(f"{path} is not a workflow in API format: a node's inputs are not an object")
+        for name, kind, what in (
+            ("inputs", dict, "an object"),
+            ("_meta", dict, "an object"),
+            ("class_type", str, "a text"),
+        ):
+            if not isinstance(node.get(name, kind()), kind):
+                raise ValueError(
+                    f"{path} is not a workflow in API format: '{name}' of node {node_id} is not {what}"
+                )
+        node.setdefault("inputs", {})
     return data
 
 
-def parse_setting(text: str) -> Setting:
+def parse_setting(text: str, origin: str = "--set") -> Setting:
     """`NODE.INPUT=VALUE`; a title may hold dots. Raises: WrongCallError."""
     found = re.fullmatch(r"(?P<node>[^=]+)\.(?P<input>[^=.]+)=(?P<value>.*)", text, re.DOTALL)
     if found is None:
-        raise WrongCallError(f"--set {text}: write NODE.INPUT=VALUE, such as 3.strength=0.5")
-    return Setting(**found.groupdict())
+        form = (
+            "NODE.INPUT=VALUE, such as 3.strength=0.5" if origin == "--set" else "NODE.INPUT, such as 1.image"
+        )
+        raise WrongCallError(f"{origin} {text.removesuffix('=')}: write {form}")
+    return Setting(**found.groupdict(), origin=origin)
 
 
-def _node_id(prompt: Prompt, name: str) -> str:
+def _node_id(prompt: Prompt, setting: Setting) -> str:
+    name = setting.node
     if name in prompt:
         return name
     found = [
@@ -87,96 +131,56 @@ def _node_id(prompt: Prompt, name: str) -> str:
         return found[0]
     if found:
         raise WrongCallError(
-            f"--set {name}: several nodes are called so ({', '.join(found)}); name one by its id"
+            f"{setting.origin} {name}: several nodes are called so ({', '.join(found)}); name one by its id"
         )
     known = ", ".join(f"{node_id} ({node.get('class_type')})" for node_id, node in prompt.items())
-    raise WrongCallError(f"--set {name}: the workflow has no such node; it has {known}")
+    raise WrongCallError(f"{setting.origin} {name}: the workflow has no such node; it has {known}")
 
 
 def require_nodes(prompt: Prompt, settings: Sequence[Setting]) -> None:
     """Raises: WrongCallError where a setting names a node that is not there, before anything is started."""
     for setting in settings:
-        _node_id(prompt, setting.node)
+        _node_id(prompt, setting)
 
 
-def _convert(text: str, kind: str, where: str) -> Any:
-    """A command line's text as the value of an input of that type. Raises: WrongCallError."""
+def require_inputs(prompt: Prompt, settings: Sequence[Setting], runner: Runner) -> None:
+    """Raises: WrongCallError where a setting names an input that its node does not have."""
+    for setting in settings:
+        kind = prompt[_node_id(prompt, setting)].get("class_type", "")
+        inputs = runner.inputs_of(kind)
+        if inputs is not None and setting.input not in inputs:  # an unknown class: the run itself says so
+            where = f"{setting.origin} {setting.node}.{setting.input}"
+            raise WrongCallError(f"{where}: {kind} has {', '.join(inputs)}")
+
+
+def _convert(setting: Setting, kind: str) -> Any:
+    """A setting's text as the value of an input of that type. Raises: WrongCallError."""
+    text = setting.value
     try:
         if kind == "INT":
             return int(text)
         if kind == "FLOAT":
             return float(text)
     except ValueError:
-        raise WrongCallError(f"--set {where}={text}: a number is needed") from None
+        raise WrongCallError(f"{setting}: a number is needed") from None
     if kind == "BOOLEAN":  # ComfyUI takes any text for true
         if text.lower() not in ("true", "false"):
-            raise WrongCallError(f"--set {where}={text}: true or false is needed")
+            raise WrongCallError(f"{setting}: true or false is needed")
         return text.lower() == "true"
     return text
 
 
-def apply_settings(prompt: Prompt, settings: Sequence[Setting], runner: Runner) -> None:
-    """Change inputs in place; a local picture file given to a picture input is uploaded.
+def apply_settings(prompt: Prompt, settings: Sequence[Setting], runner: Runner) -> Prompt:
+    """The prompt with other inputs; a local picture file given to a picture input is uploaded.
 
     Raises: WrongCallError for an unknown input or a value of the wrong type.
     """
+    require_inputs(prompt, settings, runner)
+    prompt = copy.deepcopy(prompt)
     for setting in settings:
-        node_id = _node_id(prompt, setting.node)
-        node = prompt[node_id]
-        where = f"{setting.node}.{setting.input}"
-        inputs = runner.inputs_of(node.get("class_type", ""))
-        if inputs is None:  # an unknown class: the run itself says so, by name
-            node["inputs"][setting.input] = setting.value
-            continue
-        if setting.input not in inputs:
-            raise WrongCallError(f"--set {where}: {node['class_type']} has {', '.join(inputs)}")
-        options = inputs[setting.input]
-        value = _convert(setting.value, options["type"], where)
-        if options.get("image_upload") and Path(setting.value).is_file():
-            value = runner.upload(Path(setting.value))
-        node["inputs"][setting.input] = value
-
-
-def saved_pictures(outputs: Outputs) -> list[Mapping[str, str]]:
-    """Entries of the pictures that were saved for good, in the order of the nodes."""
-    return [
-        entry
-        for shown in outputs.values()
-        for entry in shown.get("images", ())
-        if isinstance(entry, Mapping) and entry.get("type") == "output"
-    ]
-
-
-def save_outputs(outputs: Outputs, runner: Runner, folder: Path) -> list[Path]:
-    """Write every saved picture below `folder`, under the name it was saved by.
-
-    Raises: ValueError where there is none; OSError.
-    """
-    entries = saved_pictures(outputs)
-    if not entries and not texts(outputs):
-        raise ValueError("the workflow ran but saved no picture: it needs a node that saves, not a preview")
-    written = []
-    for entry in entries:
-        path = folder / entry.get("subfolder", "") / entry["filename"]
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"the output '{path}' would lie outside {folder}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data = runner.fetch(entry)
-        with durable_path(path) as temporary:
-            temporary.write_bytes(data)
-        written.append(path)
-    return written
-
-
-def texts(outputs: Outputs) -> dict[str, list[str]]:
-    """Lines that nodes show, by node id."""
-    found = {}
-    for node_id, shown in outputs.items():
-        if lines := [str(text) for text in shown.get("text", ()) if text]:
-            found[node_id] = lines
-    return found
-
-
-def clean(prompt: Prompt) -> Prompt:
-    """A copy to send: the runner may change its own."""
-    return copy.deepcopy(prompt)
+        node = prompt[_node_id(prompt, setting)]
+        options = (runner.inputs_of(node.get("class_type", "")) or {}).get(setting.input, {})
+        value = _convert(setting, options.get("type", "*"))
+        picture = setting.picture() if options.get("image_upload") else None
+        node["inputs"][setting.input] = value if picture is None else runner.upload(picture)
+    return prompt

@@ -67,16 +67,13 @@ def write_pngs(
     return results
 
 
-def preview_prefix(prefix: str = "ComfyUI") -> str:
-    return f"{prefix}_temp_{''.join(random.choices(string.ascii_lowercase, k=5))}"
-
-
 class PreviewImage:
     """Pictures for the page, in the temp folder."""
 
     def __init__(self, image: Tensor, cls: type[ComfyNode] | None = None) -> None:
-        hidden = cls.hidden if cls is not None else None
-        self.values = write_pngs(image, preview_prefix(), FolderType.temp, hidden, compress_level=1)
+        prefix = f"ComfyUI_temp_{''.join(random.choices(string.ascii_lowercase, k=5))}"
+        hidden = None if cls is None else cls.hidden
+        self.values = write_pngs(image, prefix, FolderType.temp, hidden, compress_level=1)
 
     def as_dict(self) -> dict[str, Any]:
         return {"images": self.values, "animated": (False,)}
@@ -95,12 +92,8 @@ class PreviewText:
 class SavedImages:
     """Pictures that a node has saved itself."""
 
-    def __init__(self, results: list[SavedResult], is_animated: bool = False) -> None:
+    def __init__(self, results: list[SavedResult]) -> None:
         self.results = results
-        self.is_animated = is_animated
 
     def as_dict(self) -> dict[str, Any]:
-        shown: dict[str, Any] = {"images": self.results}
-        if self.is_animated:
-            shown["animated"] = (True,)
-        return shown
+        return {"images": self.results}

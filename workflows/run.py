@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,6 +49,14 @@ def make_parser() -> argparse.ArgumentParser:
         dest="settings",
         help="change an input; NODE is an id, a title, or a class used once; picture files are uploaded",
     )
+    parser.add_argument(
+        "--inputs",
+        type=Path,
+        metavar="FOLDER_OR_CSV",
+        help="run once per row of a CSV file, whose first line names inputs as NODE.INPUT, or once per "
+        "picture of a folder that holds a folder such as 1.image for each input; results go to a folder "
+        "of --out per row, and rows that are done are skipped",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the pictures go")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--server", metavar="URL", help="run on a ComfyUI that is already running")
@@ -67,7 +76,18 @@ def make_parser() -> argparse.ArgumentParser:
         help="keep galleries and inputs here instead of in a temporary folder",
     )
     parser.add_argument(
-        "--timeout", type=float, default=3600, metavar="SECONDS", help="give up after this long"
+        "--timeout",
+        type=float,
+        default=3600,
+        metavar="SECONDS",
+        help="give up on a run after this long, uploads and downloads included (default 3600)",
+    )
+    parser.add_argument(
+        "--retries",
+        type=int,
+        default=5,
+        metavar="N",
+        help="with --server: how often to start a run again when the server is lost (default 5)",
     )
     parser.add_argument("--json", action="store_true", help="print a report as JSON")
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
@@ -99,31 +119,59 @@ def _progress(arguments: argparse.Namespace) -> Any:
 
 
 def _run(arguments: argparse.Namespace) -> dict[str, Any]:
-    prompts = pack("workflows.host_prompt")
+    prompts, jobs = pack("workflows.host_prompt"), pack("workflows.host_jobs")
     prompt = prompts.read_prompt(arguments.file)
     settings = [prompts.parse_setting(text) for text in arguments.settings]
-    prompts.require_nodes(prompt, settings)
+    rows = [] if arguments.inputs is None else pack("workflows.host_rows").read_rows(arguments.inputs)
+    named = [*settings, *(setting for row in rows for setting in row.settings)]
+    prompts.require_nodes(prompt, named)
     started = time.monotonic()
-    with _runner(arguments) as runner:
-        prompts.apply_settings(prompt, settings, runner)
-        result = runner.run(prompt, timeout=arguments.timeout)
-        files = prompts.save_outputs(result, runner, arguments.out)
-    return {
-        "runner": type(runner).__name__.lower(),
-        "seconds": round(time.monotonic() - started, 2),
-        "files": [str(path) for path in files],
-        "text": prompts.texts(result),
-    }
+    limits = {"timeout": arguments.timeout, "retries": arguments.retries if arguments.server else 0}
+    runner = _runner(arguments)
+    runner.start_clock(arguments.timeout)
+    with runner:
+        report: dict[str, Any] = {"runner": type(runner).__name__.lower()}
+        if arguments.inputs is None:
+            job = jobs.run_once(prompt, settings, runner, arguments.out, **limits)
+            report |= {"files": [str(path) for path in job.files], "text": job.text}
+        else:
+            prompts.require_inputs(prompt, named, runner)
+            report |= _run_rows(
+                jobs.run_rows(prompt, settings, rows, runner, arguments.out, **limits), len(rows), arguments
+            )
+    return {**report, "seconds": round(time.monotonic() - started, 2)}
+
+
+def _run_rows(jobs: Iterator[Any], count: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The rows' part of the report. A lost server ends it early; what is done stays."""
+    rows, lost = [], None
+    try:
+        for number, job in enumerate(jobs, 1):
+            rows.append(job.as_json())
+            if not arguments.json:
+                print(f"{number}/{count} {job.name}: {job.error or job.state}", flush=True)
+    except ConnectionError as error:
+        lost = str(error)
+    states = [row["state"] for row in rows]
+    counts = {state: states.count(state) for state in ("done", "skipped", "failed")}
+    return {**counts, "not_run": count - len(rows), "error": lost, "rows": rows}
 
 
 def _report(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
         return
-    for node, lines in report["text"].items():
+    for node, lines in report.get("text", {}).items():
         print(f"node {node}:", *lines, sep="\n  ")
-    for path in report["files"]:
+    for path in report.get("files", ()):
         print(path)
+    if "rows" in report:
+        print(
+            ", ".join(
+                f"{report[name]} {name.replace('_', ' ')}"
+                for name in ("done", "skipped", "failed", "not_run")
+            )
+        )
     print(f"{report['seconds']} s ({report['runner']})")
 
 
@@ -137,8 +185,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: print(f"run.py: {message}", file=sys.stderr)
-            _report(_run(arguments), arguments.json)
-        return 0
+            report = _run(arguments)
+            _report(report, arguments.json)
+        if report.get("error"):
+            print(f"run.py: {report['error']}", file=sys.stderr)
+        return 1 if report.get("failed") or report.get("not_run") else 0
     except wrong_call as error:
         parser.error(str(error))
     except KeyboardInterrupt:
@@ -146,7 +197,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         if arguments.traceback:
             raise
-        print(f"run.py: {error}", file=sys.stderr)
+        print(f"run.py: {pack('raiha_core.cli.errors').sentence(error)}", file=sys.stderr)
     return 1
 
 
