@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from loop_state import LoopState, load_state, save_state, weights_hash
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -12,6 +11,7 @@ from raiha_core import checkpoint
 from raiha_core.harmonizer import shipped_weights
 from raiha_core.models import former_names
 from raiha_core.models.presets import PRESETS, config_from_json, config_to_json
+from raiha_train.loop.state import LoopState, load_state, save_state, weights_hash
 from tests.network_cases import fill, pairs, small
 
 FORMER = {  # now -> before, written out by hand

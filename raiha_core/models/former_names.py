@@ -54,7 +54,7 @@ def config(data: Any) -> Any:
         return data
     found: dict[str, Any] = {}
     for name, value in data.items():
-        now: str = FIELDS[name] if name in FIELDS else name
+        now: str = FIELDS.get(name, name)
         values = VALUES.get(now, {})
         found[name if now in data else now] = values.get(str(value), value)
     return found
