@@ -74,7 +74,7 @@ DEFAULT = Threshold(
 )
 
 
-def calibrate(
+def calibrate_threshold(
     siblings: Iterable[float],
     unrelated: Iterable[float],
     rate: float = 1e-5,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raiha_core.data.iharmony4 import read_items
+from raiha_core.data.iharmony4 import read_iharmony4
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.data.raharmony4 import Listed, read_references
 from raiha_core.features.patches import store
@@ -18,8 +18,8 @@ from raiha_core.images import read_picture
 from raiha_core.nearduplicates import DEFAULT
 from raiha_core.retrieval import oracle
 from raiha_core.retrieval.query import make_query
-from raiha_train.evaluation import published as anchors
-from raiha_train.evaluation.protocols import to_tensor
+from raiha_train.data.batch import as_batch
+from raiha_train.evaluation import published
 from raiha_train.lists import build_raharmony4
 from raiha_train.lists.hashes import calibrate_pool, hash_photos
 from raiha_train.lists.leaks import find_leaks
@@ -58,8 +58,8 @@ def call(root, tmp_path, monkeypatch, capsys):
 def qualifying(root: Path, item, photos) -> set[str]:
     """Oracle: eqs. 3 and 5 as loops, photo by photo."""
     encoder = FakeEncoder()
-    mask = to_tensor(decode_mask(item.mask_path)).float() / 255
-    query = make_query(to_tensor(decode_rgb(item.composite_path)).float() / 255, mask, encoder=encoder)
+    mask = as_batch(decode_mask(item.mask_path)).float() / 255
+    query = make_query(as_batch(decode_rgb(item.composite_path)).float() / 255, mask, encoder=encoder)
     found = set()
     for path in photos:
         patches = store(encoder.encode(read_picture(root / path).pixels))
@@ -76,10 +76,10 @@ def test_strict_lists_hold_no_leak_and_miss_nothing(root, call, tmp_path):
     listed = {entry.input: entry for entry in read_references(tmp_path / "out" / "references.jsonl")}
     assert listed
     pool = present_reals(root, root / "IHD_train.txt")
-    test_reals = set(reals_of(item.composite for item in read_items(root)))
+    test_reals = set(reals_of(item.composite for item in read_iharmony4(root)))
     sidecar = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
     rows = {row["input"]: row for row in sidecar["items"]}
-    for item in read_items(root):
+    for item in read_iharmony4(root):
         refs = set(listed[item.composite].refs) if item.composite in listed else set()
         banned = test_reals | {
             "f160_1_1": {"HFlickr/real_images/f161.jpg"},
@@ -110,7 +110,7 @@ def test_format_order_and_scores(root, call, tmp_path):
     assert call(*THRESHOLDS, "--top-k", 2)[0] == 0
     lines = (tmp_path / "out" / "references.jsonl").read_text(encoding="utf-8").splitlines()
     assert all(list(json.loads(line)) == ["input", "mask", "refs"] for line in lines)
-    order = [item.composite for item in read_items(root)]
+    order = [item.composite for item in read_iharmony4(root)]
     inputs = [json.loads(line)["input"] for line in lines]
     assert inputs == [name for name in order if name in inputs]
     sidecar = json.loads((tmp_path / "out" / "scores.json").read_text(encoding="utf-8"))
@@ -243,7 +243,7 @@ def test_two_processes_give_what_one_gives(root, call, tmp_path):
 
 def test_leaks_of_the_official_list():
     # Oracle: counted by hand from the published list.
-    leaks = find_leaks(anchors.official_list(), reals_of(anchors.test_names()))
+    leaks = find_leaks(published.official_list(), reals_of(published.test_names()))
     assert (leaks.items, leaks.references) == (2248, 6273)
     assert "own" not in leaks.by_rule
     assert leaks.by_rule["test"] == (572, 458)

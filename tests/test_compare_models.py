@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from raiha_core import checkpoint
-from raiha_train.evaluation import compare_models as ladder
-from raiha_train.evaluation import summary
+from raiha_train.evaluation import compare_models, summary
 from raiha_train.weights import ship
 from tests.network_cases import small
 from tests.tiny_iharmony4 import photo, save
@@ -32,10 +31,10 @@ def triples(tmp_path):
 
 def test_the_ladder_compares_pair_by_pair_and_scores_once(triples, tmp_path, monkeypatch, capsys):
     command = ["--sets", f"held={triples}", "--out", str(tmp_path / "out")]
-    assert ladder.main(command) == 0
+    assert compare_models.main(command) == 0
     page = capsys.readouterr().out
     scores = {}
-    for model in ladder.BASES:
+    for model in compare_models.BASES:
         with (tmp_path / "out" / f"held_A_{model}" / "per_image.csv").open(encoding="utf-8") as file:
             scores[model] = {row["id"]: row for row in csv.DictReader(file)}
     names = ["light-1", "light-2", "veil-3"]
@@ -53,8 +52,8 @@ def test_the_ladder_compares_pair_by_pair_and_scores_once(triples, tmp_path, mon
     brought = float(scores["statistics"]["untouched-4"]["fmse"])
     assert f"brought into 1 composites that were right: statistics {brought:.0f}." in page
     asked = []
-    monkeypatch.setattr(ladder.evaluate, "evaluate", lambda todo, *_: asked.extend(todo) or [])
-    assert ladder.main(command) == 0
+    monkeypatch.setattr(compare_models.evaluate, "evaluate", lambda todo, *_: asked.extend(todo) or [])
+    assert compare_models.main(command) == 0
     assert not asked
     assert capsys.readouterr().out == page
 
@@ -66,21 +65,21 @@ def test_scores_of_other_weights_or_pictures_are_not_taken_for_these(triples, tm
     checkpoint.save(weights, network, about)
     out = tmp_path / "out"
     command = ["--sets", f"t={triples}", "--models", str(weights), "--out", str(out)]
-    assert ladder.main(command) == 0
+    assert compare_models.main(command) == 0
     before = (out / "t_A_toy" / "per_image.csv").read_text(encoding="utf-8")
     with torch.no_grad():
         network.colour.bias += 0.3
     checkpoint.save(weights, network, about)
     assert ship.main([str(weights), "--out", str(tmp_path / "s.safetensors"), "--scores", str(out)]) == 1
     assert "scored another file than" in capsys.readouterr().err
-    assert ladder.main(command) == 1
+    assert compare_models.main(command) == 1
     assert "model_digest" in capsys.readouterr().err
-    assert ladder.main([*command, "--overwrite"]) == 0
+    assert compare_models.main([*command, "--overwrite"]) == 0
     assert (out / "t_A_toy" / "per_image.csv").read_text(encoding="utf-8") != before
     other = tmp_path / "other" / "toy.safetensors"
     other.parent.mkdir()
     checkpoint.save(other, network, about)
-    assert ladder.main([*command[:4], str(other), *command[4:]]) == 1
+    assert compare_models.main([*command[:4], str(other), *command[4:]]) == 1
     assert "would share the name 'toy'" in capsys.readouterr().err
 
 
@@ -94,7 +93,7 @@ def test_a_shipped_file_is_half_as_large_and_states_what_was_measured_with_it(tr
     )
     assert shipped.stat().st_size < 0.6 * (tmp_path / "full.safetensors").stat().st_size
     out = tmp_path / "out"
-    assert ladder.main(["--sets", f"t={triples}", "--models", str(shipped), "--out", str(out)]) == 0
+    assert compare_models.main(["--sets", f"t={triples}", "--models", str(shipped), "--out", str(out)]) == 0
     before = checkpoint.load(shipped).network.state_dict()
     assert ship.main([str(shipped), "--out", str(shipped), "--scores", str(out)]) == 0
     loaded = checkpoint.load(shipped)
@@ -138,5 +137,5 @@ def test_what_cannot_be_shipped_or_scored_is_named(tmp_path, capsys):
     (tmp_path / "a.safetensors").write_bytes(b"nothing")
     assert ship.main([str(tmp_path / "a.safetensors"), "--out", str(tmp_path / "b.safetensors")]) == 1
     assert "a.safetensors" in capsys.readouterr().err
-    assert ladder.main(["--sets", f"x={tmp_path / 'none'}", "--out", str(tmp_path / "o")]) == 1
+    assert compare_models.main(["--sets", f"x={tmp_path / 'none'}", "--out", str(tmp_path / "o")]) == 1
     assert "could not be scored" in capsys.readouterr().err

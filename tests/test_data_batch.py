@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from raiha_core.features.references import ReferenceBatch
-from raiha_train.data.batch import Batch, stack
+from raiha_train.data.batch import Batch
 
 
 def batch(ids, size=(6, 5)):
@@ -15,15 +15,6 @@ def batch(ids, size=(6, 5)):
         target=torch.rand(b, 3, *size),
         ids=tuple(ids),
     )
-
-
-def test_stack_joins_in_order():
-    first, second = batch("ab"), batch("c")
-    both = stack([first, second])
-    assert both.ids == ("a", "b", "c")
-    assert len(both) == 3
-    assert torch.equal(both.composite, torch.cat([first.composite, second.composite]))
-    assert torch.equal(both.target[2], second.target[0])
 
 
 def test_moving_takes_everything_along():
@@ -44,8 +35,6 @@ def test_moving_takes_everything_along():
 
 
 def test_shapes_that_disagree_are_refused():
-    with pytest.raises(ValueError, match=r"different sizes cannot be one batch: \[\(6, 5\), \(7, 5\)\]"):
-        stack([batch("a"), batch("b", (7, 5))])
     with pytest.raises(ValueError, match="1 ids"):
         Batch(
             composite=torch.zeros(2, 3, 4, 4),

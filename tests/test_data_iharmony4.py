@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raiha_core.data.check import check
+from raiha_core.data.check import check_data_set
 from raiha_core.data.folder import read_triples
 from raiha_core.data.iharmony4 import (
     camera,
     number,
     parse_name,
-    read_items,
+    read_iharmony4,
     read_list,
     subset_of,
 )
@@ -22,8 +22,8 @@ from raiha_core.data.layout import read_root
 from raiha_core.data.pictures import decode_mask, decode_rgb, picture_size
 from raiha_core.data.raharmony4 import (
     Listed,
-    draw,
-    draw_other,
+    draw_other_photo,
+    draw_reference,
     read_references,
     write_references,
 )
@@ -60,7 +60,7 @@ def test_ids_without_a_number_or_subset():
 
 
 def test_items_of_the_tiny_set(root):
-    items = read_items(root)
+    items = read_iharmony4(root)
     assert [item.id for item in items][:3] == ["a0041_1_1", "a0041_1_2", "a3630_1_1"]
     assert missing_files(items) == []
     assert all(item.mask_path.is_file() for item in items)
@@ -131,16 +131,16 @@ def test_draws_depend_on_seed_and_name_only():
         Listed(input=f"HCOCO/composite_images/c{i}_1_1.jpg", mask=f"HCOCO/masks/c{i}_1.png", refs=refs)
         for i in range(100, 500)
     ]
-    first = {entry.input: draw(entry, 0) for entry in entries}
-    assert first == {entry.input: draw(entry, 0) for entry in reversed(entries)}
-    assert first != {entry.input: draw(entry, 1) for entry in entries}
+    first = {entry.input: draw_reference(entry, 0) for entry in entries}
+    assert first == {entry.input: draw_reference(entry, 0) for entry in reversed(entries)}
+    assert first != {entry.input: draw_reference(entry, 1) for entry in entries}
     counts = [list(first.values()).count(ref) for ref in refs]
     assert sum(counts) == 400
     assert min(counts) > 70  # uniform: 100 +- 8.7 (one sigma)
     pool = [*refs, "HCOCO/real_images/c100.jpg", "HCOCO/real_images/c9.jpg"]
-    assert draw_other(entries[0], pool, 0) == "HCOCO/real_images/c9.jpg"  # not its own photo c100
+    assert draw_other_photo(entries[0], pool, 0) == "HCOCO/real_images/c9.jpg"  # not its own photo c100
     with pytest.raises(ValueError, match="no photo is left"):
-        draw_other(entries[0], refs, 0)
+        draw_other_photo(entries[0], refs, 0)
 
 
 def test_masks_of_every_kind(tmp_path):
@@ -177,7 +177,7 @@ def test_unreadable_pictures_are_named(tmp_path):
 
 
 def test_check_reports_what_is_wrong_and_what_moves_scores(root):
-    report = check(root)
+    report = check_data_set(root)
     assert report.whole
     assert report.counts == {"HAdobe5k": 3, "HCOCO": 2, "HFlickr": 1, "Hday2night": 2}
     assert report.expected["HCOCO"] == 4283
@@ -187,7 +187,7 @@ def test_check_reports_what_is_wrong_and_what_moves_scores(root):
     (root / "HFlickr/masks/f160_1.png").unlink()
     (root / "HCOCO/composite_images/c17089_1_1.jpg").write_bytes(b"no picture")
     save(root / "HAdobe5k/composite_images/a3630_1_1.jpg", np.zeros((9, 9, 3), np.uint8))
-    report = check(root, workers=3)
+    report = check_data_set(root, workers=3)
     assert not report.whole
     assert [text for text in report.missing if "f160_1.png" in text] == list(report.missing)
     assert len(report.broken) == 2

@@ -9,7 +9,7 @@ from raiha_core.nearduplicates import (
     DEFAULT,
     agreement,
     background_bits,
-    calibrate,
+    calibrate_threshold,
     difference_hash,
 )
 from raiha_train.lists.siblings import Pool, photo_of, siblings_by_id
@@ -109,9 +109,9 @@ def test_only_the_background_is_compared():
 def test_calibration_keeps_its_rate():
     rng = np.random.default_rng(1)
     unrelated, siblings = rng.normal(0.5, 0.05, 20_000), rng.normal(0.9, 0.03, 100)
-    found = calibrate(siblings, unrelated, rate=1e-3, floor=0)
+    found = calibrate_threshold(siblings, unrelated, rate=1e-3, floor=0)
     assert found.false_positive_rate == 1e-3
     assert found.recall == 1
     assert 0.6 < found.value < 0.75
-    assert calibrate(siblings, unrelated).value == DEFAULT.value  # never below the default
-    assert calibrate(siblings, unrelated[:10]) == DEFAULT
+    assert calibrate_threshold(siblings, unrelated).value == DEFAULT.value  # never below the default
+    assert calibrate_threshold(siblings, unrelated[:10]) == DEFAULT

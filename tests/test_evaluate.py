@@ -10,16 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
-from raiha_core.data.iharmony4 import read_items
+from raiha_core.data.iharmony4 import read_iharmony4
 from raiha_core.data.pictures import decode_mask, decode_rgb
-from raiha_core.data.raharmony4 import draw, read_references
+from raiha_core.data.raharmony4 import draw_reference, read_references
 from raiha_core.pipeline import harmonize
+from raiha_train.data.batch import as_batch
 from raiha_train.evaluation import evaluate
-from raiha_train.evaluation import plan as units
 from raiha_train.evaluation.compare_runs import compare_runs
 from raiha_train.evaluation.plan import NONE, UNTOUCHED
-from raiha_train.evaluation.protocols import Protocol, prepare, score, to_tensor
+from raiha_train.evaluation.protocols import Protocol, prepare, score
 from raiha_train.evaluation.published import official_list
+from raiha_train.evaluation.score_log import ScoredPair, append_pairs, read_pairs
 from tests.gallery_fakes import FakeEncoder
 from tests.tiny_iharmony4 import make
 
@@ -57,7 +58,7 @@ def save_predictions(
 ) -> Path:
     """The composites, changed, as another method's outputs."""
     folder.mkdir()
-    for item in read_items(root):
+    for item in read_iharmony4(root):
         picture = Image.fromarray(change(decode_rgb(item.composite_path)))
         (picture if size is None else picture.resize(size)).save(folder / f"{item.id}{ending}")
     return folder
@@ -80,7 +81,7 @@ def test_scores_are_those_of_single_images(root, call, tmp_path, name):
     assert call("--model", "statistics", "--protocol", name, "--no-plots")[0] == 0
     rows = table_of(tmp_path / "out")
     assert list(rows[0]) == COLUMNS
-    items = read_items(root)
+    items = read_iharmony4(root)
     expected = [by_hand(item, Protocol(name=name)) for item in items]
     assert [row["id"] for row in rows] == [item.id for item in items]
     for row, scores in zip(rows, expected, strict=True):
@@ -100,18 +101,21 @@ def test_workers_and_batches_change_nothing(call, tmp_path):
     for out, workers, batch in (("one", 1, 1), ("many", 4, 3)):
         arguments = ("--model", "statistics", "--no-plots", "--workers", workers, "--batch-size", batch)
         assert call(*arguments, out=out)[0] == 0
-    for name in ("units.csv", "per_image.csv", "report.md", "scores.json"):
+    for name in ("scored_pairs.csv", "per_image.csv", "report.md", "scores.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
 
 
 def test_a_batch_gives_what_single_pictures_give(root):
     # On a GPU pictures of one size are one forward; here the path is run on the CPU.
     from raiha_core.harmonizer import load_harmonizer
-    from raiha_train.evaluation.predictors import Job, ModelSource
-    from raiha_train.evaluation.scoring import load
+    from raiha_train.evaluation.predictors import ModelPredictor, PredictionRequest
+    from raiha_train.evaluation.scoring import load_triple
 
-    source = ModelSource(load_harmonizer("statistics"), torch.device("cpu"), 1.0)
-    jobs = [Job(item, load(Protocol(name="A"), item), [NONE]) for item in read_items(root)]
+    source = ModelPredictor(load_harmonizer("statistics"), torch.device("cpu"), 1.0)
+    jobs = [
+        PredictionRequest(item, load_triple(Protocol(name="A"), item), [NONE])
+        for item in read_iharmony4(root)
+    ]
     single = [found[0] for found in source.predict(jobs)]
     together = [found[0] for found in source._group(jobs)]
     for a, b in zip(single, together, strict=True):
@@ -122,7 +126,7 @@ def test_the_composite_scores_itself(root, call, tmp_path):
     assert call("--model", "composite", "--protocol", "C", "--no-plots")[0] == 0
     found = scores_of(tmp_path / "out")
     assert found["headline"] == "composite"
-    item = read_items(root)[0]
+    item = read_iharmony4(root)[0]
     composite, real = (decode_rgb(p).astype(float) for p in (item.composite_path, item.real_path))
     weight = decode_mask(item.mask_path)[..., None] / 255
     expected = (weight * (composite - real) ** 2).mean()
@@ -133,7 +137,7 @@ def test_a_stopped_run_goes_on(root, call, tmp_path, monkeypatch):
     arguments = ("--model", "statistics", "--no-plots")
     assert call(*arguments, out="whole")[0] == 0
     assert call(*arguments, out="cut")[0] == 0
-    log = tmp_path / "cut" / "units.csv"
+    log = tmp_path / "cut" / "scored_pairs.csv"
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join(lines[:8]) + lines[8][:11])  # killed inside the row of the fourth image
     (tmp_path / "cut" / "scores.json").unlink()
@@ -146,7 +150,7 @@ def test_a_stopped_run_goes_on(root, call, tmp_path, monkeypatch):
 
     monkeypatch.setattr(evaluate, "evaluate", counting)
     assert call(*arguments, out="cut")[0] == 0
-    assert decoded == [item.id for item in read_items(root)][3:]
+    assert decoded == [item.id for item in read_iharmony4(root)][3:]
     for name in ("per_image.csv", "report.md", "scores.json"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
@@ -268,7 +272,7 @@ def test_runs_of_random_references(root, call, tmp_path, monkeypatch):
     arguments = ("--model", "statistics", "--references", "refs.jsonl", "--no-plots")
     assert call(*arguments)[0] == 0
     found, listed = scores_of(tmp_path / "out"), read_references(root / "refs.jsonl")
-    rows = units.read(tmp_path / "out" / "units.csv")
+    rows = read_pairs(tmp_path / "out" / "scored_pairs.csv")
     assert list(found["variants"]) == [
         "no reference",
         "random photo",
@@ -276,7 +280,7 @@ def test_runs_of_random_references(root, call, tmp_path, monkeypatch):
         *(f"run {s}" for s in range(5)),
     ]
     for seed in range(5):  # oracle: the draw itself
-        chosen = [rows[Path(e.input).stem, draw(e, seed)].scores.psnr for e in listed]
+        chosen = [rows[Path(e.input).stem, draw_reference(e, seed)].scores.psnr for e in listed]
         assert found["variants"][f"run {seed}"]["overall"]["psnr"] == pytest.approx(np.mean(chosen))
     assert found["overall"]["psnr"] == pytest.approx(found["runs"]["overall"]["psnr"]["mean"])
     per_run = [found["variants"][f"run {s}"]["overall"]["mse"] for s in range(5)]
@@ -287,7 +291,7 @@ def test_runs_of_random_references(root, call, tmp_path, monkeypatch):
     best = np.mean([rows[Path(e.input).stem, e.refs[0]].scores.psnr for e in listed])
     assert gains["best reference"]["difference"]["mean"] == pytest.approx(best - plain)
     assert len(table_of(tmp_path / "out")) == 7
-    distinct = {(Path(e.input).stem, draw(e, s)) for e in listed for s in range(5)}
+    distinct = {(Path(e.input).stem, draw_reference(e, s)) for e in listed for s in range(5)}
     assert all(key in rows for key in distinct)
     assert len(rows) <= 7 * 2 + len(distinct) + 14  # each pair is rendered once
 
@@ -340,20 +344,20 @@ def test_plots_and_sheets(call, tmp_path):
 
 
 def test_the_log_reads_back_bit_for_bit(root, tmp_path):
-    item = read_items(root)[0]
+    item = read_iharmony4(root)[0]
     scores = by_hand(item, Protocol(name="A"))
-    rows = [units.Row(item.id, item.subset, name, scores) for name in (UNTOUCHED, NONE, "a, b.jpg")]
-    units.append(tmp_path / "log.csv", rows[:2])
-    units.append(tmp_path / "log.csv", rows[2:])
-    assert list(units.read(tmp_path / "log.csv").values()) == rows
+    rows = [ScoredPair(item.id, item.subset, name, scores) for name in (UNTOUCHED, NONE, "a, b.jpg")]
+    append_pairs(tmp_path / "log.csv", rows[:2])
+    append_pairs(tmp_path / "log.csv", rows[2:])
+    assert list(read_pairs(tmp_path / "log.csv").values()) == rows
     (tmp_path / "log.csv").write_text("something else\n", encoding="utf-8")
     with pytest.raises(ValueError, match="is not a log"):
-        units.read(tmp_path / "log.csv")
+        read_pairs(tmp_path / "log.csv")
 
 
 def test_official_runs_draw_within_their_lists():
     listed = official_list()
-    seen = {entry.input: {draw(entry, seed) for seed in range(5)} for entry in listed}
+    seen = {entry.input: {draw_reference(entry, seed) for seed in range(5)} for entry in listed}
     assert all(seen[entry.input] <= set(entry.refs) for entry in listed)
     assert sum(len(refs) > 1 for refs in seen.values()) > 1400  # of 1,587 with a choice
 
@@ -361,4 +365,4 @@ def test_official_runs_draw_within_their_lists():
 def test_tensors_of_bytes_share_no_read_only_memory():
     pixels = np.zeros((4, 5, 3), np.uint8)
     pixels.setflags(write=False)
-    assert to_tensor(pixels).shape == (1, 3, 4, 5)
+    assert as_batch(pixels).shape == (1, 3, 4, 5)

@@ -7,7 +7,7 @@ import torch
 
 from raiha_core.features.encoders import build_encoder
 from raiha_core.images import list_photos, read_picture
-from raiha_train.weights.fit_centring import DIRECTIONS, fit, moments
+from raiha_train.weights.fit_centring import DIRECTIONS, fit_directions, patch_moments
 
 PHOTOS = Path(__file__).parents[1] / "assets" / "scenes" / "photos"
 
@@ -17,7 +17,7 @@ def test_fit_finds_mean_and_directions():
     generator = np.random.Generator(np.random.PCG64(0))
     vectors = generator.normal(size=(2000, 160)) * np.linspace(3, 0.1, 160) + generator.normal(size=160)
     data = torch.from_numpy(vectors)
-    mean, basis, share = fit(len(data), data.sum(0), data.T @ data)
+    mean, basis, share = fit_directions(len(data), data.sum(0), data.T @ data)
     np.testing.assert_allclose(mean.numpy(), vectors.mean(0), atol=1e-10)
     _, values, expected = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
     assert basis.shape == (DIRECTIONS, 160)
@@ -29,7 +29,7 @@ def test_fit_finds_mean_and_directions():
 
 def test_moments_are_of_unit_patch_vectors():
     photos = list_photos(PHOTOS)[:2]
-    count, total, outer = moments(photos, 256)
+    count, total, outer = patch_moments(photos, 256)
     encoder = build_encoder("lite0-fast")
     raw = torch.cat([encoder.tokens(read_picture(p).pixels)[0].flatten(1).T for p in photos]).double()
     units = raw / raw.norm(dim=1, keepdim=True)

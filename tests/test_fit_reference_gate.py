@@ -13,8 +13,8 @@ from raiha_core.gallery.build import build
 from raiha_core.gallery.store import open_gallery
 from raiha_train.data.photos import in_validation, read_photos
 from raiha_train.evaluation.listed_references import ListedReferences
-from raiha_train.weights import fit_reference_gate as fit_judge
-from raiha_train.weights import reference_kinds
+from raiha_train.weights import fit_reference_gate, reference_kinds
+from raiha_train.weights.reference_kinds import HELD_OUT_SHARE
 from tests.gallery_fakes import FakeEncoder
 from tests.network_cases import small
 from tests.test_make_real_masked import folders  # noqa: F401  a fixture
@@ -34,14 +34,14 @@ def place(folders, tmp_path, monkeypatch):  # noqa: F811
     (photos / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (lights / "train_list.txt").write_text((lights / "test_list.txt").read_text())
     build(photos / "images", tmp_path / "store", encoder=FakeEncoder())
-    monkeypatch.setattr(fit_judge, "build_encoder", lambda name: FakeEncoder())
+    monkeypatch.setattr(fit_reference_gate, "build_encoder", lambda name: FakeEncoder())
     call = ["--photos", str(photos), "--store", str(tmp_path / "store"), "--illuminants", str(lights)]
     return [*call, "--evidence", str(tmp_path / "evidence"), "--objects", "6", "--held-out", "4"]
 
 
 def test_evidence_is_gathered_once_and_ends_in_a_judged_file(place, tmp_path, monkeypatch, capsys):
     threads = torch.get_num_threads()
-    assert fit_judge.main(place) == 0
+    assert fit_reference_gate.main(place) == 0
     folder = tmp_path / "evidence"
     kept = [load_file(path) for path in (folder / "training").glob("*.safetensors")]
     assert len(kept) == 6
@@ -53,9 +53,12 @@ def test_evidence_is_gathered_once_and_ends_in_a_judged_file(place, tmp_path, mo
     assert all(any(name.startswith("own shoot") for name in item) for item in shoots)
     network = small("raiha-plus", references="measured", local_map=False).eval()
     checkpoint.save(tmp_path / "w.safetensors", network, checkpoint.describe(network, "raiha-plus"))
-    monkeypatch.setattr(fit_judge, "gather", lambda *_: pytest.fail("gathered twice"))
+    monkeypatch.setattr(fit_reference_gate, "gather", lambda *_: pytest.fail("gathered twice"))
     out = tmp_path / "judged.safetensors"
-    assert fit_judge.main([*place, "--weights", str(tmp_path / "w.safetensors"), "--out", str(out)]) == 0
+    assert (
+        fit_reference_gate.main([*place, "--weights", str(tmp_path / "w.safetensors"), "--out", str(out)])
+        == 0
+    )
     torch.set_num_threads(threads)
     page = capsys.readouterr().out
     assert "| other crop |" in page
@@ -73,15 +76,15 @@ def test_no_object_of_a_shoot_or_held_out_teaches(place, tmp_path, monkeypatch):
         gathered[folder.name] = [row.id for row in rows]
         return []
 
-    monkeypatch.setattr(fit_judge, "evidence", listen)
+    monkeypatch.setattr(fit_reference_gate, "evidence", listen)
     rows = {row.id: row for row in read_photos(tmp_path / "photos")}
     walk = {name for name, row in rows.items() if row.group == "walk"}
-    held = {name for name, row in rows.items() if in_validation(row, fit_judge.SHARE)}
+    held = {name for name, row in rows.items() if in_validation(row, HELD_OUT_SHARE)}
     assert held
     assert len(walk) > 1
     for most in (100, 1):
         options = ["--objects", "100", "--held-out", str(most)]
-        assert fit_judge.main([*place[: place.index("--objects")], *options]) == 0
+        assert fit_reference_gate.main([*place[: place.index("--objects")], *options]) == 0
         assert set(gathered["own shoots"]) <= walk
         assert len(gathered["own shoots"]) == min(most, len(walk))
         assert set(gathered["held out"]) <= held
@@ -89,54 +92,56 @@ def test_no_object_of_a_shoot_or_held_out_teaches(place, tmp_path, monkeypatch):
 
 
 def test_a_network_that_looks_closer_than_the_evidence_is_refused(tmp_path):
-    network = small("raiha-plus", references="measured", size=2 * fit_judge.SIDE, local_map=False).eval()
+    network = small(
+        "raiha-plus", references="measured", size=2 * fit_reference_gate.ANSWER_SIDE, local_map=False
+    ).eval()
     about = checkpoint.describe(network, "raiha-plus", data="toys", licence="none")
     checkpoint.save(tmp_path / "large.safetensors", network, about)
     with pytest.raises(ValueError, match=r"large.safetensors looks at 640 px, the evidence is kept at 320"):
-        fit_judge.judgeable(tmp_path / "large.safetensors")
+        fit_reference_gate.judgeable(tmp_path / "large.safetensors")
 
 
 def test_evidence_that_was_gathered_otherwise_is_not_used(place, capsys):
-    assert fit_judge.main(place) == 0
-    assert fit_judge.main([*place, "--seed", "2"]) == 1
+    assert fit_reference_gate.main(place) == 0
+    assert fit_reference_gate.main([*place, "--seed", "2"]) == 1
     assert "was gathered otherwise: seed: 1 != 2" in capsys.readouterr().err
 
 
 def test_errors_on_training_photos_are_made_as_large_as_on_held_out_ones(monkeypatch, capsys):
     taught = {}
-    monkeypatch.setattr(fit_judge, "fit", lambda judge, cases, seed: taught.update(cases=cases))
+    monkeypatch.setattr(fit_reference_gate, "fit_gate", lambda judge, cases, seed: taught.update(cases=cases))
     near, far = Toy(0, 40), Toy(1, 40)
     far.inflate(2.0)
     before = near.alone - near.truth
     wanted = float(
-        fit_judge.error(far.alone, far.truth).sqrt().mean()
-        / fit_judge.error(near.alone, near.truth).sqrt().mean()
+        fit_reference_gate.error(far.alone, far.truth).sqrt().mean()
+        / fit_reference_gate.error(near.alone, near.truth).sqrt().mean()
     )
-    fit_judge.learn({fit_judge.TRAINING: near, fit_judge.HELD_OUT: far}, 0)
+    fit_reference_gate.learn({fit_reference_gate.TRAINING: near, fit_reference_gate.HELD_OUT: far}, 0)
     assert wanted > 1.3
     after = taught["cases"].alone - taught["cases"].truth
     torch.testing.assert_close(after, wanted * before, atol=1e-3, rtol=1e-3)
     assert "| by both | 20 |" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no photo is left to learn from"):
-        fit_judge.learn({fit_judge.HELD_OUT: far}, 0)
+        fit_reference_gate.learn({fit_reference_gate.HELD_OUT: far}, 0)
 
 
 def test_what_is_missing_is_named(place, tmp_path, capsys):
     wrong = tmp_path / "wrong.safetensors"
     network = small("hdnet").eval()
     checkpoint.save(wrong, network, checkpoint.describe(network, "hdnet"))
-    assert fit_judge.main([*place, "--weights", str(wrong)]) == 1
+    assert fit_reference_gate.main([*place, "--weights", str(wrong)]) == 1
     assert "holds the preset 'hdnet', but 'raiha-plus' was asked for" in capsys.readouterr().err
     learned = small("raiha-plus").eval()
     checkpoint.save(wrong, learned, checkpoint.describe(learned, "raiha-plus"))
-    assert fit_judge.main([*place, "--weights", str(wrong)]) == 1
+    assert fit_reference_gate.main([*place, "--weights", str(wrong)]) == 1
     assert "wrong.safetensors learns its references by itself" in capsys.readouterr().err
     assert not (tmp_path / "evidence").exists()  # nothing was gathered before the weights were looked at
     with pytest.raises(SystemExit):
-        fit_judge.main([*place, "--out", "x.safetensors"])
+        fit_reference_gate.main([*place, "--out", "x.safetensors"])
     assert "--out needs --weights" in capsys.readouterr().err
     (tmp_path / "photos" / "manifest.jsonl").write_text("no json\n")
-    assert fit_judge.main(place) == 1
+    assert fit_reference_gate.main(place) == 1
     assert "manifest.jsonl, line 1" in capsys.readouterr().err
 
 
@@ -144,8 +149,8 @@ def test_a_shoots_references_come_best_first_and_no_more_than_asked(place, tmp_p
     rows = read_photos(tmp_path / "photos")
     listed = ListedReferences(tmp_path / "photos" / "images", FakeEncoder())
     gallery = open_gallery(tmp_path / "store", photos=None)
-    galleries = reference_kinds.Galleries(gallery, rows, listed)
-    thing = reference_kinds.Object(
+    galleries = reference_kinds.ReferencesOfKinds(gallery, rows, listed)
+    thing = reference_kinds.RecolouredObject(
         rows[3], torch.rand(1, 3, 30, 40), torch.ones(1, 1, 30, 40), torch.rand(1, 3, 30, 40),
         listed.encode(torch.rand(1, 3, 30, 40)),
     )  # fmt: skip
@@ -167,11 +172,11 @@ def test_poor_references_are_poor_and_the_same_each_time(place, tmp_path, monkey
     lights = torch.zeros(2, 2, 3, 11)
     lights[:, :, range(3), range(3)] = 1.0
     lights[1, :, 0, 0] = 0.6
-    galleries = reference_kinds.Galleries(gallery, rows, listed, lights)
+    galleries = reference_kinds.ReferencesOfKinds(gallery, rows, listed, lights)
     composite = torch.rand(1, 3, 30, 40, generator=torch.Generator().manual_seed(1))
     mask = torch.zeros(1, 1, 30, 40)
     mask[..., 10:20, 10:30] = 1
-    thing = reference_kinds.Object(rows[3], composite, mask, composite, listed.encode(composite))
+    thing = reference_kinds.RecolouredObject(rows[3], composite, mask, composite, listed.encode(composite))
     monkeypatch.setattr(galleries, "mates", lambda row: ["p1.jpg", "p2.jpg", "p5.jpg"])
     (best,) = galleries.of("own shoot", thing, 0)
     relit = [galleries.of("own other light", thing, seed)[0].image for seed in (0, 0, 1, 2)]

@@ -43,7 +43,7 @@ def test_photos_are_gathered_small_with_masks_groups_and_terms(folders, checkout
     assert (found[0].kind, found[0].group) == ("dog", "walk")
     for row in found:
         image, mask = decode_rgb(row.image), decode_mask(row.mask)
-        assert max(image.shape) <= gather_photos.SIDE
+        assert max(image.shape) <= gather_photos.COPY_SIDE
         assert image.shape[:2] == mask.shape
         assert 0.1 < (mask > 127).mean() < 0.5
 
@@ -104,7 +104,7 @@ def outlines(folder, objects):
 def test_the_largest_outlined_object_is_the_mask_and_names_the_kind(folders, tmp_path, capsys):  # noqa: F811
     photos, _ = folders
     checkouts = tmp_path / "checkouts"
-    source = next(source for source in gather_photos.SOURCES if source.outlines)
+    source = next(source for source in gather_photos.REPOSITORIES if source.outlines)
     folder = checkouts / source.repository.replace("/", "+") / "dataset" / "train"
     square = [[100, 60, 300, 60, 300, 240, 100, 240]]
     cut = [[0, 0, 40, 0, 40, 30, 0, 30], [5, 5, 6, 6]]  # the second part is no area at all
@@ -196,7 +196,7 @@ def test_photos_that_were_seen_are_left_out_and_no_photo_is_an_error(folders, ch
     ecssd = checkouts / "total-black+U2Net-ECSSD-Evaluation" / "data" / "ECSSD"
     pairs = make_held_out.candidates(ecssd, range(601, 1001))
     matrices = load_illuminants(lights / MATRICES, ["light0", "light1", "light2"])
-    counts = make_held_out.make(pairs, matrices, [pairs[0][0]], tmp_path / "out", 0)
+    counts = make_held_out.make_held_out(pairs, matrices, [pairs[0][0]], tmp_path / "out", 0)
     assert sum(counts.values()) == len(pairs) - 1
     code = make_held_out.main(
         ["--photos", str(lights), "--illuminants", str(lights), "--out", str(tmp_path / "x")]

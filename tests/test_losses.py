@@ -7,7 +7,7 @@ import torch
 
 from raiha_train.data.batch import Batch
 from raiha_train.loop.objective import conspicuous
-from raiha_train.losses.terms import LossConfig, foreground_l1, foreground_mse, gradient_difference, total
+from raiha_train.losses.terms import LossConfig, foreground_l1, foreground_loss, gradient_difference, total
 
 
 def case(size=32, side=16):
@@ -21,10 +21,10 @@ def case(size=32, side=16):
 def test_a_constant_offset_scores_its_square(size):
     # Oracle: 0.1 of span 2 is 0.2; its square is 0.04 at any size, as long as the object is not tiny.
     target, mask = case(size, size // 2)
-    loss = foreground_mse(target + 0.1 * mask, target, mask)
+    loss = foreground_loss(target + 0.1 * mask, target, mask)
     torch.testing.assert_close(loss, torch.full((2,), 0.04))
     torch.testing.assert_close(
-        foreground_mse(target + 0.1 * mask, target, mask, span=1), torch.full((2,), 0.01)
+        foreground_loss(target + 0.1 * mask, target, mask, span=1), torch.full((2,), 0.01)
     )
     torch.testing.assert_close(foreground_l1(target + 0.1 * mask, target, mask), torch.full((2,), 0.2))
 
@@ -33,7 +33,7 @@ def test_eq_11_is_its_sum():
     g = torch.Generator().manual_seed(0)
     new, target = torch.rand(2, 3, 16, 16, generator=g), torch.rand(2, 3, 16, 16, generator=g)
     mask = torch.rand(2, 1, 16, 16, generator=g)
-    for b, value in enumerate(foreground_mse(new, target, mask)):
+    for b, value in enumerate(foreground_loss(new, target, mask)):
         summed = sum(
             (2 * (new[b, c, i, j] - target[b, c, i, j])) ** 2
             for c in range(3) for i in range(16) for j in range(16)
@@ -44,7 +44,7 @@ def test_eq_11_is_its_sum():
 def test_the_whole_image_counts_so_a_leaking_blend_costs():
     target, mask = case()
     leak = target + 0.1 * (1 - mask)
-    assert foreground_mse(leak, target, mask).gt(0.1).all()
+    assert foreground_loss(leak, target, mask).gt(0.1).all()
 
 
 @pytest.mark.parametrize("size", [256, 128])
@@ -54,7 +54,7 @@ def test_the_minimum_area_scales_with_the_picture(size):
     mask = torch.zeros(1, 1, size, size)
     side = 5 * size // 256
     mask[..., :side, :side] = 1
-    loss = foreground_mse(target + mask, target, mask, span=1)
+    loss = foreground_loss(target + mask, target, mask, span=1)
     torch.testing.assert_close(loss, torch.tensor([side**2 / (100 * size**2 / 256**2)]))
 
 
@@ -116,7 +116,7 @@ def test_what_is_missing_or_misshapen_is_named():
     with pytest.raises(ValueError, match="contrast"):
         total(target, target, mask, LossConfig(contrast=1.0))
     with pytest.raises(ValueError, match="32, 32"):
-        foreground_mse(target, target, mask[..., :8])
+        foreground_loss(target, target, mask[..., :8])
     with pytest.raises(ValueError, match="negative"):
         LossConfig(harm=-1.0)
     with pytest.raises(ValueError, match="minimum_area"):

@@ -8,8 +8,8 @@ import torch
 
 from raiha_core.data.layout import read_root
 from raiha_core.data.pictures import decode_mask, decode_rgb
+from raiha_train.data.batch import as_batch
 from raiha_train.evaluation.metrics import foreground_mse
-from raiha_train.evaluation.protocols import to_tensor
 from raiha_train.prepare import make_real_masked
 from tests.tiny_iharmony4 import photo, save
 
@@ -40,20 +40,20 @@ def folders(tmp_path):
 
 def test_triples_keep_the_background_and_the_range(folders, tmp_path):
     photos, lights = folders
-    done = make_real_masked.make(photos, lights, tmp_path / "out")
+    done = make_real_masked.make_recoloured(photos, lights, tmp_path / "out")
     items = read_root(tmp_path / "out")
     assert [item.id for item in items] == ["p0", "p1", "p2"]
     for item, found in zip(items, done, strict=True):
         composite, real = decode_rgb(item.composite_path), decode_rgb(item.real_path)
         mask = decode_mask(item.mask_path)
         assert np.array_equal(composite[mask == 0], real[mask == 0])
-        fmse = float(foreground_mse(*(to_tensor(x) for x in (composite, real, mask))))
+        fmse = float(foreground_mse(*(as_batch(x) for x in (composite, real, mask))))
         assert fmse == pytest.approx(found.fmse)
         assert 100 <= fmse <= 6000
         assert found.clipped < 0.15
         assert found.first != found.second  # the same light twice changes nothing, and is drawn again
     assert (tmp_path / "out/real/p0.jpg").read_bytes() == (photos / "images/p0.jpg").read_bytes()
-    make_real_masked.make(photos, lights, tmp_path / "again")
+    make_real_masked.make_recoloured(photos, lights, tmp_path / "again")
     for item in items:
         again = (tmp_path / "again" / item.composite).read_bytes()
         assert again == item.composite_path.read_bytes()
@@ -85,4 +85,4 @@ def test_wrong_calls(folders, tmp_path, capsys):
     black = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
     full = torch.full((1, 1, 4, 4), 255, dtype=torch.uint8)
     with pytest.raises(ValueError, match="'black': none of 500 pairs"):
-        make_real_masked.recolour("black", black, full, torch.zeros(2, 2, 3, 11), ["a", "b"], 0)
+        make_real_masked.recolour_object("black", black, full, torch.zeros(2, 2, 3, 11), ["a", "b"], 0)

@@ -23,7 +23,7 @@ def field(number: int, value: bytes | int) -> bytes:
 
 def write_network(path, outputs=1):
     """An ONNX network: how red each pixel is, by a 1x1 convolution and a sigmoid."""
-    side = mask_photos.SIDE
+    side = mask_photos.SALIENCY_SIDE
     weight = outputs * struct.pack("<3f", 12.0, -12.0, -12.0)
     dims = b"".join(field(1, d) for d in (outputs, 3, 1, 1))
     tensor = dims + field(2, 1) + field(8, b"w") + field(9, weight)

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from raiha_train.data.batch import as_batch
 from raiha_train.evaluation.protocols import (
     Protocol,
     composite_prediction,
     encode,
     prepare,
     score,
-    to_tensor,
 )
 
 
@@ -44,7 +44,7 @@ def test_c_worked_examples():
     protocol = Protocol(name="C")
     real = flat(90, 16, 16)
     prepared = prepare(protocol, real, top_mask(16, 16, 4), real, "x")
-    prediction = to_tensor(real.copy())
+    prediction = as_batch(real.copy())
     prediction[:, 1, :4] += 30
     scores = score(protocol, prepared, prediction)
     assert scores.mse == 75
@@ -56,7 +56,7 @@ def test_c_worked_examples():
 def test_a_faint_mask_weighs_in_c_and_is_empty_in_a():
     real, mask = flat(100, 16, 16), np.full((16, 16), 51, dtype=np.uint8)
     c = Protocol(name="C")
-    scores = score(c, prepare(c, real, mask, real, "x"), to_tensor(real + 10))
+    scores = score(c, prepare(c, real, mask, real, "x"), as_batch(real + 10))
     assert scores.mse == pytest.approx(20, abs=1e-12)
     assert scores.psnr == pytest.approx(35.1205, abs=5e-5)
     assert scores.fmse == pytest.approx(100, rel=1e-7)
@@ -138,7 +138,7 @@ def test_a_full_resizes_the_encoded_picture():
     # At 256 the two agree; at another size A-full renders first.
     protocol, plain = Protocol(name="A-full"), Protocol(name="A")
     composite, real, mask = textured(256, 256, 2), textured(256, 256, 3), top_mask(256, 256, 50)
-    same = [score(p, prepare(p, composite, mask, real, "x"), to_tensor(composite)) for p in (protocol, plain)]
+    same = [score(p, prepare(p, composite, mask, real, "x"), as_batch(composite)) for p in (protocol, plain)]
     assert same[0] == same[1]
     composite, real, mask = textured(300, 200, 2), textured(300, 200, 3), top_mask(300, 200, 100)
     full = prepare(protocol, composite, mask, real, "x")

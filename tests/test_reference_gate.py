@@ -308,7 +308,7 @@ class Toy:
 
 def test_fitting_learns_whom_to_believe():
     gate = ReferenceGate()
-    fit_judge.fit(gate, Toy(0), seed=0)
+    fit_judge.fit_gate(gate, Toy(0), seed=0)
     other = Toy(1)
     rows = torch.arange(len(other.kinds))
     with torch.no_grad():
@@ -316,7 +316,7 @@ def test_fitting_learns_whom_to_believe():
     honest = torch.tensor([kind == "by both" for kind in other.kinds])
     assert way[honest].mean() > 0.8
     assert way[~honest].mean() < 0.2
-    page = fit_judge.table(gate, other)
+    page = fit_judge.gain_table(gate, other)
     gains = {row.split("|")[1].strip(): float(row.split("|")[3]) for row in page.splitlines()[2:]}
     assert gains["by both"] > 1
     assert gains["by content"] > -0.1
@@ -335,7 +335,7 @@ def test_the_file_that_is_written_asks_the_gate_and_keeps_the_networks_weights(t
     checkpoint.save(tmp_path / "before.safetensors", network, about)
     loaded = checkpoint.load(tmp_path / "before.safetensors")
     gate = trusting(1.25)
-    fit_judge.write(tmp_path / "after.safetensors", loaded, gate, "toys, 3 objects")
+    fit_judge.write_gated(tmp_path / "after.safetensors", loaded, gate, "toys, 3 objects")
     after = checkpoint.load(tmp_path / "after.safetensors")
     assert after.config == replace(loaded.config, references="gated")
     assert after.metadata.data == "toys"

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from raiha_core.data.iharmony4 import TEST_COUNTS, parse_name
-from raiha_core.data.raharmony4 import TEST_COUNTS as LISTED_COUNTS
-from raiha_train.evaluation import evaluate, reproduce
-from raiha_train.evaluation import published as anchors
+from raiha_core.data.raharmony4 import LISTED_COUNTS
+from raiha_train.evaluation import evaluate, published, reproduce
 from raiha_train.evaluation.metrics import foreground_bin
 from raiha_train.lists import build_raharmony4
 from tests.gallery_fakes import FakeEncoder
@@ -29,7 +28,7 @@ def count(names):
 
 
 def test_the_official_lists_parse_whole():
-    names, listed = anchors.test_names(), anchors.official_list()
+    names, listed = published.test_names(), published.official_list()
     assert len(set(names)) == len(names) == 7404
     assert count(names) == dict(sorted(TEST_COUNTS.items()))
     assert len(listed) == 2248
@@ -41,8 +40,8 @@ def test_the_official_lists_parse_whole():
 
 def test_means_of_the_published_per_image_scores():
     # Oracle: the table of recomputed means, MSE / PSNR over all 7,404 and over RAHarmony4.
-    everything = anchors.peers([row["name"] for row in anchors.peer_rows()])
-    listed = anchors.peers([row["name"] for row in anchors.peer_rows() if row["in_RAHarmony4"] == "True"])
+    everything = published.peers([row["name"] for row in published.peer_rows()])
+    listed = published.peers([row["name"] for row in published.peer_rows() if row["in_RAHarmony4"] == "True"])
     expected = {
         "PCT-Net ViT": ((18.84, 39.29), (20.26, 37.91)),
         "PCT-Net CNN": ((24.02, 38.30), (27.01, 36.69)),
@@ -59,7 +58,7 @@ def test_means_of_the_published_per_image_scores():
 
 
 def test_foreground_bins_of_the_test_list():
-    bins = [foreground_bin(float(row["fg_ratio"])) for row in anchors.peer_rows()]
+    bins = [foreground_bin(float(row["fg_ratio"])) for row in published.peer_rows()]
     assert [bins.count(i) for i in range(3)] == [3831, 1955, 1618]
 
 
@@ -67,14 +66,14 @@ def test_printed_averages_follow_from_their_subsets():
     # Table I weighted by image counts gives the printed average, except where the paper quotes another's.
     weights = np.array([TEST_COUNTS[s] for s in ("HAdobe5k", "HFlickr", "HCOCO", "Hday2night")]) / 7404
     odd = []
-    for row in anchors.paper_tables()["1"]["rows"]:
+    for row in published.paper_tables()["1"]["rows"]:
         scores = row["scores"]
         for metric, tolerance in (("mse", 0.02), ("psnr", 0.02)):
             parts = [scores[s][metric] for s in ("HAdobe5k", "HFlickr", "HCOCO", "Hday2night")]
             if abs(weights @ parts - scores["average"][metric]) > tolerance:
                 odd.append(row["method"])
     assert sorted(set(odd)) == ["Intrinsic", "RainNet"]
-    composite = anchors.paper_tables()["1"]["rows"][0]
+    composite = published.paper_tables()["1"]["rows"][0]
     assert composite["scores"]["average"] == {"mse": 172.47, "psnr": 31.63}
 
 
@@ -90,7 +89,7 @@ def test_tables_of_the_tiny_set(root, tmp_path, table, monkeypatch, capsys):
     with open(out / f"table{table}.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     paper = [row for row in rows if row["source"] == "paper"]
-    assert len(paper) == len(anchors.paper_tables()[table]["rows"])
+    assert len(paper) == len(published.paper_tables()[table]["rows"])
     ours = {row["method"]: row for row in rows if row["source"] == "ours"}
     empty = [row for row in ours.values() if row["note"].startswith(("no checkpoint", "no list"))]
     assert all(not row["average_mse"] for row in empty)
@@ -117,9 +116,9 @@ def test_peers_are_averaged_over_the_images_at_hand(tmp_path, root, monkeypatch,
     assert reproduce.main(command) == 0
     with open(tmp_path / "out" / "table2.csv", newline="", encoding="utf-8") as file:
         peer = next(row for row in csv.DictReader(file) if row["method"] == "PCT-Net ViT")
-    published = next(row for row in anchors.peer_rows() if row["name"] == "a3630_1_1")
+    stated = next(row for row in published.peer_rows() if row["name"] == "a3630_1_1")
     assert peer["n"] == "1"
-    assert float(peer["average_mse"]) == float(published["PCTNet_ViT_FR_MSE"])
+    assert float(peer["average_mse"]) == float(stated["PCTNet_ViT_FR_MSE"])
     capsys.readouterr()
 
 
@@ -135,7 +134,7 @@ def test_without_the_listed_references_the_rest_is_scored(root, tmp_path, capsys
 
 
 def test_the_ruler_is_checked_against_the_published_composites(tmp_path):
-    rows = anchors.peer_rows()[:3]
+    rows = published.peer_rows()[:3]
     lines = [f"{row['name']},{row['subset']},1,{float(row['comp_FR_PSNR']) + 0.0004}" for row in rows]
     run = tmp_path / "run"
     run.mkdir()

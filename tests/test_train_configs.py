@@ -19,8 +19,8 @@ from raiha_train.experiment import (
     Experiment,
     Optimisation,
     ReferenceShares,
-    differences,
     load_experiment,
+    setting_differences,
 )
 from raiha_train.loop import train
 from raiha_train.loop.schedule import Average, rate_factor
@@ -71,7 +71,7 @@ def test_a_config_builds_and_its_header_says_what_command_hours_and_score(path):
         experiment.source == "synthesis" and experiment.synthesis.illuminant > 0
     )
     assert ("--encoder-weights" in named) == (experiment.encoder == "dvt-b14")
-    arguments = train.parse(header[2].split()[4:])
+    arguments = train.parse_arguments(header[2].split()[4:])
     assert arguments.config == Path(f"train/configs/{path.stem}.py")
 
 
@@ -90,7 +90,7 @@ def by_name(name: str) -> dict:
     ],
 )
 def test_an_ablation_changes_what_its_name_says_and_nothing_else(ablation, base, fields):
-    found = {line.split(":")[0] for line in differences(by_name(base), by_name(ablation))}
+    found = {line.split(":")[0] for line in setting_differences(by_name(base), by_name(ablation))}
     assert found == {"name", *fields}
 
 
@@ -209,8 +209,8 @@ def test_an_unknown_field_a_missing_config_and_a_wrong_name_are_named(tmp_path):
 
 def test_differences_name_nested_fields_and_both_values():
     first, second = {"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 1, "c": 3}, "d": [2]}
-    assert differences(first, second) == ["a.c: 2 != 3", "d: [1] != [2]"]
-    assert differences(first, first) == []
+    assert setting_differences(first, second) == ["a.c: 2 != 3", "d: [1] != [2]"]
+    assert setting_differences(first, first) == []
 
 
 def test_a_config_from_before_training_left_the_core_opens(tmp_path):

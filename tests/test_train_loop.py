@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from raiha_core import checkpoint
-from raiha_train.data import training_data as sources
+from raiha_train.data import training_data
 from raiha_train.loop import state as loop_state
 from raiha_train.loop import train
 from tests.gallery_fakes import FakeEncoder
@@ -228,7 +228,7 @@ def test_unreadable_photos_are_named_and_skipped_up_to_a_share(tmp_path, capsys)
 def test_a_run_over_iharmony4_with_references_names_their_features(tmp_path, monkeypatch):
     root = make(tmp_path / "data")
     (root / "IHD_train.txt").write_text((root / "IHD_test.txt").read_text())
-    monkeypatch.setattr(sources, "build_encoder", lambda name, weights, device: FakeEncoder())
+    monkeypatch.setattr(training_data, "build_encoder", lambda name, weights, device: FakeEncoder())
     network = 'preset="raiha-plus", network=PlusConfig(size=32, frozen_stages=6, width=8, hidden=16)'
     shares = "ReferenceShares(none=0.2, retrieved=0.4, augmented=0.4, most=2)"
     config = write_config(

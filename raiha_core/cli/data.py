@@ -8,10 +8,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..data.check import Report, check
+from ..data.check import Report, check_data_set
 from .values import count
 
-SHOWN = 20  # names printed of each kind; --json has them all
+NAMES_SHOWN = 20  # names printed of each kind; --json has them all
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -34,11 +34,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _names(title: str, names: tuple[str, ...]) -> list[str]:
     if not names:
         return []
-    rest = [f"  ... and {len(names) - SHOWN} more (--json names all)"] if len(names) > SHOWN else []
-    return [f"{title}: {len(names)}", *(f"  {name}" for name in names[:SHOWN]), *rest]
+    rest = (
+        [f"  ... and {len(names) - NAMES_SHOWN} more (--json names all)"] if len(names) > NAMES_SHOWN else []
+    )
+    return [f"{title}: {len(names)}", *(f"  {name}" for name in names[:NAMES_SHOWN]), *rest]
 
 
-def describe(report: Report) -> list[str]:
+def report_lines(report: Report) -> list[str]:
     """The report as lines of text."""
     lines = [f"{report.root}: {report.layout}, {sum(report.counts.values())} triples"]
     for subset, number in report.counts.items():
@@ -62,9 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
         bar.update(done - bar.n)
 
     with bar:
-        report = check(arguments.root, arguments.list, arguments.workers, progress)
+        report = check_data_set(arguments.root, arguments.list, arguments.workers, progress)
     if arguments.json:
         print(json.dumps({**asdict(report), "root": str(report.root), "whole": report.whole}))
     else:
-        print("\n".join(describe(report)))
+        print("\n".join(report_lines(report)))
     return 0 if report.whole else 1

@@ -11,7 +11,7 @@ from PIL import Image
 
 from . import iharmony4, raharmony4
 from .folder import is_triple_folder
-from .item import Item
+from .item import Triple
 from .layout import read_root
 from .pictures import decode_mask, decode_rgb
 
@@ -22,7 +22,7 @@ ORIENTATION = 0x0112  # the EXIF tag
 class Facts:
     """What one triple shows. `problem` is '' where it can be scored."""
 
-    item: Item
+    item: Triple
     problem: str = ""
     missing: bool = False
     size: tuple[int, int] = (0, 0)  # width, height
@@ -52,7 +52,7 @@ class Report:
         return not self.missing and not self.broken
 
 
-def inspect(item: Item) -> Facts:
+def inspect(item: Triple) -> Facts:
     """Decode one triple and look at it."""
     for path in (item.composite_path, item.mask_path, item.real_path):
         if not path.is_file():
@@ -151,7 +151,7 @@ def _lists(root: Path) -> dict[str, str]:
     return found
 
 
-def check(
+def check_data_set(
     root: Path,
     list_file: Path | None = None,
     workers: int = 2,
@@ -172,7 +172,7 @@ def check(
     expected: dict[str, int] = {}
     if not triples:
         expected = (
-            raharmony4.TEST_COUNTS if list_file and list_file.suffix == ".jsonl" else iharmony4.TEST_COUNTS
+            raharmony4.LISTED_COUNTS if list_file and list_file.suffix == ".jsonl" else iharmony4.TEST_COUNTS
         )
         if list_file and list_file.name == iharmony4.TRAIN_LIST:
             expected = iharmony4.TRAIN_COUNTS

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from .item import Item
-from .pictures import ENDINGS
+from .item import Triple
+from .pictures import PICTURE_ENDINGS
 
 FOLDERS = ("composite", "mask", "real")
 
@@ -15,7 +15,7 @@ def is_triple_folder(root: Path) -> bool:
 def _by_stem(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in ENDINGS:
+        if path.suffix.lower() not in PICTURE_ENDINGS:
             continue
         if path.stem in found:
             raise ValueError(f"'{folder}' holds two pictures named '{path.stem}'")
@@ -23,7 +23,7 @@ def _by_stem(folder: Path) -> dict[str, str]:
     return found
 
 
-def read_triples(root: Path) -> list[Item]:
+def read_triples(root: Path) -> list[Triple]:
     """Items sorted by stem, without a subset.
 
     Raises: ValueError where a folder is missing or empty, or a stem lacks one of its three pictures
@@ -42,5 +42,6 @@ def read_triples(root: Path) -> list[Item]:
             f"{len(lacking)} of {len(stems)} triples in '{root}' are incomplete, the first is '{lacking[0]}'"
         )
     return [
-        Item(id=s, subset="", root=root, composite=composites[s], mask=masks[s], real=reals[s]) for s in stems
+        Triple(id=s, subset="", root=root, composite=composites[s], mask=masks[s], real=reals[s])
+        for s in stems
     ]

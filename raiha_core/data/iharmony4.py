@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .item import Item, require_unique
+from .item import Triple, require_unique
 
 SUBSETS = ("HAdobe5k", "HFlickr", "HCOCO", "Hday2night")
 TEST_COUNTS = {"HAdobe5k": 2160, "HFlickr": 828, "HCOCO": 4283, "Hday2night": 133}
@@ -76,10 +76,10 @@ def number(image: str) -> int:
     return int(match.group(1))
 
 
-def item(root: Path, path: str) -> Item:
+def triple(root: Path, path: str) -> Triple:
     """The item behind one line of a list file."""
     name = parse_name(path)
-    return Item(
+    return Triple(
         id=name.stem, subset=name.subset, root=root, composite=path, mask=name.mask_path, real=name.real_path
     )
 
@@ -100,9 +100,9 @@ def read_list(path: Path) -> list[str]:
     return [n if "/" in n else f"{subset_of(n)}/composite_images/{n}" for n in names]
 
 
-def read_items(root: Path, list_file: str | Path = TEST_LIST) -> list[Item]:
+def read_iharmony4(root: Path, list_file: str | Path = TEST_LIST) -> list[Triple]:
     """Items of a list file (relative to `root` unless absolute), in its order.
 
     The files themselves are not looked at. Raises: ValueError naming the line or the repeated item.
     """
-    return require_unique([item(root, path) for path in read_list(root / list_file)])
+    return require_unique([triple(root, path) for path in read_list(root / list_file)])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Item:
+class Triple:
     """Paths are relative to `root`, with forward slashes, as the list files write them."""
 
     id: str  # file name of the composite without its ending, unique in the data set
@@ -28,7 +28,7 @@ class Item:
         return self.root / self.real
 
 
-def require_unique(items: list[Item]) -> list[Item]:
+def require_unique(items: list[Triple]) -> list[Triple]:
     """The items. Raises: ValueError naming the first id that stands twice, and how many do."""
     seen: set[str] = set()
     twice = [item.id for item in items if item.id in seen or seen.add(item.id)]  # type: ignore[func-returns-value]
@@ -37,7 +37,7 @@ def require_unique(items: list[Item]) -> list[Item]:
     return items
 
 
-def missing_files(items: list[Item]) -> list[tuple[Item, str]]:
+def missing_files(items: list[Triple]) -> list[tuple[Triple, str]]:
     """Items with a file that is not there, and the first such file of each."""
     found = []
     for item in items:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from . import folder, iharmony4
-from .item import Item
-from .raharmony4 import listed_items, read_references
+from .item import Triple
+from .raharmony4 import listed_triples, read_references
 
 
-def read_root(root: Path, list_file: Path | None = None) -> list[Item]:
+def read_root(root: Path, list_file: Path | None = None) -> list[Triple]:
     """Items of a data set: three folders of triples, or iHarmony4's layout with one of its lists.
 
     Args:
@@ -30,8 +30,8 @@ def read_root(root: Path, list_file: Path | None = None) -> list[Item]:
             )
     path = root / list_file if (root / list_file).is_file() else list_file
     if path.suffix == ".jsonl":
-        return listed_items(root, read_references(path))
-    items = iharmony4.read_items(root, path.resolve())
+        return listed_triples(root, read_references(path))
+    items = iharmony4.read_iharmony4(root, path.resolve())
     if not items:
         raise ValueError(f"the list '{path}' is empty")
     return items

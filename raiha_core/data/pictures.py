@@ -12,7 +12,7 @@ from PIL import Image
 
 Bytes: TypeAlias = NDArray[np.uint8]
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def _open(path: Path) -> Image.Image:

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from ..durable import write_text
-from .iharmony4 import item, parse_name
-from .item import Item, require_unique
+from .iharmony4 import parse_name, triple
+from .item import Triple, require_unique
 
-TEST_COUNTS = {"HAdobe5k": 586, "HFlickr": 174, "HCOCO": 1465, "Hday2night": 23}
+LISTED_COUNTS = {"HAdobe5k": 586, "HFlickr": 174, "HCOCO": 1465, "Hday2night": 23}
 KEYS = ("input", "mask", "refs")
 
 
@@ -60,7 +60,7 @@ def parse_references(text: str, name: str) -> list[Listed]:
             listed.append(_parse(line))
         except ValueError as error:  # JSONDecodeError is one
             raise ValueError(f"'{name}', line {number}: {error}") from None
-    require_unique([item(Path(), entry.input) for entry in listed])
+    require_unique([triple(Path(), entry.input) for entry in listed])
     return listed
 
 
@@ -83,9 +83,9 @@ def write_references(path: Path, listed: Sequence[Listed]) -> None:
     write_text(path, "".join(f"{entry.to_line()}\n" for entry in listed))
 
 
-def listed_items(root: Path, listed: Sequence[Listed]) -> list[Item]:
+def listed_triples(root: Path, listed: Sequence[Listed]) -> list[Triple]:
     """The composites of a list, in its order."""
-    return [item(root, entry.input) for entry in listed]
+    return [triple(root, entry.input) for entry in listed]
 
 
 def seeded_generator(seed: int, name: str) -> np.random.Generator:
@@ -94,12 +94,12 @@ def seeded_generator(seed: int, name: str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest[:8], "big")))
 
 
-def draw(entry: Listed, seed: int) -> str:
+def draw_reference(entry: Listed, seed: int) -> str:
     """Run `seed` of the paper's evaluation: one of the item's references, uniformly."""
     return entry.refs[int(seeded_generator(seed, entry.input).integers(len(entry.refs)))]
 
 
-def draw_other(entry: Listed, pool: Sequence[str], seed: int) -> str:
+def draw_other_photo(entry: Listed, pool: Sequence[str], seed: int) -> str:
     """A photo of `pool` (sorted) that is none of the item's references nor its own real photo.
 
     Raises: ValueError naming the item where the pool holds nothing else.

@@ -37,7 +37,7 @@ def median_ms(call: Callable[[], object], repeats: int, device: str) -> float:
     return sorted(times)[len(times) // 2]
 
 
-def build(name: str, device: str) -> Encoder:
+def build_on(name: str, device: str) -> Encoder:
     """The encoder, with random weights where it would need a download."""
     if name not in encoders.TRANSFORMERS:
         return build_encoder(name, device=device)
@@ -50,8 +50,8 @@ def build(name: str, device: str) -> Encoder:
 
 
 @torch.no_grad()
-def row(name: str, photo: Tensor, repeats: int, device: str) -> str:
-    encoder = build(name, device)
+def encoder_row(name: str, photo: Tensor, repeats: int, device: str) -> str:
+    encoder = build_on(name, device)
     photo = photo.to(device)
     square = encoder.preprocessing.apply(photo)
     spec = encoder.spec
@@ -84,7 +84,7 @@ def main() -> None:
     print(_COLUMNS)
     print("|---" * 8 + "|")
     for name in arguments.encoders:
-        print(row(name, photo, arguments.repeats, arguments.device), flush=True)
+        print(encoder_row(name, photo, arguments.repeats, arguments.device), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 
 from raiha_core.models.presets import PRESETS
 from raiha_train.data.feed import prefetch
-from raiha_train.loop.bench_feeds import CONFIGS, benched, opened, rate
+from raiha_train.loop.benchmarks import CONFIGS, benched, opened, rate
 from raiha_train.loop.objective import Objective
 
 

@@ -21,7 +21,7 @@ import torch
 from raiha_core.models.presets import PRESETS
 from raiha_train.data.feed import prefetch
 from raiha_train.experiment import Experiment
-from raiha_train.loop.bench_feeds import benched, opened
+from raiha_train.loop.benchmarks import benched, opened
 from raiha_train.loop.objective import Objective
 from raiha_train.loop.train import main as train_main
 

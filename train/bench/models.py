@@ -29,7 +29,7 @@ GRID = 12  # of ready-made content where any will do
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class ModelCost:
     """One line of the table."""
 
     preset: str
@@ -93,7 +93,9 @@ def _spec(dim: int, grid: int):
     )
 
 
-def measure(preset: str, size: int, dtype: str, references: int, device: str, repeats: int) -> Row:
+def measure_model(
+    preset: str, size: int, dtype: str, references: int, device: str, repeats: int
+) -> ModelCost:
     """Run one preset here and now."""
     network = PRESETS[preset].build().eval().to(device)
     given = inputs(preset, size, references, device)
@@ -115,7 +117,7 @@ def measure(preset: str, size: int, dtype: str, references: int, device: str, re
                 torch.cuda.synchronize()
             seconds = min(seconds, clock() - start)
     peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else memory_mib()
-    return Row(
+    return ModelCost(
         preset=preset,
         size=size,
         type=dtype,
@@ -129,7 +131,7 @@ def measure(preset: str, size: int, dtype: str, references: int, device: str, re
 
 def in_its_own_process(
     arguments: argparse.Namespace, preset: str, size: int, dtype: str, references: int
-) -> Row:
+) -> ModelCost:
     """The same in a child; a row that takes too long or does not fit says so."""
     command = [sys.executable, __file__, "--one", preset, str(size), dtype, str(references)]
     command += [
@@ -144,12 +146,12 @@ def in_its_own_process(
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=arguments.limit, check=False)
         if done.returncode == 0:
-            return Row(**json.loads(done.stdout))
+            return ModelCost(**json.loads(done.stdout))
         note = (done.stderr.strip().splitlines() or ["killed"])[-1][:120]
     except subprocess.TimeoutExpired:
         note = f"over {arguments.limit} s"
     network_parameters = parameters(PRESETS[preset].build(pretrained=False))
-    return Row(
+    return ModelCost(
         preset=preset,
         size=size,
         type=dtype,
@@ -160,7 +162,7 @@ def in_its_own_process(
     )
 
 
-def table(rows: list[Row]) -> str:
+def cost_table(rows: list[ModelCost]) -> str:
     """Markdown; the ratio is to the base of the same size and type, without references."""
     base = {(r.size, r.type): r.seconds for r in rows if r.preset == BASE}
     lines = [
@@ -197,7 +199,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.one:
         preset, size, dtype, references = arguments.one
-        row = measure(preset, int(size), dtype, int(references), arguments.device, arguments.repeats)
+        row = measure_model(preset, int(size), dtype, int(references), arguments.device, arguments.repeats)
         print(json.dumps(asdict(row)))
         return
     presets = [BASE] + [name for name in arguments.presets if name != BASE]
@@ -208,8 +210,8 @@ def main() -> None:
                 most = PRESETS[preset].requirements.max_references
                 for references in sorted({0, min(arguments.references, most)}):
                     rows.append(in_its_own_process(arguments, preset, size, dtype, references))
-                    print(table(rows).splitlines()[-1], flush=True)
-    text = table(rows)
+                    print(cost_table(rows).splitlines()[-1], flush=True)
+    text = cost_table(rows)
     print(text)
     if arguments.out:
         arguments.out.mkdir(parents=True, exist_ok=True)

@@ -19,12 +19,13 @@ from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.harmonizer import load_harmonizer
 from raiha_core.pipeline import harmonize
 from raiha_core.regions import measure
-from raiha_train.evaluation.protocols import Protocol, prepare, score, to_tensor
+from raiha_train.data.batch import as_batch
+from raiha_train.evaluation.protocols import Protocol, prepare, score
 
 Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def moments(lightness: bool, colour: bool, deviation: bool) -> Correction:
+def take_moments(lightness: bool, colour: bool, deviation: bool) -> Correction:
     """Takes over the truth's means of the channels that are named, and the deviations of all."""
 
     def correct(new: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
@@ -51,10 +52,10 @@ def affine(new: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
 
 CORRECTIONS: dict[str, Correction] = {
     "as it is": lambda new, truth, mask: new,
-    "lightness": moments(True, False, False),
-    "colour": moments(False, True, False),
-    "three means": moments(True, True, False),
-    "means and deviations": moments(True, True, True),
+    "lightness": take_moments(True, False, False),
+    "colour": take_moments(False, True, False),
+    "three means": take_moments(True, True, False),
+    "means and deviations": take_moments(True, True, True),
     "affine": affine,
 }
 
@@ -82,7 +83,7 @@ def main() -> None:
             scores: dict[str, list[tuple[float, float]]] = {key: [] for key in CORRECTIONS}
             for prepared in items:
                 composite, mask = prepared.inputs()
-                truth = to_tensor(prepared.truth).float() / 255
+                truth = as_batch(prepared.truth).float() / 255
                 new = composite if model is None else harmonize(composite, mask, [[]], model)
                 for key, correct in CORRECTIONS.items():
                     found = score(protocol, prepared, correct(new, truth, mask))

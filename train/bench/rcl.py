@@ -19,7 +19,7 @@ import numpy as np
 
 from raiha_train.evaluation.intervals import bootstrap_mean
 
-ROOT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[2]
 CONFIG = '''"""One of four: see bench/rcl.py."""
 from raiha_train.experiment import Experiment, Optimisation
 from raiha_train.losses.contrastive import ContrastConfig
@@ -65,8 +65,8 @@ def scores(folder: Path) -> np.ndarray:
     return np.array([found[name] for name in sorted(found)])
 
 
-def run(command: list[str]) -> None:
-    subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+def run_script(command: list[str]) -> None:
+    subprocess.run([sys.executable, *command], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
 
 
 def main() -> None:
@@ -102,11 +102,11 @@ def main() -> None:
         if not weights.is_file():
             command = ["train/train.py", str(config), "--output", str(arguments.out / name)]
             command += ["--data", str(arguments.data), "--illuminants", str(arguments.illuminants)]
-            run([*command, "--cache", str(arguments.out / "cache"), "--tracker", "none", "--resume"])
+            run_script([*command, "--cache", str(arguments.out / "cache"), "--tracker", "none", "--resume"])
         scored = arguments.out / f"{name}_scores"
         if not (scored / "per_image.csv").is_file():
             command = ["train/evaluate.py", "--data", str(arguments.score), "--model", str(weights)]
-            run([*command, "--protocol", "A", "--out", str(scored), "--quiet", "--no-plots"])
+            run_script([*command, "--protocol", "A", "--out", str(scored), "--quiet", "--no-plots"])
         found[variant].append(scores(scored))
         print(f"{variant}, seed {seed}: {found[variant][-1].mean():.2f} dB", file=sys.stderr)
     count = found["base"][0].size

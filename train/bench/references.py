@@ -28,15 +28,20 @@ from raiha_core.features.encoders import build_encoder
 from raiha_core.gallery.store import open_gallery
 from raiha_core.harmonizer import Harmonizer, load_harmonizer
 from raiha_core.pipeline import harmonize
-from raiha_train.data.feed import generator
 from raiha_train.data.photos import in_validation, read_photos
 from raiha_train.data.recolour import listed_lights
 from raiha_train.data.synthesis import Synthesis, SynthesisConfig
 from raiha_train.evaluation.intervals import bootstrap_mean
 from raiha_train.evaluation.listed_references import ListedReferences
-from raiha_train.weights.reference_kinds import KINDS, OWN, SHARE, Galleries, objects
-
-SAME = 0.1  # dB: smaller differences count as none
+from raiha_train.evaluation.summary import NOTICEABLE_DB
+from raiha_train.seeds import generator
+from raiha_train.weights.reference_kinds import (
+    HELD_OUT_SHARE,
+    OWN,
+    REFERENCE_KINDS,
+    ReferencesOfKinds,
+    recoloured_objects,
+)
 
 
 def decibels(new: Tensor, truth: Tensor, mask: Tensor) -> float:
@@ -58,36 +63,36 @@ class Gain:
     gain: float  # dB
 
 
-def line(title: str, gains: Sequence[Gain]) -> str:
+def gain_line(title: str, gains: Sequence[Gain]) -> str:
     if len(gains) < 5:
         return f"| {title} | {len(gains)} | too few | |"
     values = [g.gain for g in gains]
     found = bootstrap_mean(values, [g.scene for g in gains])
-    better, worse = (sum(sign * value > SAME for value in values) for sign in (1, -1))
+    better, worse = (sum(sign * value > NOTICEABLE_DB for value in values) for sign in (1, -1))
     return (
         f"| {title} | {len(gains)} | {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] "
         f"| {better} / {len(gains) - better - worse} / {worse} |"
     )
 
 
-def table(gains: Sequence[Gain], model: str) -> str:
+def gains_by_kind(gains: Sequence[Gain], model: str) -> str:
     """Every kind of reference, and thirds of match quality where they say most."""
     lines = [f"\n**{Path(model).stem}**\n", "| reference | objects | gain, dB | better / same / worse |"]
     lines.append("|---|---|---|---|")
-    for kind in KINDS:
+    for kind in REFERENCE_KINDS:
         own = [g for g in gains if (g.model, g.kind) == (model, kind)]
         if not own:
             continue
-        lines.append(line(kind, own))
+        lines.append(gain_line(kind, own))
         if kind in ("by both", "own shoot") and len(own) >= 15:
             cuts = np.quantile([g.quality for g in own], [1 / 3, 2 / 3])
             for third, (low, high) in enumerate(((-1, cuts[0]), (cuts[0], cuts[1]), (cuts[1], 2)), 1):
                 part = [g for g in own if low < g.quality <= high]
-                lines.append(line(f"- {kind}, match quality third {third}", part))
+                lines.append(gain_line(f"- {kind}, match quality third {third}", part))
     return "\n".join(lines)
 
 
-def measure(arguments: argparse.Namespace) -> list[Gain]:
+def measure_gains(arguments: argparse.Namespace) -> list[Gain]:
     """The gains of every object, kind and model."""
     torch.set_num_threads(1)
     rows = [row for row in read_photos(arguments.photos) if row.mask is not None]
@@ -96,14 +101,16 @@ def measure(arguments: argparse.Namespace) -> list[Gain]:
     synthesis = Synthesis(config, listed_lights(arguments.illuminants, "test"))
     encoder = build_encoder("lite0")
     listed = ListedReferences(arguments.photos / "images", encoder)
-    galleries = Galleries(open_gallery(arguments.store, photos=None), rows, listed, synthesis.illuminants)
-    held = [rows[i] for i in order if in_validation(rows[i], SHARE)][: arguments.objects]
+    galleries = ReferencesOfKinds(
+        open_gallery(arguments.store, photos=None), rows, listed, synthesis.illuminants
+    )
+    held = [rows[i] for i in order if in_validation(rows[i], HELD_OUT_SHARE)][: arguments.objects]
     grouped = [rows[i] for i in order if galleries.mates(rows[i])][: arguments.objects]
     models: dict[str, Harmonizer] = {name: load_harmonizer(name) for name in arguments.models}
     gains = []
-    for source, kinds in ((held, [k for k in KINDS if k not in OWN]), (grouped, OWN)):
+    for source, kinds in ((held, [k for k in REFERENCE_KINDS if k not in OWN]), (grouped, OWN)):
         kinds = [kind for kind in kinds if kind in arguments.kinds]
-        for thing in objects(source if kinds else [], synthesis, listed, arguments.seed):
+        for thing in recoloured_objects(source if kinds else [], synthesis, listed, arguments.seed):
             composite, mask = thing.composite, thing.mask
             alone = {
                 name: decibels(harmonize(composite, mask, [[]], model), thing.truth, mask)
@@ -129,17 +136,19 @@ def main() -> int:
     parser.add_argument("--illuminants", type=Path, required=True, help="CCHarmony's folder")
     parser.add_argument("--models", nargs="+", default=["statistics"])
     parser.add_argument("--objects", type=int, default=120, help="held-out ones, and as many with a group")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
+    parser.add_argument(
+        "--kinds", nargs="+", choices=REFERENCE_KINDS, default=list(REFERENCE_KINDS), metavar="KIND"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON lines with every gain")
     arguments = parser.parse_args()
     try:
-        gains = measure(arguments)
+        gains = measure_gains(arguments)
     except (ValueError, OSError) as error:
         print(f"references: {error}", file=sys.stderr)
         return 1
     for model in arguments.models:
-        print(table(gains, model))
+        print(gains_by_kind(gains, model))
     if arguments.out:
         arguments.out.write_text("".join(json.dumps(asdict(g)) + "\n" for g in gains), encoding="utf-8")
     return 0

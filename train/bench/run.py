@@ -15,9 +15,9 @@ from tempfile import TemporaryDirectory
 from raiha_core.durable import write_text
 from raiha_core.images import list_photos
 
-FOLDER = Path(__file__).resolve().parent
-ROOT = FOLDER.parents[1]
-SCENES = ROOT / "assets" / "scenes" / "photos"
+BENCHES = Path(__file__).resolve().parent
+CHECKOUT = BENCHES.parents[1]
+SCENE_PHOTOS = CHECKOUT / "assets" / "scenes" / "photos"
 
 
 def triples(folder: Path) -> Path:
@@ -27,7 +27,7 @@ def triples(folder: Path) -> Path:
 
     for name in ("composite", "mask", "real"):
         (folder / name).mkdir(parents=True)
-    for path in list_photos(SCENES):
+    for path in list_photos(SCENE_PHOTOS):
         real = np.asarray(Image.open(path).convert("RGB").resize((256, 192)))
         mask = np.zeros(real.shape[:2], np.uint8)
         mask[60:130, 90:170] = 255
@@ -43,13 +43,15 @@ def benches(scratch: Path) -> dict[str, list[list[str]]]:
     store = str(scratch / "store")
 
     def bench(name: str, *rest: str) -> list[str]:
-        return [str(FOLDER / f"{name}.py"), *rest]
+        return [str(BENCHES / f"{name}.py"), *rest]
 
     return {
         "features": [bench("features", "lite0", "lite0-fast", "--repeats", "3")],
-        "gallery": [bench("gallery", str(SCENES), "--workers", "1", "--repeats", "1", "--synthetic", "5000")],
+        "gallery": [
+            bench("gallery", str(SCENE_PHOTOS), "--workers", "1", "--repeats", "1", "--synthetic", "5000")
+        ],
         "retrieval": [
-            ["-m", "raiha_core", "gallery", "build", str(SCENES), store],
+            ["-m", "raiha_core", "gallery", "build", str(SCENE_PHOTOS), store],
             bench("retrieval", store, "--sizes", "500", "--queries", "4"),
         ],
         "models": [bench("models", "--sizes", "256", "--repeats", "1")],
@@ -67,7 +69,7 @@ def run(commands: list[list[str]]) -> tuple[str, bool]:
     """What the last of the commands prints, and whether all of them worked."""
     for command in commands:
         done = subprocess.run(
-            [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
+            [sys.executable, *command], cwd=CHECKOUT, capture_output=True, text=True, check=False
         )
         if done.returncode:
             return f"failed: {' '.join(command)}\n{done.stderr.strip()[-1500:]}", False
@@ -77,7 +79,9 @@ def run(commands: list[list[str]]) -> tuple[str, bool]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the benches")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench_output", help="where the tables are kept")
+    parser.add_argument(
+        "--out", type=Path, default=CHECKOUT / "bench_output", help="where the tables are kept"
+    )
     arguments = parser.parse_args(argv)
     parts, good = [], True
     with TemporaryDirectory() as scratch:

@@ -16,11 +16,12 @@ import torch
 from tqdm import tqdm
 
 from raiha_core import render
-from raiha_core.data.item import Item
+from raiha_core.data.item import Triple
 from raiha_core.data.layout import read_root
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.models.statistics import Statistics, StatisticsConfig, reinhard
 from raiha_train.evaluation.protocols import Protocol, Scores, prepare, score
+from raiha_train.evaluation.summary import NOTICEABLE_DB
 
 METHODS: dict[str, StatisticsConfig | None] = {
     "composite": None,
@@ -28,10 +29,9 @@ METHODS: dict[str, StatisticsConfig | None] = {
     "Reinhard, whole background, 50 %": reinhard(0.5),
     "statistics": StatisticsConfig(),
 }
-SAME = 0.1  # dB
 
 
-def measure(items: Sequence[Item], protocol: Protocol) -> dict[str, list[Scores]]:
+def score_methods(items: Sequence[Triple], protocol: Protocol) -> dict[str, list[Scores]]:
     """Scores of every method, image by image."""
     scores: dict[str, list[Scores]] = {name: [] for name in METHODS}
     for item in tqdm(items, unit="image", leave=False):
@@ -46,11 +46,11 @@ def measure(items: Sequence[Item], protocol: Protocol) -> dict[str, list[Scores]
     return scores
 
 
-def row(name: str, scores: Sequence[Scores], composites: Sequence[Scores]) -> str:
+def method_row(name: str, scores: Sequence[Scores], composites: Sequence[Scores]) -> str:
     """One line of the table: mean MSE and PSNR, and how many images changed for the better."""
     count = len(scores)
     gains = [s.psnr - c.psnr for s, c in zip(scores, composites, strict=True)]
-    better, worse = sum(g > SAME for g in gains), sum(g < -SAME for g in gains)
+    better, worse = sum(g > NOTICEABLE_DB for g in gains), sum(g < -NOTICEABLE_DB for g in gains)
     mse, psnr = (sum(getattr(s, field) for s in scores) / count for field in ("mse", "psnr"))
     return (
         f"| {name} | {mse:.1f} | {psnr:.2f} | {psnr - sum(c.psnr for c in composites) / count:+.2f} "
@@ -68,11 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with torch.inference_mode():
         for folder in options.data:
             items = read_root(folder)
-            scores = measure(items, protocol)
+            scores = score_methods(items, protocol)
             print(f"\n{folder.name}: {len(items)} images, protocol {protocol}\n")
             print("| method | MSE | PSNR | gain | better / same / worse |\n|---|---|---|---|---|")
             for name in METHODS:
-                print(row(name, scores[name], scores["composite"]))
+                print(method_row(name, scores[name], scores["composite"]))
     return 0
 
 

@@ -12,7 +12,7 @@ import torch
 from raiha_core import render
 from raiha_core.models.cost import parameters
 from raiha_core.models.presets import PRESETS
-from raiha_train.loop.bench_feeds import rate
+from raiha_train.loop.benchmarks import rate
 from raiha_train.losses.terms import LossConfig, total
 
 

@@ -16,18 +16,17 @@ from torch.nn.functional import interpolate
 
 from raiha_core.data.layout import read_root
 from raiha_core.data.pictures import decode_mask, decode_rgb
-from raiha_train.data.batch import Batch
+from raiha_train.data.batch import Batch, as_batch
 from raiha_train.data.synthesis import FAMILIES, Synthesis, SynthesisConfig
 from raiha_train.data.training_data import open_illuminants
-from raiha_train.evaluation.protocols import to_tensor
-from raiha_train.loop.bench_feeds import benched, opened, rate
+from raiha_train.loop.benchmarks import benched, opened, rate
 from raiha_train.loop.validation import grey_level_error
 
-QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+SHOWN_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
-def line(name: str, errors: Tensor, speed: str = "") -> str:
-    values = torch.quantile(errors, torch.tensor(QUANTILES)).tolist()
+def quantile_line(name: str, errors: Tensor, speed: str = "") -> str:
+    values = torch.quantile(errors, torch.tensor(SHOWN_QUANTILES)).tolist()
     cells = " | ".join(f"{value:.0f}" for value in (*values, float(errors.mean())))
     return f"| {name} | {len(errors)} | {cells} | {speed} |"
 
@@ -36,7 +35,7 @@ def real_errors(root: Path, size: int) -> Tensor:
     """fMSE of a data set's own composites at `size`."""
     errors = []
     for item in read_root(root):
-        pictures = [to_tensor(decode_rgb(path)) / 255 for path in (item.composite_path, item.real_path)]
+        pictures = [as_batch(decode_rgb(path)) / 255 for path in (item.composite_path, item.real_path)]
         mask = torch.from_numpy(decode_mask(item.mask_path)).float()[None, None] / 255
         small = [
             interpolate(x.float(), size=(size, size), mode="bilinear", antialias=True)
@@ -64,11 +63,11 @@ def main() -> None:
         wanted = replace(experiment, synthesis=SynthesisConfig())
         lights = open_illuminants(wanted, arguments.illuminants)
     rounds = max(1, arguments.pictures // arguments.batch)
-    head = " | ".join(f"{q:.0%}" for q in QUANTILES)
+    head = " | ".join(f"{q:.0%}" for q in SHOWN_QUANTILES)
     print(
         f"{arguments.size} px, batch {arguments.batch}, {arguments.device}, {torch.get_num_threads()} threads"
     )
-    print(f"| family | n | {head} | mean | img/s |\n|---|{'---|' * (len(QUANTILES) + 3)}")
+    print(f"| family | n | {head} | mean | img/s |\n|---|{'---|' * (len(SHOWN_QUANTILES) + 3)}")
     with TemporaryDirectory() as folder:
         feed = opened(experiment, arguments.data, Path(folder), arguments.device).training
         for name in FAMILIES[1:]:
@@ -85,9 +84,9 @@ def main() -> None:
                 min(rounds, 8),
                 arguments.device,
             )
-            print(line(name, errors, f"{speed:.0f}"))
+            print(quantile_line(name, errors, f"{speed:.0f}"))
     for root in arguments.beside:
-        print(line(f"genuine: {root.name}", real_errors(root, arguments.size)))
+        print(quantile_line(f"genuine: {root.name}", real_errors(root, arguments.size)))
 
 
 if __name__ == "__main__":

@@ -236,13 +236,13 @@ def up_to_date(experiment: dict[str, Any]) -> dict[str, Any]:
     return {**experiment, "network": config_to_json(network)}
 
 
-def differences(first: dict[str, Any], second: dict[str, Any], where: str = "") -> list[str]:
+def setting_differences(first: dict[str, Any], second: dict[str, Any], where: str = "") -> list[str]:
     """Fields in which two experiments (as JSON) differ, as 'field: first != second'."""
     found = []
     for key in sorted(set(first) | set(second)):
         a, b, name = first.get(key), second.get(key), f"{where}{key}"
         if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{name}.")
+            found += setting_differences(a, b, f"{name}.")
         elif a != b:
             found.append(f"{name}: {a} != {b}")
     return found

@@ -1,11 +1,12 @@
-"""The one type in which data travels to a harmonizer, in training and in evaluation."""
+"""The one type in which data travels to a network in training, and bytes as tensors."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
+from raiha_core.data.pictures import Bytes
 from raiha_core.features.references import ReferenceBatch
 
 
@@ -48,14 +49,7 @@ class Batch:
         return replace(self, references=references, **moved)
 
 
-def stack(batches: Sequence[Batch]) -> Batch:
-    """Several batches without references as one. Raises: ValueError where sizes differ."""
-    sizes = {tuple(batch.composite.shape[-2:]) for batch in batches}
-    if len(sizes) != 1:
-        raise ValueError(f"pictures of different sizes cannot be one batch: {sorted(sizes)}")
-    return Batch(
-        composite=torch.cat([batch.composite for batch in batches]),
-        mask=torch.cat([batch.mask for batch in batches]),
-        target=torch.cat([batch.target for batch in batches]),
-        ids=tuple(i for batch in batches for i in batch.ids),
-    )
+def as_batch(pixels: Bytes) -> Tensor:
+    """(H, W, 3) -> (1, 3, H, W), (H, W) -> (1, 1, H, W); uint8, sharing memory."""
+    array = pixels if pixels.flags.writeable else pixels.copy()  # torch warns about read-only memory
+    return rearrange(torch.from_numpy(array), "h w ... -> 1 (...) h w")

@@ -5,7 +5,6 @@ So two processes with one micro-batch each see what one process sees that accumu
 Shapes: B pictures per micro-batch, S the experiment's size, K references.
 """
 
-import hashlib
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,18 +20,13 @@ from raiha_core.features.references import ReferenceBatch
 from raiha_core.features.spec import FeatureSpec
 
 from ..experiment import Experiment
+from ..seeds import generator
 from .augment import random_views, self_references
 from .batch import Batch
 from .cache import PhotoCache
 from .random_masks import random_regions
 from .reference_features import StoredFeatures
 from .synthesis import Synthesis
-
-
-def generator(*key: object) -> torch.Generator:
-    """A CPU generator seeded by the key alone, the same on every machine."""
-    digest = hashlib.sha256(repr(key).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def rows_of(k: int, count: int, micro_batch: int, seed: int) -> list[int]:

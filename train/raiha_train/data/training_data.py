@@ -16,8 +16,8 @@ import torch
 from tqdm import tqdm
 
 from raiha_core.data import iharmony4
-from raiha_core.data.item import Item
-from raiha_core.data.raharmony4 import Listed, listed_items, read_references
+from raiha_core.data.item import Triple
+from raiha_core.data.raharmony4 import Listed, listed_triples, read_references
 from raiha_core.features.encoders import Encoder, build_encoder
 
 from ..experiment import Experiment, ReferenceShares
@@ -42,7 +42,7 @@ class First(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sources:
+class TrainingData:
     """Both feeds, and what a weight file says about them."""
 
     training: Feed
@@ -53,7 +53,7 @@ class Sources:
     licence: str
 
 
-def open_sources(
+def open_training_data(
     experiment: Experiment,
     *,
     data: Path | None,
@@ -63,7 +63,7 @@ def open_sources(
     encoder_weights: Path | None = None,
     device: torch.device,
     first: First,
-) -> Sources:
+) -> TrainingData:
     """The feeds of an experiment.
 
     Args:
@@ -152,7 +152,7 @@ def _from_photos(
     encoder: Encoder | None,
     device: torch.device,
     packer: _Packer,
-) -> Sources:
+) -> TrainingData:
     lights = open_illuminants(experiment, illuminants)
     synthesis = Synthesis(experiment.synthesis, lights)
     cache = packer.open(read_photos(root), "photos")
@@ -163,7 +163,7 @@ def _from_photos(
         Feed(e, cache, rows, device, synthesis=synthesis, encoder=encoder)
         for e, rows in ((experiment, training), (for_validation(experiment), validation))
     ]
-    return Sources(
+    return TrainingData(
         training=feeds[0],
         validation=feeds[1],
         encoder=encoder,
@@ -202,12 +202,12 @@ def _from_composites(
     encoder: Encoder | None,
     device: torch.device,
     packer: _Packer,
-) -> Sources:
+) -> TrainingData:
     listed = read_references(lists) if lists is not None else []
     if experiment.source == "raharmony4":
-        items = listed_items(root, listed)
+        items = listed_triples(root, listed)
     else:
-        items = iharmony4.read_items(root, iharmony4.TRAIN_LIST)
+        items = iharmony4.read_iharmony4(root, iharmony4.TRAIN_LIST)
     if not items:
         raise ValueError(f"the list of '{root}' is empty")
     composites = packer.open([composite_row(item) for item in items], "composites")
@@ -227,7 +227,7 @@ def _from_composites(
         for e, rows in ((experiment, training), (for_validation(experiment), validation))
     ]
     marks = [composites.fingerprint, reals.fingerprint, *([_digest(lists.read_bytes())] if lists else [])]
-    return Sources(
+    return TrainingData(
         training=feeds[0],
         validation=feeds[1],
         encoder=encoder,
@@ -237,14 +237,14 @@ def _from_composites(
     )
 
 
-def composite_row(item: Item) -> PhotoRow:
+def composite_row(item: Triple) -> PhotoRow:
     """A composite with its mask; the group is its real photo, at Hday2night its camera."""
     image = iharmony4.parse_name(item.composite).image
     group = iharmony4.camera(image) if item.subset == "Hday2night" else image
     return PhotoRow(id=item.composite, image=item.composite_path, mask=item.mask_path, group=group)
 
 
-def real_rows(root: Path, items: Sequence[Item], listed: Sequence[Listed]) -> list[PhotoRow]:
+def real_rows(root: Path, items: Sequence[Triple], listed: Sequence[Listed]) -> list[PhotoRow]:
     """Every real photo that is a truth or a reference, once."""
     paths = {item.real for item in items} | {path for entry in listed for path in entry.refs}
     return [PhotoRow(id=path, image=root / path, mask=None, group=_group_of(path)) for path in sorted(paths)]

@@ -20,15 +20,14 @@ from raiha_core.durable import write_text
 from ..prepare.make_held_out import ORDER
 from . import evaluate
 from .intervals import paired
-from .summary import scene
+from .summary import NOTICEABLE_DB, scene
 
-SAME = 0.1  # dB
 BASES = ("composite", "statistics")
 
 Scores = dict[str, dict[str, float]]
 
 
-def score(data: Path, protocol: str, model: str, out: Path, *, overwrite: bool = False) -> Scores:
+def run_scores(data: Path, protocol: str, model: str, out: Path, *, overwrite: bool = False) -> Scores:
     """Per picture what evaluate.py wrote, now or before. Raises: ValueError where it could not."""
     command = ["--data", str(data), "--model", model, "--protocol", protocol, "--out", str(out)]
     command += ["--quiet", "--no-plots", *(["--overwrite"] if overwrite else [])]
@@ -41,10 +40,10 @@ def score(data: Path, protocol: str, model: str, out: Path, *, overwrite: bool =
         }
 
 
-def gain(first: Scores, second: Scores, names: Sequence[str]) -> str:
+def gain_cell(first: Scores, second: Scores, names: Sequence[str]) -> str:
     """'+1.23 [0.40, 2.10], 12/3/7': second minus first."""
     before, after = ([scores[name]["psnr"] for name in names] for scores in (first, second))
-    found = paired(before, after, [scene(name) for name in names], same=SAME)
+    found = paired(before, after, [scene(name) for name in names], same=NOTICEABLE_DB)
     interval = found.difference
     return (
         f"{interval.mean:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}], "
@@ -64,7 +63,7 @@ def families(names: Sequence[str]) -> dict[str, list[str]]:
     return found if set(found) <= set(ORDER) else {}
 
 
-def table(title: str, scores: dict[str, Scores]) -> str:
+def set_table(title: str, scores: dict[str, Scores]) -> str:
     """One set's lines, and per family of composites where there are any."""
     composite, base = (scores[name] for name in BASES)
     names = [name for name in composite if composite[name]["mse"] > 0]
@@ -75,8 +74,8 @@ def table(title: str, scores: dict[str, Scores]) -> str:
         "|---|---|---|---|---|",
     ]
     for model, found in scores.items():
-        over = "" if model == "composite" else gain(composite, found, names)
-        beside = "" if model in BASES else gain(base, found, names)
+        over = "" if model == "composite" else gain_cell(composite, found, names)
+        beside = "" if model in BASES else gain_cell(base, found, names)
         numbers = f"{mean(found, names, 'mse'):.1f} | {mean(found, names, 'psnr'):.2f}"
         lines.append(f"| {model} | {numbers} | {over} | {beside} |")
     parts = families(names)
@@ -96,7 +95,7 @@ def table(title: str, scores: dict[str, Scores]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def shorten(models: Sequence[str]) -> dict[str, str]:
+def short_names(models: Sequence[str]) -> dict[str, str]:
     """Models by the name they have in tables and folders. Raises: ValueError naming two that share one."""
     short: dict[str, str] = {}
     for model in models:
@@ -118,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     pages = []
     try:
-        models = shorten((*BASES, *arguments.models))
+        models = short_names((*BASES, *arguments.models))
         for entry in arguments.sets:
             name, _, path = entry.partition("=")
             name, _, protocol = name.partition("@")
@@ -126,8 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             scores = {}
             for short, model in models.items():
                 folder = arguments.out / f"{name}_{protocol}_{short}"
-                scores[short] = score(Path(path), protocol, model, folder, overwrite=arguments.overwrite)
-            pages.append(table(f"{name}, protocol {protocol}", scores))
+                scores[short] = run_scores(Path(path), protocol, model, folder, overwrite=arguments.overwrite)
+            pages.append(set_table(f"{name}, protocol {protocol}", scores))
     except (ValueError, OSError) as error:
         print(f"ladder: {error}", file=sys.stderr)
         return 1

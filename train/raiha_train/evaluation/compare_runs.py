@@ -6,14 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .intervals import paired
-from .run_settings import FILE
+from .run_settings import SETTINGS_FILE
 from .summary import METRICS, SAME_DB, scene
 
 
 def _read(run: Path) -> tuple[str, dict[str, dict[str, str]]]:
     """Protocol and per-image rows of a run."""
     try:
-        protocol = json.loads((run / FILE).read_text(encoding="utf-8"))["protocol"]
+        protocol = json.loads((run / SETTINGS_FILE).read_text(encoding="utf-8"))["protocol"]
         with open(run / "per_image.csv", newline="", encoding="utf-8") as file:
             rows = {row["id"]: row for row in csv.DictReader(file)}
     except (OSError, ValueError, KeyError) as error:

@@ -20,20 +20,21 @@ import torch
 from tqdm import tqdm
 
 from raiha_core import __version__
-from raiha_core.data.item import Item, missing_files
+from raiha_core.data.item import Triple, missing_files
 from raiha_core.data.layout import read_root
 from raiha_core.data.raharmony4 import Listed, read_references
 from raiha_core.durable import write_text
 from raiha_core.features.encoders import build_encoder
 from raiha_core.harmonizer import load_harmonizer
 
-from . import plan as units
 from . import run_settings
 from .compare_runs import compare_runs
 from .listed_references import ListedReferences
+from .plan import UNTOUCHED, ScoringPlan, plan_with, plan_without
 from .prediction_folder import PredictionFolder, index
-from .predictors import FolderSource, ModelSource, NoSource, Source, weights_file
+from .predictors import FolderPredictor, ModelPredictor, NoPredictor, Predictor, weights_file
 from .protocols import DESCRIPTIONS, NAMES, Protocol
+from .score_log import PAIRS_LOG, SCORES, append_pairs, drop_torn_line, read_pairs
 from .scoring import evaluate
 from .summary import Table, headline_rows, summarise
 from .tables import report
@@ -76,14 +77,14 @@ def make_parser() -> argparse.ArgumentParser:
 class Setup:
     """What a run works on, after every check that needs no decoding."""
 
-    items: list[Item]
+    items: list[Triple]
     listed: list[Listed] | None
-    plan: units.Plan
+    plan: ScoringPlan
     protocol: Protocol
     notes: list[str]  # for the header: what was left out
 
 
-def _present(items: list[Item], allow_missing: bool, notes: list[str]) -> list[Item]:
+def _present(items: list[Triple], allow_missing: bool, notes: list[str]) -> list[Triple]:
     lacking = missing_files(items)
     if not lacking:
         return items
@@ -100,7 +101,7 @@ def _present(items: list[Item], allow_missing: bool, notes: list[str]) -> list[I
 
 
 def _present_references(
-    root: Path, listed: list[Listed], items: list[Item], allow_missing: bool, notes: list[str]
+    root: Path, listed: list[Listed], items: list[Triple], allow_missing: bool, notes: list[str]
 ) -> list[Listed]:
     """Entries of the scored items with the references that exist; entries without any are dropped."""
     wanted = {item.composite for item in items}
@@ -149,19 +150,19 @@ def prepare_run(arguments: argparse.Namespace) -> tuple[Setup, PredictionFolder 
         notes += [f"predictions: {note}" for note in folder.notes]
         items = [item for item in items if item.id in folder.files]
     if arguments.model == "composite":
-        plan = units.Plan(variants={})
+        plan = ScoringPlan(variants={})
     elif listed is not None:
-        plan = units.plan_with(items, listed, arguments.seeds)
+        plan = plan_with(items, listed, arguments.seeds)
     else:
-        plan = units.plan_without(items)
+        plan = plan_without(items)
     return Setup(items=items, listed=listed, plan=plan, protocol=protocol, notes=notes), folder
 
 
-def make_source(arguments: argparse.Namespace, setup: Setup, folder: PredictionFolder | None) -> Source:
+def make_source(arguments: argparse.Namespace, setup: Setup, folder: PredictionFolder | None) -> Predictor:
     if folder is not None:
-        return FolderSource(folder)
+        return FolderPredictor(folder)
     if arguments.model == "composite":
-        return NoSource()
+        return NoPredictor()
     device = torch.device(arguments.device)
     harmonizer = load_harmonizer(arguments.model, device)
     listed = None
@@ -170,7 +171,7 @@ def make_source(arguments: argparse.Namespace, setup: Setup, folder: PredictionF
             harmonizer.spec.encoder if harmonizer.spec else arguments.encoder, device=device
         )
         listed = ListedReferences(arguments.data, encoder)
-    return ModelSource(harmonizer, device, arguments.strength, listed)
+    return ModelPredictor(harmonizer, device, arguments.strength, listed)
 
 
 def make_settings(
@@ -187,19 +188,19 @@ def make_settings(
         model=model,
         model_digest=weights,
         strength=arguments.strength,
-        items=run_settings.digest(item.composite for item in setup.items),
-        references="" if listed is None else run_settings.digest(entry.to_line() for entry in listed),
+        items=run_settings.digest_of(item.composite for item in setup.items),
+        references="" if listed is None else run_settings.digest_of(entry.to_line() for entry in listed),
         seeds=0 if listed is None else arguments.seeds,
         encoder="" if listed is None else arguments.encoder,
         code=run_settings.code_digest(),
     )
 
 
-def score_all(arguments: argparse.Namespace, setup: Setup, source: Source, log: Path) -> Table:
+def score_all(arguments: argparse.Namespace, setup: Setup, source: Predictor, log: Path) -> Table:
     """Score what the log does not hold yet; unreadable triples are an error or, if allowed, a note."""
-    units.drop_torn_line(log)
-    table = units.read(log)
-    references = {item.id: [units.UNTOUCHED, *setup.plan.references(item.id)] for item in setup.items}
+    drop_torn_line(log)
+    table = read_pairs(log)
+    references = {item.id: [UNTOUCHED, *setup.plan.references(item.id)] for item in setup.items}
     todo = [i for i in setup.items if any((i.id, ref) not in table for ref in references[i.id])]
     bar = tqdm(
         evaluate(todo, setup.protocol, source, setup.plan, arguments.workers, arguments.batch_size),
@@ -215,7 +216,7 @@ def score_all(arguments: argparse.Namespace, setup: Setup, source: Source, log: 
                 raise ValueError(f"{outcome.problem}. --allow-missing scores the rest")
             problems.append(outcome.problem)
             continue
-        units.append(log, outcome.rows)
+        append_pairs(log, outcome.rows)
         table |= {(row.id, row.reference): row for row in outcome.rows}
     if problems:
         setup.notes.append(f"left out: {len(problems)} items cannot be scored, the first: {problems[0]}")
@@ -228,9 +229,9 @@ def write_per_image(path: Path, table: Table, setup: Setup, order: Sequence[str]
     """The headline's scores: `id, subset, mse, psnr, fmse, fpsnr, ssim, foreground_ratio`."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "subset", *units.SCORES])
+    writer.writerow(["id", "subset", *SCORES])
     for row, scores in headline_rows(table, setup.plan, order):
-        writer.writerow([row.id, row.subset, *(f"{scores[m]:.8g}" for m in units.SCORES)])
+        writer.writerow([row.id, row.subset, *(f"{scores[m]:.8g}" for m in SCORES)])
     write_text(path, text.getvalue())
 
 
@@ -251,8 +252,8 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     setup, folder = prepare_run(arguments)
     source = make_source(arguments, setup, folder)
     settings = make_settings(arguments, setup, folder)
-    run_settings.claim(arguments.out, asdict(settings), arguments.overwrite, [units.LOG])
-    table = score_all(arguments, setup, source, arguments.out / units.LOG)
+    run_settings.claim(arguments.out, asdict(settings), arguments.overwrite, [PAIRS_LOG])
+    table = score_all(arguments, setup, source, arguments.out / PAIRS_LOG)
     order = [item.id for item in setup.items]
     write_per_image(arguments.out / "per_image.csv", table, setup, order)
     summary = summarise(table, setup.plan, order)

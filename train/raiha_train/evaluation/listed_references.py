@@ -12,7 +12,7 @@ from raiha_core.features.references import Reference
 from raiha_core.gallery.memory import MemoryGallery, memory_gallery
 from raiha_core.retrieval.search import make_query, references, search_many
 
-from .protocols import to_tensor
+from ..data.batch import as_batch
 
 KEPT = 24  # photos whose features stay in memory: some serve 49 composites
 
@@ -39,7 +39,7 @@ class ListedReferences:
     def _gallery(self, path: str) -> tuple[MemoryGallery, PatchFeatures]:
         """A gallery of the one photo, and the photo's features."""
         if path not in self._kept:
-            pixels = to_tensor(decode_rgb(self.root / path)).float() / 255
+            pixels = as_batch(decode_rgb(self.root / path)).float() / 255
             features = self.encoder.encode(pixels)
             gallery = memory_gallery([pixels], _Known(features), ids=[path], name=path)
             self._kept[path] = gallery, features

@@ -15,7 +15,7 @@ from torch import Tensor
 
 PEAK = 255.0
 FLOOR = 1e-6  # stands in for an error of zero, so that decibels and their means stay finite
-BINS = (0.05, 0.15, 1.0)  # upper ends of the foreground-ratio bins; closed, as HDNet has them
+RATIO_BINS = (0.05, 0.15, 1.0)  # upper ends of the foreground-ratio bins; closed, as HDNet has them
 BIN_NAMES = ("0-5 %", "5-15 %", "15-100 %")
 
 Window = Literal["box", "gauss"]
@@ -103,7 +103,7 @@ def foreground_bin(ratio: float) -> int:
     """
     if not 0 < ratio <= 1:
         raise ValueError(f"a foreground ratio lies in (0, 1], got {ratio}")
-    return next(i for i, end in enumerate(BINS) if ratio <= end)
+    return next(i for i, end in enumerate(RATIO_BINS) if ratio <= end)
 
 
 def _taps(window: Window) -> tuple[list[float], float]:

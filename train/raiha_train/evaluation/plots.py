@@ -10,7 +10,7 @@ from raiha_core.durable import durable_path
 
 from .intervals import bootstrap_mean
 from .metrics import BIN_NAMES, foreground_bin
-from .plan import Plan
+from .plan import ScoringPlan
 from .summary import Table, headline_rows, scene, subsets_of, untouched_rows
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#555555")  # told apart by the colour-blind too
@@ -22,7 +22,7 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(temporary)
 
 
-def scatter(table: Table, plan: Plan, order: Sequence[str], title: str, protocol: str) -> Figure:
+def scatter(table: Table, plan: ScoringPlan, order: Sequence[str], title: str, protocol: str) -> Figure:
     """PSNR of the composite against that of the result; below the diagonal is harm."""
     before = {row.id: row for row in untouched_rows(table, order)}
     after = headline_rows(table, plan, order)
@@ -50,7 +50,7 @@ def scatter(table: Table, plan: Plan, order: Sequence[str], title: str, protocol
     return figure
 
 
-def bin_bars(table: Table, plan: Plan, order: Sequence[str], title: str, protocol: str) -> Figure:
+def bin_bars(table: Table, plan: ScoringPlan, order: Sequence[str], title: str, protocol: str) -> Figure:
     """fPSNR and fMSE by foreground ratio, composite beside result, with 95 % intervals."""
     after = headline_rows(table, plan, order)
     before = {row.id: row for row in untouched_rows(table, order)}
@@ -84,7 +84,9 @@ def bin_bars(table: Table, plan: Plan, order: Sequence[str], title: str, protoco
     return figure
 
 
-def write_plots(out: Path, table: Table, plan: Plan, order: Sequence[str], title: str, protocol: str) -> None:
+def write_plots(
+    out: Path, table: Table, plan: ScoringPlan, order: Sequence[str], title: str, protocol: str
+) -> None:
     """`scatter.png` and `bins.png` in `out`."""
     with mpl.rc_context(STYLE):
         _save(scatter(table, plan, order, title, protocol), out / "scatter.png")

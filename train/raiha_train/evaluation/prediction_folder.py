@@ -5,11 +5,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from raiha_core.data.item import Item
-from raiha_core.data.pictures import ENDINGS, decode_rgb, picture_size
+from raiha_core.data.item import Triple
+from raiha_core.data.pictures import PICTURE_ENDINGS, decode_rgb, picture_size
 
-from .protocols import SIZE, Protocol, to_tensor
-from .run_settings import digest
+from ..data.batch import as_batch
+from .protocols import SIZE, Protocol
+from .run_settings import digest_of
 
 
 class PredictionFolder:
@@ -22,11 +23,11 @@ class PredictionFolder:
     def digest(self) -> str:
         """Changes when a file is replaced."""
         stats = ((name, path.stat()) for name, path in sorted(self.files.items()))
-        return digest(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
+        return digest_of(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)
 
-    def read(self, item: Item) -> Tensor:
+    def read(self, item: Triple) -> Tensor:
         """(1, 3, H, W) uint8."""
-        return to_tensor(decode_rgb(self.files[item.id]))
+        return as_batch(decode_rgb(self.files[item.id]))
 
 
 def _list(folder: Path, suffix: str) -> dict[str, Path]:
@@ -36,7 +37,11 @@ def _list(folder: Path, suffix: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     doubles: list[tuple[Path, Path]] = []
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in ENDINGS or not path.stem.endswith(suffix) or path.name.startswith("."):
+        if (
+            path.suffix.lower() not in PICTURE_ENDINGS
+            or not path.stem.endswith(suffix)
+            or path.name.startswith(".")
+        ):
             continue
         name = path.stem.removesuffix(suffix)
         if name in found:
@@ -57,7 +62,7 @@ def _endings(files: dict[str, Path]) -> dict[str, Path]:
     return {name: path for name, path in files.items() if path.suffix.lower() != usual}
 
 
-def _wrong_sizes(items: Sequence[Item], files: dict[str, Path], protocol: Protocol) -> dict[str, str]:
+def _wrong_sizes(items: Sequence[Triple], files: dict[str, Path], protocol: Protocol) -> dict[str, str]:
     """Id -> sentence for every prediction whose size the protocol cannot score."""
     wrong = {}
     for item in items:
@@ -72,7 +77,12 @@ def _wrong_sizes(items: Sequence[Item], files: dict[str, Path], protocol: Protoc
 
 
 def index(
-    folder: Path, items: Sequence[Item], protocol: Protocol, *, suffix: str = "", allow_missing: bool = False
+    folder: Path,
+    items: Sequence[Triple],
+    protocol: Protocol,
+    *,
+    suffix: str = "",
+    allow_missing: bool = False,
 ) -> PredictionFolder:
     """The folder's files by composite id.
 

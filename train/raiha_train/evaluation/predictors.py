@@ -8,7 +8,7 @@ from typing import Protocol as Interface
 import torch
 from torch import Tensor
 
-from raiha_core.data.item import Item
+from raiha_core.data.item import Triple
 from raiha_core.harmonizer import Harmonizer, shipped_weights
 from raiha_core.pipeline import harmonize
 
@@ -19,39 +19,39 @@ from .protocols import Prepared
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PredictionRequest:
     """One composite, and the references it is to be harmonized with, one after the other."""
 
-    item: Item
+    item: Triple
     prepared: Prepared
     references: Sequence[str]
 
 
-class Source(Interface):
+class Predictor(Interface):
     """Predictions for prepared composites."""
 
-    def predict(self, jobs: Sequence[Job]) -> list[list[Tensor]]:
+    def predict(self, jobs: Sequence[PredictionRequest]) -> list[list[Tensor]]:
         """Per job one (1, 3, h, w) per reference: float sRGB 0..1, or the bytes of a stored one."""
 
 
-class NoSource:
+class NoPredictor:
     """The untouched composite is scored in any case; here nothing is added."""
 
-    def predict(self, jobs: Sequence[Job]) -> list[list[Tensor]]:
+    def predict(self, jobs: Sequence[PredictionRequest]) -> list[list[Tensor]]:
         return [[] for _ in jobs]
 
 
-class FolderSource:
+class FolderPredictor:
     """Another method's outputs. They know no references."""
 
     def __init__(self, folder: PredictionFolder) -> None:
         self.folder = folder
 
-    def predict(self, jobs: Sequence[Job]) -> list[list[Tensor]]:
+    def predict(self, jobs: Sequence[PredictionRequest]) -> list[list[Tensor]]:
         return [[self.folder.read(job.item)] * len(job.references) for job in jobs]
 
 
-class ModelSource:
+class ModelPredictor:
     """A harmonizer.
 
     On a CPU every picture is a forward of its own: a batch gains nothing there, and the bits of the
@@ -70,11 +70,11 @@ class ModelSource:
         self.strength = strength
         self.listed = listed
 
-    def predict(self, jobs: Sequence[Job]) -> list[list[Tensor]]:
+    def predict(self, jobs: Sequence[PredictionRequest]) -> list[list[Tensor]]:
         groups = [[job] for job in jobs] if self.device.type == "cpu" else [list(jobs)]
         return [found for group in groups for found in self._group(group)]
 
-    def _group(self, jobs: Sequence[Job]) -> list[list[Tensor]]:
+    def _group(self, jobs: Sequence[PredictionRequest]) -> list[list[Tensor]]:
         inputs = [job.prepared.inputs() for job in jobs]
         composite, mask = (torch.cat(parts).to(self.device) for parts in zip(*inputs, strict=True))
         plain: list[Tensor | None] = [None] * len(jobs)

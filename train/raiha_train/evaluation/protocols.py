@@ -11,12 +11,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
 from raiha_core.data.pictures import Bytes
 
+from ..data.batch import as_batch
 from .metrics import FLOOR, error_sums, psnr, ssim
 
 Name = Literal["A", "A-full", "B", "C", "C-float"]
@@ -72,7 +72,7 @@ class Prepared:
 
     def inputs(self) -> tuple[Tensor, Tensor]:
         """Composite (1, 3, h, w) and mask (1, 1, h, w), float32, 0..1."""
-        return to_tensor(self.composite).float().div_(255), to_tensor(self.mask).float().div_(255)
+        return as_batch(self.composite).float().div_(255), as_batch(self.mask).float().div_(255)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,12 +85,6 @@ class Scores:
     fpsnr: float
     ssim: float
     foreground_ratio: float  # of the mask that the protocol evaluates
-
-
-def to_tensor(pixels: Bytes) -> Tensor:
-    """(H, W, 3) -> (1, 3, H, W), (H, W) -> (1, 1, H, W); uint8, sharing memory."""
-    array = pixels if pixels.flags.writeable else pixels.copy()  # torch warns about read-only memory
-    return rearrange(torch.from_numpy(array), "h w ... -> 1 (...) h w")
 
 
 def _resize(pixels: Bytes, kernel: Image.Resampling) -> Bytes:
@@ -188,10 +182,10 @@ def score(protocol: Protocol, prepared: Prepared, prediction: Tensor) -> Scores:
             f"protocol {protocol} expects {expected}"
         )
     result = encode(protocol, prediction)
-    truth, weight = to_tensor(prepared.truth), to_tensor(prepared.weight)
+    truth, weight = as_batch(prepared.truth), as_batch(prepared.weight)
     if protocol.name == "A-full":
         full = np.ascontiguousarray(result[0].permute(1, 2, 0).cpu().numpy())
-        result = to_tensor(_resize(full, Image.Resampling.BILINEAR))
+        result = as_batch(_resize(full, Image.Resampling.BILINEAR))
     elif protocol.name == "B":  # the truth makes the same trip: 63 of its 256 levels lose one
         truth = encode(protocol, truth.float() / 255)
     result = result.cpu()
@@ -212,5 +206,5 @@ def score(protocol: Protocol, prepared: Prepared, prediction: Tensor) -> Scores:
 
 def composite_prediction(protocol: Protocol, prepared: Prepared) -> Tensor:
     """The untouched composite as a prediction (1, 3, h, w); under B it makes the output's trip as well."""
-    pixels = to_tensor(prepared.composite)
+    pixels = as_batch(prepared.composite)
     return pixels.float() / 255 if protocol.name == "B" else pixels

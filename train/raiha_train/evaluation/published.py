@@ -14,7 +14,7 @@ from raiha_core.data.raharmony4 import Listed, parse_references
 
 from .metrics import psnr
 
-FOLDER = Path(__file__).with_name("published_figures")
+FIGURES = Path(__file__).with_name("published_figures")
 
 # Column prefix -> name and protocol of the published per-image scores.
 PEERS = {
@@ -38,13 +38,13 @@ class PeerScore:
 
 
 def _text(name: str) -> str:
-    with gzip.open(FOLDER / f"{name}.gz", "rt", encoding="utf-8", newline="") as file:
+    with gzip.open(FIGURES / f"{name}.gz", "rt", encoding="utf-8", newline="") as file:
         return file.read()
 
 
 def paper_tables() -> dict[str, dict]:  # type: ignore[type-arg]
     """'1', '2', '3' -> title, count of images, and rows with a method, a protocol and scores."""
-    return json.loads((FOLDER / "paper_tables.json").read_text(encoding="utf-8"))
+    return json.loads((FIGURES / "paper_tables.json").read_text(encoding="utf-8"))
 
 
 def official_list_text() -> str:

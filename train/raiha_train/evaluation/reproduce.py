@@ -20,13 +20,12 @@ from raiha_core.data.raharmony4 import parse_references
 from raiha_core.durable import write_text
 from raiha_core.harmonizer import shipped_weights
 
-from . import evaluate
-from . import published as anchors
+from . import evaluate, published
 from .published_lines import paper_lines, peer_lines
 from .table_rows import SPECS, Line, RowSpec
 from .tables import markdown
 
-SUBSETS = ("HAdobe5k", "HFlickr", "HCOCO", "Hday2night", "average")
+TABLE_SUBSETS = ("HAdobe5k", "HFlickr", "HCOCO", "Hday2night", "average")
 LIST = "RAHarmony4_test.jsonl"
 RULER_DB = 0.01  # what rounding of the published column explains
 
@@ -87,7 +86,7 @@ def reference_list(arguments: argparse.Namespace) -> Path:
     if arguments.references is not None:
         raise ValueError(f"the list '{arguments.references}' does not exist")
     path = arguments.out / LIST
-    parse_references(text := anchors.official_list_text(), LIST)
+    parse_references(text := published.official_list_text(), LIST)
     write_text(path, text)
     return path
 
@@ -111,11 +110,11 @@ def _model_of(spec: RowSpec, work: Work) -> str | None:
     return spec.model if spec.model in shipped_weights() else None
 
 
-def run_folder(spec: RowSpec, protocol: str, arguments: argparse.Namespace) -> Path:
+def row_folder(spec: RowSpec, protocol: str, arguments: argparse.Namespace) -> Path:
     return arguments.out / "runs" / f"table{arguments.table}" / f"{spec.run}_{protocol}"
 
 
-def measure(spec: RowSpec, protocol: str, work: Work) -> dict[str, Any] | str:
+def measure_row(spec: RowSpec, protocol: str, work: Work) -> dict[str, Any] | str:
     """`scores.json` of the row's run, or the sentence that says why there is none."""
     arguments = work.arguments
     model = _model_of(spec, work)
@@ -126,7 +125,7 @@ def measure(spec: RowSpec, protocol: str, work: Work) -> dict[str, Any] | str:
         references = work.other_light.get(spec.list_name)
         if references is None:
             return f"no list: --other-light {spec.list_name}=FILE (build_raharmony4.py makes it)"
-    folder = run_folder(spec, protocol, arguments)
+    folder = row_folder(spec, protocol, arguments)
     command = ["--data", str(arguments.data), "--model", model, "--protocol", protocol, "--out", str(folder)]
     if protocol == "B":
         command += ["--b-size", str(arguments.b_size)]
@@ -162,10 +161,10 @@ def our_line(spec: RowSpec, protocol: str, scores: dict[str, Any] | str) -> Line
 
 def ruler_note(folder: Path) -> str:
     """The composite's own scores of a finished run under C beside the published ones; '' without any."""
-    published = anchors.composite_published()
+    stated = published.composite_published()
     with open(folder / "per_image.csv", newline="", encoding="utf-8") as file:
         ours = {row["id"]: float(row["psnr"]) for row in csv.DictReader(file)}
-    gaps = {name: abs(value - published[name][1]) for name, value in ours.items() if name in published}
+    gaps = {name: abs(value - stated[name][1]) for name, value in ours.items() if name in stated}
     if not gaps:
         return ""
     worst = max(gaps, key=lambda name: (gaps[name], name))
@@ -207,12 +206,12 @@ def warnings(lines: Sequence[Line], count: int) -> list[str]:
     return found
 
 
-def render(title: str, lines: Sequence[Line], notes: Sequence[str]) -> str:
+def table_page(title: str, lines: Sequence[Line], notes: Sequence[str]) -> str:
     """The table as Markdown."""
-    header = ["", "source", "protocol", "n", *(f"{s} MSE / PSNR" for s in SUBSETS)]
+    header = ["", "source", "protocol", "n", *(f"{s} MSE / PSNR" for s in TABLE_SUBSETS)]
     rows = []
     for line in lines:
-        cells = [line.cell(name) for name in SUBSETS]
+        cells = [line.cell(name) for name in TABLE_SUBSETS]
         if line.note:
             cells[-1] = line.note
         rows.append([line.method, line.source, line.protocol, str(line.count or ""), *cells])
@@ -222,11 +221,11 @@ def render(title: str, lines: Sequence[Line], notes: Sequence[str]) -> str:
 def to_csv(lines: Sequence[Line]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [f"{s}_{m}" for s in SUBSETS for m in ("mse", "mse_std", "psnr", "psnr_std")]
+    names = [f"{s}_{m}" for s in TABLE_SUBSETS for m in ("mse", "mse_std", "psnr", "psnr_std")]
     writer.writerow(["method", "source", "protocol", "n", *names, "note"])
     for line in lines:
         cells = []
-        for subset in SUBSETS:
+        for subset in TABLE_SUBSETS:
             values = line.scores.get(subset, {})
             cells += [repr(values[m]) if m in values else "" for m in ("mse", "mse_std", "psnr", "psnr_std")]
         writer.writerow([line.method, line.source, line.protocol, line.count or "", *cells, line.note])
@@ -253,19 +252,19 @@ def run(arguments: argparse.Namespace) -> Path:
         for spec in specs:
             key = spec.run, protocol
             if key not in done:
-                done[key] = measure(spec, protocol, work)
+                done[key] = measure_row(spec, protocol, work)
             scores = done[key]
             lines.append(our_line(spec, protocol, scores))
             if not isinstance(scores, str):
                 notes += [note for note in scores["left_out"] if note not in notes]
-                folder = run_folder(spec, protocol, arguments)
+                folder = row_folder(spec, protocol, arguments)
                 ids = ids or evaluate.scored_ids(folder)
                 if (spec.model, protocol) == ("composite", "C") and (note := ruler_note(folder)):
                     notes.insert(0, note)
-    table = anchors.paper_tables()[arguments.table]
+    table = published.paper_tables()[arguments.table]
     lines += peer_lines(ids) + paper_lines(table)
     title = f"{table['title']}: ours, published per-image scores, and the paper"
-    page = render(title, lines, [*warnings(lines, table["count"]), *notes])
+    page = table_page(title, lines, [*warnings(lines, table["count"]), *notes])
     path = arguments.out / f"table{arguments.table}.md"
     write_text(path, page)
     write_text(path.with_suffix(".csv"), to_csv(lines))

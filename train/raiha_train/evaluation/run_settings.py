@@ -9,7 +9,7 @@ from pathlib import Path
 import raiha_core
 from raiha_core.durable import write_text
 
-FILE = "settings.json"
+SETTINGS_FILE = "settings.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class Settings:
     code: str  # digest of our sources: scores of two code versions are not mixed
 
 
-def digest(parts: Iterable[str | bytes]) -> str:
+def digest_of(parts: Iterable[str | bytes]) -> str:
     """SHA-256 of the parts in order, its first 16 hex digits."""
     total = hashlib.sha256()
     for part in parts:
@@ -47,7 +47,7 @@ def file_digest(path: Path) -> str:
 def code_digest() -> str:
     """Of every source file of the core and of this package."""
     roots = Path(raiha_core.__file__).parent, Path(__file__).parents[1]
-    return digest(path.read_bytes() for root in roots for path in sorted(root.rglob("*.py")))
+    return digest_of(path.read_bytes() for root in roots for path in sorted(root.rglob("*.py")))
 
 
 def claim(out: Path, settings: Mapping[str, object], overwrite: bool, logs: Iterable[str]) -> None:
@@ -59,7 +59,7 @@ def claim(out: Path, settings: Mapping[str, object], overwrite: bool, logs: Iter
     Raises: ValueError that shows the difference where `out` holds a run with other settings.
     """
     out.mkdir(parents=True, exist_ok=True)
-    path = out / FILE
+    path = out / SETTINGS_FILE
     new = json.loads(json.dumps(settings))  # as it will be read back
     if path.is_file() and not overwrite:
         try:

@@ -12,55 +12,56 @@ from itertools import islice
 
 from torch import Tensor
 
-from raiha_core.data.item import Item
+from raiha_core.data.item import Triple
 from raiha_core.data.pictures import decode_mask, decode_rgb
 
-from .plan import UNTOUCHED, Plan, Row
-from .predictors import Job, Source
+from .plan import UNTOUCHED, ScoringPlan
+from .predictors import PredictionRequest, Predictor
 from .protocols import Prepared, Protocol, composite_prediction, encode, prepare, score
+from .score_log import ScoredPair
 
-Loaded = tuple[Item, Prepared | str]
+Loaded = tuple[Triple, Prepared | str]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One composite's rows, or the sentence that says why there are none."""
 
-    item: Item
-    rows: tuple[Row, ...]
+    item: Triple
+    rows: tuple[ScoredPair, ...]
     problem: str = ""
 
 
-def load(protocol: Protocol, item: Item) -> Prepared:
+def load_triple(protocol: Protocol, item: Triple) -> Prepared:
     """Decode a triple and prepare it. Raises: ValueError naming the file."""
     composite, mask = decode_rgb(item.composite_path), decode_mask(item.mask_path)
     return prepare(protocol, composite, mask, decode_rgb(item.real_path), item.id)
 
 
-def _loaded(protocol: Protocol, item: Item) -> Prepared | str:
+def _loaded(protocol: Protocol, item: Triple) -> Prepared | str:
     try:
-        return load(protocol, item)
+        return load_triple(protocol, item)
     except ValueError as error:
         return str(error)
 
 
-def _score(protocol: Protocol, job: Job, predictions: list[Tensor]) -> Outcome:
+def _score(protocol: Protocol, job: PredictionRequest, predictions: list[Tensor]) -> Outcome:
     item, prepared = job.item, job.prepared
     try:
         untouched = score(protocol, prepared, composite_prediction(protocol, prepared))
-        rows = [Row(item.id, item.subset, UNTOUCHED, untouched)]
+        rows = [ScoredPair(item.id, item.subset, UNTOUCHED, untouched)]
         for reference, prediction in zip(job.references, predictions, strict=True):
-            rows.append(Row(item.id, item.subset, reference, score(protocol, prepared, prediction)))
+            rows.append(ScoredPair(item.id, item.subset, reference, score(protocol, prepared, prediction)))
     except ValueError as error:
         return Outcome(item, (), str(error))
     return Outcome(item, tuple(rows))
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, protocol: Protocol, items: Sequence[Item], count: int
+    pool: ThreadPoolExecutor, protocol: Protocol, items: Sequence[Triple], count: int
 ) -> Iterator[Loaded]:
     """Decoded items in order, `count` of them in the making."""
-    waiting: deque[tuple[Item, Future[Prepared | str]]] = deque()
+    waiting: deque[tuple[Triple, Future[Prepared | str]]] = deque()
     for item in items:
         waiting.append((item, pool.submit(_loaded, protocol, item)))
         if len(waiting) > count:
@@ -77,7 +78,12 @@ def _batches(loaded: Iterator[Loaded], size: int) -> Iterator[list[Loaded]]:
 
 
 def evaluate(
-    items: Sequence[Item], protocol: Protocol, source: Source, plan: Plan, workers: int, batch_size: int
+    items: Sequence[Triple],
+    protocol: Protocol,
+    source: Predictor,
+    plan: ScoringPlan,
+    workers: int,
+    batch_size: int,
 ) -> Iterator[Outcome]:
     """Outcomes in the order of `items`.
 
@@ -94,7 +100,7 @@ def evaluate(
         waiting: deque[Future[Outcome]] = deque()
         for batch in _batches(loaded, batch_size):
             jobs = [
-                Job(item, found, plan.references(item.id))
+                PredictionRequest(item, found, plan.references(item.id))
                 for item, found in batch
                 if not isinstance(found, str)
             ]

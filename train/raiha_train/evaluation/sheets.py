@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from raiha_core.data.item import Item
+from raiha_core.data.item import Triple
 from raiha_core.data.pictures import Bytes
 from raiha_core.durable import durable_path
 
-from .plan import NONE, RANDOM_PHOTO, UNTOUCHED, Plan
-from .predictors import Job, NoSource, Source
+from .plan import NONE, RANDOM_PHOTO, UNTOUCHED, ScoringPlan
+from .predictors import NoPredictor, PredictionRequest, Predictor
 from .protocols import Prepared, Protocol, encode
-from .scoring import load
+from .scoring import load_triple
 from .summary import Table
 
-SHOWN = 4
+PICTURES_SHOWN = 4
 CELL, GAP, LINE = 240, 6, 18
 
 
@@ -34,9 +34,9 @@ def _outlined(prepared: Prepared) -> Bytes:
     return (prepared.composite * (0.25 + 0.75 * weight)).astype(np.uint8)
 
 
-def _row(item: Item, protocol: Protocol, source: Source, reference: str) -> list[Image.Image]:
-    prepared = load(protocol, item)
-    prediction = source.predict([Job(item, prepared, [reference])])[0][0]
+def _row(item: Triple, protocol: Protocol, source: Predictor, reference: str) -> list[Image.Image]:
+    prepared = load_triple(protocol, item)
+    prediction = source.predict([PredictionRequest(item, prepared, [reference])])[0][0]
     pixels = encode(protocol, prediction)
     if pixels.is_floating_point():
         pixels = (pixels * 255).round().byte()
@@ -61,13 +61,13 @@ def sheet(rows: Sequence[tuple[str, list[Image.Image]]]) -> Image.Image:
 
 
 def write_sheets(
-    out: Path, items: Sequence[Item], protocol: Protocol, source: Source, table: Table, plan: Plan
+    out: Path, items: Sequence[Triple], protocol: Protocol, source: Predictor, table: Table, plan: ScoringPlan
 ) -> None:
     """`worst.jpg` and `best.jpg`: the largest loss and gain of PSNR over the composite, one unit an image.
 
     Nothing is written where the composite alone was scored.
     """
-    if isinstance(source, NoSource):
+    if isinstance(source, NoPredictor):
         return
     by_id = {item.id: item for item in items}
     gains: dict[str, tuple[float, str]] = {}
@@ -80,7 +80,7 @@ def write_sheets(
         if item_id not in gains or gain < gains[item_id][0]:
             gains[item_id] = gain, reference
     ranked = sorted(gains, key=lambda i: (gains[i][0], i))
-    for name, chosen in (("worst", ranked[:SHOWN]), ("best", ranked[::-1][:SHOWN])):
+    for name, chosen in (("worst", ranked[:PICTURES_SHOWN]), ("best", ranked[::-1][:PICTURES_SHOWN])):
         rows = []
         for item_id in chosen:
             gain, reference = gains[item_id]

@@ -14,11 +14,13 @@ from raiha_core.data.iharmony4 import SUBSETS
 
 from .intervals import Interval, bootstrap_mean, paired
 from .metrics import BIN_NAMES, foreground_bin
-from .plan import BEST, NO_REFERENCE, RANDOM_PHOTO, SCORES, UNTOUCHED, Plan, Row
+from .plan import BEST, NO_REFERENCE, RANDOM_PHOTO, UNTOUCHED, ScoringPlan
+from .score_log import SCORES, ScoredPair
 
-Table = dict[tuple[str, str], Row]
+Table = dict[tuple[str, str], ScoredPair]
 METRICS = tuple(name for name in SCORES if name != "foreground_ratio")
-SAME_DB = 0.01  # changes up to this count as none
+SAME_DB = 0.01  # changes up to this count as none: what rounding explains
+NOTICEABLE_DB = 0.1  # the same where models are compared: what nobody sees counts as none
 
 
 # 'd18959-20120615-084228' with what sets put around it: a webcam of Hday2night, then the frame
@@ -34,18 +36,18 @@ def scene(item_id: str) -> str:
     return webcam[1] if webcam else item_id.rsplit("_", 2)[0]
 
 
-def means(rows: Sequence[Row]) -> dict[str, float]:
+def means(rows: Sequence[ScoredPair]) -> dict[str, float]:
     """Mean of each metric, summed exactly, so that the order of rows does not matter."""
     return {m: math.fsum(getattr(r.scores, m) for r in rows) / len(rows) for m in METRICS} | {"n": len(rows)}
 
 
-def subsets_of(rows: Sequence[Row]) -> list[str]:
+def subsets_of(rows: Sequence[ScoredPair]) -> list[str]:
     """Subsets that occur, in the tables' order."""
     found = {row.subset for row in rows if row.subset}
     return [s for s in SUBSETS if s in found] + sorted(found - set(SUBSETS))
 
 
-def grouped(rows: Sequence[Row]) -> dict[str, object]:
+def grouped(rows: Sequence[ScoredPair]) -> dict[str, object]:
     """Means overall, per subset and per bin."""
     bins = [
         [r for r in rows if foreground_bin(r.scores.foreground_ratio) == i] for i in range(len(BIN_NAMES))
@@ -57,12 +59,12 @@ def grouped(rows: Sequence[Row]) -> dict[str, object]:
     }
 
 
-def interval(rows: Sequence[Row], metric: str) -> Interval:
+def interval(rows: Sequence[ScoredPair], metric: str) -> Interval:
     values = [getattr(r.scores, metric) for r in rows]
     return bootstrap_mean(values, [scene(r.id) for r in rows])
 
 
-def against(first: Sequence[Row], second: Sequence[Row]) -> dict[str, object]:
+def against(first: Sequence[ScoredPair], second: Sequence[ScoredPair]) -> dict[str, object]:
     """Second minus first in dB of PSNR on the same images: interval, p, better / same / worse."""
     result = paired(
         [r.scores.psnr for r in first],
@@ -73,14 +75,14 @@ def against(first: Sequence[Row], second: Sequence[Row]) -> dict[str, object]:
     return asdict(result)
 
 
-def variant_rows(table: Table, plan: Plan, name: str, order: Sequence[str]) -> list[Row]:
+def variant_rows(table: Table, plan: ScoringPlan, name: str, order: Sequence[str]) -> list[ScoredPair]:
     """Rows of one variant, in the order of the items; items it does not cover are left out."""
     chosen = plan.variants[name]
     keys = [(i, chosen[i]) for i in order if i in chosen]
     return [table[key] for key in keys if key in table]
 
 
-def untouched_rows(table: Table, order: Sequence[str]) -> list[Row]:
+def untouched_rows(table: Table, order: Sequence[str]) -> list[ScoredPair]:
     return [table[i, UNTOUCHED] for i in order if (i, UNTOUCHED) in table]
 
 
@@ -95,7 +97,7 @@ def _spread(runs: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
     }
 
 
-def summarise(table: Table, plan: Plan, order: Sequence[str]) -> dict[str, object]:
+def summarise(table: Table, plan: ScoringPlan, order: Sequence[str]) -> dict[str, object]:
     """Everything of `scores.json` that follows from the rows.
 
     `headline` names the variant that the table is about: the runs where there are references, the
@@ -135,7 +137,9 @@ def summarise(table: Table, plan: Plan, order: Sequence[str]) -> dict[str, objec
     return {"overall": overall | {"n": len(headline)}, **result}
 
 
-def mean_of_runs(table: Table, plan: Plan, order: Sequence[str]) -> list[tuple[Row, dict[str, float]]]:
+def mean_of_runs(
+    table: Table, plan: ScoringPlan, order: Sequence[str]
+) -> list[tuple[ScoredPair, dict[str, float]]]:
     """Per item: a row, and its metrics averaged over the runs of reference choice."""
     names = [n for n in plan.variants if n not in (NO_REFERENCE, RANDOM_PHOTO, BEST)]
     found = []
@@ -150,7 +154,7 @@ def mean_of_runs(table: Table, plan: Plan, order: Sequence[str]) -> list[tuple[R
     return found
 
 
-def _reference_gain(table: Table, plan: Plan, order: Sequence[str]) -> dict[str, object]:
+def _reference_gain(table: Table, plan: ScoringPlan, order: Sequence[str]) -> dict[str, object]:
     """What a reference changes, in dB, on the items that have one."""
     gains: dict[str, object] = {}
     for name in plan.variants:
@@ -163,7 +167,9 @@ def _reference_gain(table: Table, plan: Plan, order: Sequence[str]) -> dict[str,
     return gains
 
 
-def headline_rows(table: Table, plan: Plan, order: Sequence[str]) -> list[tuple[Row, dict[str, float]]]:
+def headline_rows(
+    table: Table, plan: ScoringPlan, order: Sequence[str]
+) -> list[tuple[ScoredPair, dict[str, float]]]:
     """Per item a row (id, subset) and the headline's scores: what `per_image.csv` holds."""
     runs = mean_of_runs(table, plan, order)
     if runs:

@@ -21,8 +21,8 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
-from raiha_core.data.iharmony4 import TEST_LIST, TRAIN_LIST, read_items
-from raiha_core.data.item import Item, missing_files
+from raiha_core.data.iharmony4 import TEST_LIST, TRAIN_LIST, read_iharmony4
+from raiha_core.data.item import Triple, missing_files
 from raiha_core.data.raharmony4 import Listed, read_references, write_references
 from raiha_core.durable import write_text
 from raiha_core.features.encoders import build_encoder
@@ -30,14 +30,14 @@ from raiha_core.gallery.protocol import PatchEncoder
 from raiha_core.gallery.store import StoredGallery, open_gallery
 from raiha_core.nearduplicates import DEFAULT, Threshold
 
-from ..evaluation import published as anchors
-from ..evaluation.plan import drop_torn_line
-from ..evaluation.run_settings import claim, code_digest, digest
+from ..evaluation import published
+from ..evaluation.run_settings import claim, code_digest, digest_of
+from ..evaluation.score_log import drop_torn_line
 from .hashes import calibrate_pool, hash_photos
 from .leaks import find_leaks
 from .pool import make_gallery, present_reals, reals_of
-from .queries import Rules, Tools, answer_all, read_parts
-from .report import render
+from .queries import QueryResources, Rules, answer_all, read_parts
+from .report import list_report
 from .siblings import RULES, Pool
 
 
@@ -88,7 +88,7 @@ def _gallery(
 
 
 def _near_duplicates(
-    arguments: argparse.Namespace, items: Sequence[Item], reals: Sequence[str], state: PartialState
+    arguments: argparse.Namespace, items: Sequence[Triple], reals: Sequence[str], state: PartialState
 ) -> tuple[dict[str, np.ndarray], Threshold]:
     """Hashes of the pool and of the queries' own photos, and the calibrated threshold."""
     if arguments.mode == "paper":
@@ -120,8 +120,8 @@ def make_rules(arguments: argparse.Namespace, gallery: StoredGallery, near: Thre
     )
 
 
-def _items(arguments: argparse.Namespace) -> list[Item]:
-    items = read_items(arguments.data, arguments.list)
+def _items(arguments: argparse.Namespace) -> list[Triple]:
+    items = read_iharmony4(arguments.data, arguments.list)
     if not items:
         raise ValueError(f"the list '{arguments.list}' is empty")
     if lacking := missing_files(items):
@@ -134,7 +134,7 @@ def _items(arguments: argparse.Namespace) -> list[Item]:
 
 def _merge(
     arguments: argparse.Namespace,
-    items: Sequence[Item],
+    items: Sequence[Triple],
     sidecar: dict[str, object],
     test_reals: Sequence[str],
 ) -> list[Listed]:
@@ -152,13 +152,13 @@ def _merge(
     for row in ordered:
         excluded.update(row["excluded"])
     sidecar |= {"excluded": {rule: excluded[rule] for rule in RULES}, "queries": len(items), "items": ordered}
-    official = read_references(arguments.official) if arguments.official else anchors.official_list()
+    official = read_references(arguments.official) if arguments.official else published.official_list()
     asked = {item.composite for item in items}
     write_references(arguments.out / "references.jsonl", listed)
     write_text(arguments.out / "scores.json", json.dumps(sidecar) + "\n")
     known = [entry for entry in official if entry.input in asked]
-    leaks = find_leaks(official, sorted({*test_reals, *reals_of(anchors.test_names())}))
-    page = render(listed, known, leaks, sidecar, len(items))
+    leaks = find_leaks(official, sorted({*test_reals, *reals_of(published.test_names())}))
+    page = list_report(listed, known, leaks, sidecar, len(items))
     write_text(arguments.out / "report.md", page)
     print(page)
 
@@ -172,7 +172,7 @@ def run(arguments: argparse.Namespace) -> None:
     items = _items(arguments)
     reals = present_reals(arguments.data, arguments.data / arguments.pool)
     test_list = arguments.data / (arguments.test or TEST_LIST)
-    test_reals = reals_of(item.composite for item in read_items(arguments.data, test_list.resolve()))
+    test_reals = reals_of(item.composite for item in read_iharmony4(arguments.data, test_list.resolve()))
     arguments.out.mkdir(parents=True, exist_ok=True)
     encoder = build_encoder(arguments.encoder, device=arguments.device or state.device)
     gallery = _gallery(arguments, reals, encoder, state)
@@ -184,8 +184,8 @@ def run(arguments: argparse.Namespace) -> None:
         "feature_spec": gallery.spec.to_json(),
         "pool": gallery.fingerprint,
         "pool_photos": len(gallery),
-        "list": digest(item.composite for item in items),
-        "test_reals": digest(test_reals),
+        "list": digest_of(item.composite for item in items),
+        "test_reals": digest_of(test_reals),
     }
     parts = arguments.out / "parts"
     if state.is_main_process:
@@ -200,7 +200,7 @@ def run(arguments: argparse.Namespace) -> None:
     drop_torn_line(part)
     pool = Pool(reals, test_reals)
     table = np.stack([hashes[photo] for photo in pool.photos]) if hashes else np.zeros((0, 0), np.int8)
-    tools = Tools(gallery, encoder, pool, hashes, table, rules)
+    tools = QueryResources(gallery, encoder, pool, hashes, table, rules)
     with _bar(len(todo), "composite", state.is_main_process) as bar, torch.inference_mode():
         answer_all(
             todo, tools, part, workers=arguments.workers, batch_size=arguments.batch_size, progress=bar.update

@@ -16,7 +16,7 @@ from PIL import Image
 from raiha_core.data.iharmony4 import camera, number
 from raiha_core.data.raharmony4 import seeded_generator
 from raiha_core.durable import append_lines
-from raiha_core.nearduplicates import BITS, Threshold, agreement, calibrate, difference_hash
+from raiha_core.nearduplicates import BITS, Threshold, agreement, calibrate_threshold, difference_hash
 
 from .siblings import SERIES, photo_of
 
@@ -104,4 +104,4 @@ def calibrate_pool(hashes: Hashes, photos: Sequence[str]) -> Threshold:
     drawn = generator.integers(len(photos), size=(count, 2))
     pairs = [(photos[a], photos[b]) for a, b in drawn if a != b]
     unrelated = [alike(*pair) for pair in pairs if frozenset(pair) not in related]
-    return calibrate([alike(a, b) for a, b in siblings], unrelated)
+    return calibrate_threshold([alike(a, b) for a, b in siblings], unrelated)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from raiha_core.data.item import Item
+from raiha_core.data.item import Triple
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.durable import append_lines
 from raiha_core.features.references import Match
@@ -22,11 +22,11 @@ from raiha_core.gallery.protocol import Gallery, PatchEncoder
 from raiha_core.nearduplicates import agreement, background_bits
 from raiha_core.retrieval.search import Candidate, Candidates, Exclusion, Query, make_query, search_many
 
-from ..evaluation.protocols import to_tensor
+from ..data.batch import as_batch
 from .hashes import Hashes
 from .siblings import RULES, Pool
 
-SHOWN = 8  # matched pairs kept per reference and kind: the surest
+PAIRS_KEPT = 8  # matched pairs kept per reference and kind: the surest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +57,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class QueryResources:
     """What every query needs."""
 
     gallery: Gallery
@@ -68,23 +68,23 @@ class Tools:
     rules: Rules
 
 
-def _loaded(tools: Tools, item: Item) -> tuple[Query, dict[str, str]]:
+def _loaded(tools: QueryResources, item: Triple) -> tuple[Query, dict[str, str]]:
     """The query of a composite, and the photos it must not get."""
     mask = decode_mask(item.mask_path)
-    pixels = to_tensor(decode_rgb(item.composite_path)).float() / 255
-    query = make_query(pixels, to_tensor(mask).float() / 255, encoder=tools.encoder, query_id=item.composite)
+    pixels = as_batch(decode_rgb(item.composite_path)).float() / 255
+    query = make_query(pixels, as_batch(mask).float() / 255, encoder=tools.encoder, query_id=item.composite)
     strict = tools.rules.mode == "strict"
     alike = _near_duplicates(tools, item, background_bits(mask)) if strict else []
     return query, tools.pool.excluded(item.composite, alike, strict)
 
 
-def _near_duplicates(tools: Tools, item: Item, valid: NDArray[np.bool_]) -> list[str]:
+def _near_duplicates(tools: QueryResources, item: Triple, valid: NDArray[np.bool_]) -> list[str]:
     found = agreement(tools.hashes[item.real], valid, tools.table) >= tools.rules.near_duplicate
     return [tools.pool.photos[int(n)] for n in found.nonzero()[0]]
 
 
 def _pairs(matches: Sequence[Match]) -> list[list[float]]:
-    best = sorted(matches, key=lambda m: (-m.content, m.query_patch, m.photo_patch))[:SHOWN]
+    best = sorted(matches, key=lambda m: (-m.content, m.query_patch, m.photo_patch))[:PAIRS_KEPT]
     return [[m.query_patch, m.photo_patch, round(m.content, 6), round(m.appearance, 6)] for m in best]
 
 
@@ -99,7 +99,7 @@ def _entry(candidate: Candidate) -> dict[str, object]:
     }
 
 
-def _line(item: Item, found: Candidates, excluded: dict[str, str], rules: Rules) -> str:
+def _line(item: Triple, found: Candidates, excluded: dict[str, str], rules: Rules) -> str:
     """One composite's answer. The band of other light is cut out before the cap."""
     below = rules.appearance_below
     chosen = [c for c in found.items if below is None or c.illumination < below][: rules.top_k]
@@ -116,14 +116,14 @@ def _line(item: Item, found: Candidates, excluded: dict[str, str], rules: Rules)
     )
 
 
-def _batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+def _batches(items: Sequence[Triple], size: int) -> Iterator[Sequence[Triple]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
 
 def answer_all(
-    items: Sequence[Item],
-    tools: Tools,
+    items: Sequence[Triple],
+    tools: QueryResources,
     part: Path,
     *,
     workers: int,

@@ -33,7 +33,7 @@ def overlap(ours: Sequence[Listed], official: Sequence[Listed]) -> dict[str, flo
     }
 
 
-def render(
+def list_report(
     ours: Sequence[Listed], official: Sequence[Listed], leaks: Leaks, sidecar: dict[str, Any], queries: int
 ) -> str:
     """The report as Markdown."""

@@ -15,10 +15,10 @@ from ..data.batch import Batch
 from ..data.feed import Feed
 
 CUTOUTS = Path(__file__).resolve().parents[3] / "assets" / "scenes" / "cutouts"
-SHARE = 0.45  # of the side, that the longer edge of a cut-out takes
+CUTOUT_SHARE = 0.45  # of the side, that the longer edge of a cut-out takes
 
 
-def pasted(feed: Feed, count: int, folder: Path = CUTOUTS) -> Batch | None:
+def paste_cutouts(feed: Feed, count: int, folder: Path = CUTOUTS) -> Batch | None:
     """The first `count` cut-outs (RGBA) of a folder on photos of the feed; None where it holds none.
 
     The batch's target is the photo below, for the sheet only.
@@ -49,7 +49,7 @@ def _paste(photo: Tensor, path: Path) -> tuple[Tensor, Tensor]:
     picture = read_picture(path)
     size = photo.shape[-1]
     height, width = picture.pixels.shape[-2:]
-    factor = SHARE * size / max(height, width)
+    factor = CUTOUT_SHARE * size / max(height, width)
     small = (max(1, round(height * factor)), max(1, round(width * factor)))
     pixels = shrink(picture.pixels, small)
     alpha = shrink(torch.ones(1, 1, height, width) if picture.alpha is None else picture.alpha, small)

@@ -20,9 +20,9 @@ from raiha_core.models.presets import PRESETS
 
 from ..data.batch import Batch
 from ..data.feed import Feed
-from ..data.training_data import Sources
+from ..data.training_data import TrainingData
 from ..experiment import Experiment
-from .pasted_cutouts import pasted
+from .pasted_cutouts import paste_cutouts
 from .validation import batches, harmonize_batch
 
 ROWS = 8
@@ -43,7 +43,7 @@ def write_samples(
     for batch in itertools.islice(batches(feed, rows), -(-rows // feed.experiment.micro_batch)):
         lines += [torch.cat(row, -1) for row in _rows(batch, harmonize_batch(network, batch, encoder))]
     lines = lines[:rows]
-    if (looks := pasted(feed, rows // 2)) is not None:
+    if (looks := paste_cutouts(feed, rows // 2)) is not None:
         new = harmonize_batch(network, looks, encoder)
         # sheets of feeds with references have a fifth column
         fill = torch.zeros(3, feed.experiment.size, lines[0].shape[-1] - 4 * feed.experiment.size)
@@ -112,7 +112,7 @@ def memory_estimate(experiment: Experiment, network: Network) -> dict[str, float
     }
 
 
-def dry_run(experiment: Experiment, network: Network, sources: Sources, steps: int, output: Path) -> int:
+def dry_run(experiment: Experiment, network: Network, sources: TrainingData, steps: int, output: Path) -> int:
     """Say what a run would do, and draw its first micro-batch to OUTPUT/first_batch.png."""
     feed = sources.training
     memory = memory_estimate(experiment, network)

@@ -11,8 +11,8 @@ import torch
 from raiha_core import __version__, checkpoint
 from raiha_core.models.network import Network
 
-from ..data.training_data import Sources
-from ..experiment import Experiment, differences, up_to_date
+from ..data.training_data import TrainingData
+from ..experiment import Experiment, setting_differences, up_to_date
 from .state import LoopState, weights_hash
 from .validation import Validation
 
@@ -32,7 +32,7 @@ def is_trained(path: Path, stage: Experiment) -> bool:
             f"{path} began with weights that were {notes['start']}; give --start {path} to go on from it"
         )
     made_by = up_to_date(json.loads(notes.get("experiment", "{}")))
-    if other := differences(made_by, stage.to_json()):
+    if other := setting_differences(made_by, stage.to_json()):
         raise ValueError(f"{path} was trained with another config: {'; '.join(other)}")
     return True
 
@@ -79,7 +79,7 @@ def check_same_start(path: Path, begun_with: str) -> None:
         )
 
 
-def provenance(experiment: Experiment, sources: Sources, state: LoopState) -> dict[str, str]:
+def provenance(experiment: Experiment, sources: TrainingData, state: LoopState) -> dict[str, str]:
     """What a weight file must say about how it was made."""
     return {
         **({"start": state.start} if state.start else {}),
@@ -121,7 +121,7 @@ def write_weights(
     path: Path,
     network: Network,
     experiment: Experiment,
-    sources: Sources,
+    sources: TrainingData,
     state: LoopState,
     found: Validation,
 ) -> None:

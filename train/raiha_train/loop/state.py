@@ -2,7 +2,7 @@
 
 A folder step_00001000/ holds network.safetensors, average.safetensors, optimizer.safetensors and
 state.json. state.json is written last; a folder without it does not count. Random states are not
-stored: every draw is seeded by its number (see feeding.py), so the step is the whole of them.
+stored: every draw is seeded by its number (see data/feed.py), so the step is the whole of them.
 "network" is all that is trained: the harmonizer, and the heads of the contrastive loss where it has a weight.
 """
 

@@ -27,9 +27,10 @@ from tqdm import tqdm
 from raiha_core.durable import append_lines, write_text
 from raiha_core.models.presets import PRESETS
 
-from ..data.feed import generator, prefetch
-from ..data.training_data import Sources, open_sources
-from ..experiment import Experiment, differences, load_stages, up_to_date
+from ..data.feed import prefetch
+from ..data.training_data import TrainingData, open_training_data
+from ..experiment import Experiment, load_stages, setting_differences, up_to_date
+from ..seeds import generator
 from .curves import draw_curves
 from .objective import Objective
 from .preview import dry_run, write_samples
@@ -39,10 +40,10 @@ from .state import LoopState, load_state, save_state, weights_hash, whole_states
 from .validation import content_of, validate
 
 HISTORY, VALIDATIONS, LAST = "history.csv", "validation.jsonl", "last.safetensors"
-COLUMNS = ("step", "loss", "learning_rate")
+HISTORY_COLUMNS = ("step", "loss", "learning_rate")
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Train one experiment; every setting but --start stands in its config.",
         epilog="example: accelerate launch train/train.py train/configs/smoke.py --output runs/smoke",
@@ -101,7 +102,7 @@ def truncate_history(path: Path, step: int) -> None:
             rows = [row for row in csv.reader(file) if row and row[0] != "step" and int(row[0]) <= step]
     else:
         rows = []
-    write_text(path, "\n".join(",".join(row) for row in [list(COLUMNS), *rows]) + "\n")
+    write_text(path, "\n".join(",".join(row) for row in [list(HISTORY_COLUMNS), *rows]) + "\n")
 
 
 def truncate_validations(path: Path, step: int) -> None:
@@ -112,7 +113,7 @@ def truncate_validations(path: Path, step: int) -> None:
 
 
 def check_resume(
-    found: list[Path], experiment: Experiment, sources: Sources, arguments: argparse.Namespace
+    found: list[Path], experiment: Experiment, sources: TrainingData, arguments: argparse.Namespace
 ) -> None:
     """Raises: ValueError where a run is already there and --resume was not given, or it is another run."""
     if not arguments.resume:
@@ -120,7 +121,7 @@ def check_resume(
             f"{found[-1].parent} holds a run already: give --resume to go on, or another --output"
         )
     stored = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-    if other := differences(up_to_date(stored["experiment"]), experiment.to_json()):
+    if other := setting_differences(up_to_date(stored["experiment"]), experiment.to_json()):
         raise ValueError(f"{found[-1].parent} was begun with another config: {'; '.join(other)}")
     if stored["data"] != sources.fingerprint:
         raise ValueError(
@@ -159,7 +160,7 @@ def make_accelerator(experiment: Experiment, output: Path, tracker: str | None) 
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = parse(argv)
+    arguments = parse_arguments(argv)
     git_revision()  # now: the checkout may move on while the run goes on
     *earlier, last = load_stages(arguments.config)
     if arguments.start is not None and not arguments.start.is_file():
@@ -210,7 +211,7 @@ def run(
     main_process = accelerator.is_main_process
 
     # ---- data
-    sources = open_sources(
+    sources = open_training_data(
         experiment,
         data=arguments.data,
         illuminants=arguments.illuminants,
@@ -359,7 +360,7 @@ def run(
             f"\n{experiment.name}: {state.step} of {steps} steps, {seen} pictures in {seconds:.0f} s "
             f"({seen / max(seconds, 1e-9):.1f} img/s)"
         )
-        print(table(output / VALIDATIONS))
+        print(validation_table(output / VALIDATIONS))
         print(f"best: step {state.best_step}, fMSE {state.best_score:.1f}")
         print(f"weights hash: {weights_hash(network)}\nin {output}")
     for log in accelerator.trackers:
@@ -367,7 +368,7 @@ def run(
     return accelerator
 
 
-def table(path: Path) -> str:
+def validation_table(path: Path) -> str:
     """The validations of a run, a line each; the last ten."""
     columns = ("step", "fmse", "fmse_composite", "fpsnr", "fpsnr_composite", "better")
     lines = ["".join(f"{name:>17}" for name in columns)]

@@ -15,7 +15,7 @@ from raiha_core.models.network import Network
 
 from ..data.batch import Batch
 from ..data.feed import Feed
-from ..losses.terms import LossConfig, foreground_mse
+from ..losses.terms import LossConfig, foreground_loss
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ def harmonize_batch(network: Network, batch: Batch, encoder: Encoder | None) -> 
 def grey_level_error(new: Tensor, batch: Batch) -> Tensor:
     """fMSE per picture, (B,), on the 0..255 scale."""
     floor = LossConfig().minimum_area
-    return foreground_mse(new, batch.target, batch.mask, minimum_area=floor, span=255.0)
+    return foreground_loss(new, batch.target, batch.mask, minimum_area=floor, span=255.0)
 
 
 def batches(feed: Feed, limit: int) -> Iterator[Batch]:

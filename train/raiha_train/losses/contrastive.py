@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-VARIANCE_FLOOR = 1e-5
+STYLE_VARIANCE_FLOOR = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,7 +87,7 @@ def region_style(features: Tensor, region: Tensor) -> Tensor:
     wide = features.float()
     mean = (wide * weight).sum((2, 3)) / count
     variance = ((wide - mean[..., None, None]).square() * weight).sum((2, 3)) / count
-    return torch.cat((mean, 0.5 * (variance + VARIANCE_FLOOR).log()), 1)
+    return torch.cat((mean, 0.5 * (variance + STYLE_VARIANCE_FLOOR).log()), 1)
 
 
 def window_styles(features: Tensor, region: Tensor, window: int) -> tuple[Tensor, Tensor]:
@@ -101,7 +101,7 @@ def window_styles(features: Tensor, region: Tensor, window: int) -> tuple[Tensor
     centre = wide.mean((2, 3), keepdim=True).detach()  # squares of small numbers lose less
     shifted = wide - centre
     variance = F.avg_pool2d(shifted.square(), window, 1, pad) - F.avg_pool2d(shifted, window, 1, pad).square()
-    style = torch.cat((mean, 0.5 * (variance.clamp_min(0) + VARIANCE_FLOOR).log()), 1)
+    style = torch.cat((mean, 0.5 * (variance.clamp_min(0) + STYLE_VARIANCE_FLOOR).log()), 1)
     outside = F.pad(1 - region.float(), (pad, pad, pad, pad), value=1.0)
     return style, F.max_pool2d(outside, window, 1)[:, 0] == 0
 

@@ -42,7 +42,7 @@ def _area(mask: Tensor, minimum: float) -> Tensor:
     return mask.sum((1, 2, 3)).clamp_min(minimum * pixels / REFERENCE_PIXELS)
 
 
-def foreground_mse(
+def foreground_loss(
     new: Tensor, target: Tensor, mask: Tensor, *, minimum_area: float = 100.0, span: float = 2.0
 ) -> Tensor:
     """Eq. 11: squared error summed over the *whole* image, over the object's area.
@@ -109,7 +109,7 @@ def total(
     Returns: a scalar, and each weighted-in term unweighted and detached, by name.
     Raises: ValueError naming shapes that disagree or the input that a weight needs.
     """
-    measure = foreground_l1 if config.kind == "l1" else foreground_mse
+    measure = foreground_l1 if config.kind == "l1" else foreground_loss
     error = measure(new, target, mask, minimum_area=config.minimum_area, span=config.span)
     share = torch.ones_like(error) if weight is None else weight / weight.mean()
     loss = (share * _shape(error, config.kind, config.span)).mean()

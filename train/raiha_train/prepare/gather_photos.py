@@ -30,13 +30,13 @@ from raiha_core.images import list_photos
 
 from ..data.photos import read_manifest
 
-SIDE = 320  # the long side of the copies
+COPY_SIDE = 320  # the long side of the copies
 GREY = 2.0  # of 255, mean spread of a pixel's channels: a picture with less has no colour to learn from
 NEAR = 5  # of 64 bits: pictures whose signs of brightness differ in fewer are taken for the same
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
+class PhotoRepository:
     """One public repository of photographs, at the commit that was looked through."""
 
     repository: str
@@ -52,8 +52,8 @@ class Source:
     leave_out: str = ""  # pattern of what is no photograph, or may be in a set to measure by
 
 
-SOURCES = (
-    Source(
+REPOSITORIES = (
+    PhotoRepository(
         repository="total-black/U2Net-ECSSD-Evaluation",
         commit="244b47300a096c131666c02ed51c809db756dc0c",
         photos="data/ECSSD/images/*.jpg",
@@ -61,38 +61,38 @@ SOURCES = (
         numbers=range(1, 601),
         licence="none stated (ECSSD)",
     ),
-    Source(
+    PhotoRepository(
         repository="NilsRublein/DL",
         commit="c7b007c1388c5bb95a6994c160e9ce5ed4515618",
         photos="data/images/*.png",
         licence="none stated",
     ),
-    Source(
+    PhotoRepository(
         repository="jbhuang0604/SelfExSR",
         commit="8f6dd8c1d20cb7e8792a7177b4f6fd677633f598",
         photos="data/*/image_SRF_[48]/*_HR.png",
         licence="none stated (Urban100, Sun-Hays80, BSD100)",
     ),
-    Source(
+    PhotoRepository(
         repository="zhangtao7750/syn",
         commit="f0503091488f67b6809a6da2eaa43c25f2f277fc",
         photos="hymenoptera_data/*/*/*.jpg",
         licence="none stated",
     ),
-    Source(
+    PhotoRepository(
         repository="djbielejeski/Stable-Diffusion-Regularization-Images-man_unsplash",
         commit="279c4a62da2a409c4e21137aef0ed192ec1b101e",
         photos="man_unsplash/*.jpg",
         licence="none stated (Unsplash)",
     ),
-    Source(
+    PhotoRepository(
         repository="chanakya2734/Image-classification-using-CNN",
         commit="bf746c6e53f1edacd97b383de350f7a495cef0e1",
         photos="dataset/test_set/*/*.jpg",
         every=4,
         licence="none stated (cats and dogs)",
     ),
-    Source(
+    PhotoRepository(
         repository="google/dreambooth",
         commit="4f887af7970a06fc0cd3adaa1d0b368547d6a1d0",
         photos="dataset/*/*.jpg",
@@ -100,19 +100,19 @@ SOURCES = (
         leave_out="red_cartoon/*",
         licence="CC BY 4.0 (Unsplash)",
     ),
-    Source(
+    PhotoRepository(
         repository="maxogden/cats",
         commit="97329b40d7bf3e0fc05314f7d1422e8c08a95a1a",
         photos="cat_photos/*.jpg",
         licence="BSD (README)",
     ),
-    Source(
+    PhotoRepository(
         repository="BernieChen96/ImageClassification",
         commit="69098f42fc2c4a7cc3b753065b936380406b53d6",
         photos="JPEGImages/*.jpg",
         licence="none stated (streets, cars, trains, people, cats)",
     ),
-    Source(
+    PhotoRepository(
         repository="KomaHomu/Applying-Mask-RCNN-in-endangered-animals-detection",
         commit="609dc5553c744a77dca2dfd3eb433cb4ad02042d",
         photos="dataset/*/*.jpg",
@@ -123,12 +123,12 @@ SOURCES = (
 )
 
 
-def digest(name: str) -> str:
+def photo_name(name: str) -> str:
     """A file name of its own for each photo; it also decides which side of the validation split it is on."""
     return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
-def signs(image: Image.Image) -> NDArray[np.uint8]:
+def brightness_signs(image: Image.Image) -> NDArray[np.uint8]:
     """64 bits that say where a tiny copy grows brighter to the right: alike for alike pictures."""
     grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BILINEAR)).astype(int)
     return np.packbits((grey[:, 1:] > grey[:, :-1]).ravel())
@@ -144,7 +144,7 @@ def listed(photos: Path) -> Iterator[dict[str, Any]]:
 
 def found_in(checkouts: Path, *, own_shoots: bool) -> Iterator[dict[str, Any]]:
     """Photos of SOURCES, of those that are own shoots or of the others, alike."""
-    for source in SOURCES:
+    for source in REPOSITORIES:
         if source.own_shoots != own_shoots:
             continue
         root = checkouts / source.repository.replace("/", "+")
@@ -189,7 +189,7 @@ def small(path: Path) -> tuple[Image.Image, tuple[int, int]]:
     """A photo's copy, and the size it was."""
     picture = Image.fromarray(decode_rgb(path))
     size = picture.size
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((COPY_SIDE, COPY_SIDE), Image.Resampling.LANCZOS)
     return picture, size
 
 
@@ -203,7 +203,7 @@ def small_mask(mask: Path | list[list[float]], size: tuple[int, int]) -> Image.I
         for polygon in mask:
             if len(polygon) >= 6:
                 pen.polygon(polygon, fill=255)
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((COPY_SIDE, COPY_SIDE), Image.Resampling.LANCZOS)
     return picture
 
 
@@ -212,7 +212,7 @@ def copy_all(
 ) -> tuple[list[str], int, int]:
     """Small copies of all photos that may be trained on.
 
-    Args: kept: `signs` of what is measured by.
+    Args: kept: `brightness_signs` of what is measured by.
     Returns: the lines of the manifest; how many look like one to measure by, and how many have no colour.
     """
     lines, near, grey = [], 0, 0
@@ -226,15 +226,15 @@ def copy_all(
         if np.ptp(np.asarray(image), axis=2).mean() < GREY:
             grey += 1
             continue
-        bits = signs(image)
+        bits = brightness_signs(image)
         if any(int(np.unpackbits(bits ^ other).sum()) < NEAR for other in kept):
             near += 1
             continue
         line = {k: v for k, v in entry.items() if k not in ("mask", "key", "mask_key")}
-        line["image"] = f"images/{digest(entry['key'])}.jpg"
+        line["image"] = f"images/{photo_name(entry['key'])}.jpg"
         image.save(out / line["image"], quality=95)
         if shape is not None:
-            line["mask"] = f"masks/{digest(entry['mask_key'])}.png"
+            line["mask"] = f"masks/{photo_name(entry['mask_key'])}.png"
             shape.save(out / line["mask"])
         lines.append(json.dumps(line, sort_keys=True))
     return lines, near, grey
@@ -252,7 +252,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if (arguments.out / "images").is_dir() and any((arguments.out / "images").iterdir()):
             raise ValueError(f"{arguments.out} holds photos already: give a new folder, or empty it")
-        kept = [signs(Image.open(p)) for folder in arguments.beside for p in list_photos(folder)]
+        kept = [brightness_signs(Image.open(p)) for folder in arguments.beside for p in list_photos(folder)]
         rows = [] if arguments.own_shoots else list(listed(arguments.photos))
         rows += found_in(arguments.checkouts, own_shoots=arguments.own_shoots)
         for name in ("images", "masks"):

@@ -24,15 +24,15 @@ from raiha_core import render
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.images import list_photos, write_picture
 
-from ..data.feed import generator
+from ..data.batch import as_batch
 from ..data.recolour import listed_lights
 from ..data.synthesis import FAMILIES, Synthesis, SynthesisConfig, limit_change
-from ..evaluation.protocols import to_tensor
-from .gather_photos import NEAR, signs, small
+from ..seeds import generator
+from .gather_photos import NEAR, brightness_signs, small
 
 KEPT_OUT = "veil"
 ORDER = (*FAMILIES, KEPT_OUT)
-LEAST = 0.01  # smallest share of the picture that an object covers
+SMALLEST_OBJECT = 0.01  # smallest share of the picture that an object covers
 
 
 def veil(picture: Tensor, draws: torch.Generator) -> Tensor:
@@ -91,7 +91,7 @@ def candidates(photos: Path, numbers: range | None) -> list[tuple[Path, Path]]:
     return found
 
 
-def make(
+def make_held_out(
     pairs: Sequence[tuple[Path, Path]],
     lights: Tensor,
     seen: Sequence[Path],
@@ -101,25 +101,29 @@ def make(
     halves: bool = False,
 ) -> dict[str, int]:
     """Writes the triples; returns how many there are of each family."""
-    known = np.stack([signs(Image.open(path)) for path in seen]) if seen else np.zeros((0, 8), np.uint8)
+    known = (
+        np.stack([brightness_signs(Image.open(path)) for path in seen])
+        if seen
+        else np.zeros((0, 8), np.uint8)
+    )
     made, counts = recipes(lights), dict.fromkeys(ORDER, 0)
     for name in ("composite", "mask", "real"):
         (out / name).mkdir(parents=True, exist_ok=True)
     fresh = [
         (path, mask)
         for path, mask in pairs
-        if not (np.unpackbits(known ^ signs(small(path)[0]), axis=1).sum(1) < NEAR).any()
+        if not (np.unpackbits(known ^ brightness_signs(small(path)[0]), axis=1).sum(1) < NEAR).any()
     ]
     for turn, (path, mask_path) in enumerate(tqdm(fresh, unit="photo", disable=not sys.stderr.isatty())):
         family = ORDER[turn % len(ORDER)]
-        photo = to_tensor(decode_rgb(path)).float() / 255
-        mask = (to_tensor(decode_mask(mask_path)) > 127).float()
-        if photo.shape[-2:] != mask.shape[-2:] or not LEAST < float(mask.mean()) < 0.8:
+        photo = as_batch(decode_rgb(path)).float() / 255
+        mask = (as_batch(decode_mask(mask_path)) > 127).float()
+        if photo.shape[-2:] != mask.shape[-2:] or not SMALLEST_OBJECT < float(mask.mean()) < 0.8:
             continue
         other, other_mask = fresh[(turn + len(fresh) // 2) % len(fresh)]
         size = (photo.shape[-2], photo.shape[-1])
-        donor = render.shrink(to_tensor(decode_rgb(other)).float() / 255, size)
-        donor_mask = render.shrink((to_tensor(decode_mask(other_mask)) > 127).float(), size)
+        donor = render.shrink(as_batch(decode_rgb(other)).float() / 255, size)
+        donor_mask = render.shrink((as_batch(decode_mask(other_mask)) > 127).float(), size)
         draws = generator("held out", seed, path.stem)
         if halves:
             mask = half(mask, generator("half", seed, path.stem))
@@ -151,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         numbers = range(arguments.numbers[0], arguments.numbers[1] + 1) if arguments.numbers else None
         pairs = candidates(arguments.photos, numbers)
         seen = [path for folder in arguments.seen for path in list_photos(folder)]
-        counts = make(pairs, lights, seen, arguments.out, arguments.seed, halves=arguments.halves)
+        counts = make_held_out(pairs, lights, seen, arguments.out, arguments.seed, halves=arguments.halves)
     except (ValueError, OSError) as error:
         print(f"make_held_out: {error}", file=sys.stderr)
         return 1

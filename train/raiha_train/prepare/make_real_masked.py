@@ -24,10 +24,10 @@ from raiha_core.data.raharmony4 import seeded_generator
 from raiha_core.durable import durable_path, write_text
 from raiha_core.images import write_picture
 
+from ..data.batch import as_batch
 from ..data.photos import read_manifest
 from ..data.recolour import illuminant_names, listed_lights, polynomial
 from ..evaluation.metrics import foreground_mse
-from ..evaluation.protocols import to_tensor
 
 FMSE = (100.0, 6000.0)  # weaker is not a composite to correct, stronger no light we know
 CLIPPED = 0.15  # largest share of object values that a recolouring may newly clip
@@ -53,7 +53,7 @@ def newly_clipped(new: Tensor, old: Tensor, mask: Tensor) -> float:
     return float(edge[inside].float().mean())
 
 
-def recolour(
+def recolour_object(
     name: str, real: Tensor, mask: Tensor, lights: Tensor, names: Sequence[str], seed: int
 ) -> tuple[Tensor, Recolouring]:
     """The composite (1, 3, H, W) uint8: the object under another light, the rest the photo's own bytes.
@@ -89,7 +89,7 @@ def masked_photos(folder: Path) -> list[tuple[Path, Path]]:
     return [(folder / row["image"], folder / row["mask"]) for row in rows]
 
 
-def make(photos: Path, illuminants: Path, out: Path, seed: int = 0) -> list[Recolouring]:
+def make_recoloured(photos: Path, illuminants: Path, out: Path, seed: int = 0) -> list[Recolouring]:
     """Write the triples and `recolouring.jsonl`. Raises: ValueError naming the first bad file."""
     pairs = masked_photos(photos)
     lights = listed_lights(illuminants, "test")
@@ -98,10 +98,10 @@ def make(photos: Path, illuminants: Path, out: Path, seed: int = 0) -> list[Reco
         (out / name).mkdir(parents=True, exist_ok=True)
     done = []
     for image, mask_path in tqdm(pairs, unit="photo", disable=not sys.stderr.isatty()):
-        real, mask = to_tensor(decode_rgb(image)), to_tensor(decode_mask(mask_path))
+        real, mask = as_batch(decode_rgb(image)), as_batch(decode_mask(mask_path))
         if real.shape[-2:] != mask.shape[-2:]:
             raise ValueError(f"'{mask_path}' and '{image}' differ in size")
-        composite, found = recolour(image.stem, real, mask, lights, names, seed)
+        composite, found = recolour_object(image.stem, real, mask, lights, names, seed)
         write_picture(out / "composite" / f"{image.stem}.png", composite.float() / 255)
         for source, target in (
             (mask_path, out / "mask" / f"{image.stem}{mask_path.suffix}"),
@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     try:
-        done = make(arguments.photos, arguments.illuminants, arguments.out, arguments.seed)
+        done = make_recoloured(arguments.photos, arguments.illuminants, arguments.out, arguments.seed)
     except (ValueError, OSError) as error:
         print(f"make_real_masked: {error}", file=sys.stderr)
         return 1

@@ -27,7 +27,7 @@ from raiha_core.images import list_photos
 
 from ..data.photos import read_manifest
 
-SIDE = 256  # it learned at 288; 320, the usual, takes 1.6 times as long
+SALIENCY_SIDE = 256  # it learned at 288; 320, the usual, takes 1.6 times as long
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALLEST, LARGEST = 0.02, 0.70  # of the photo's area
 # so much of the saliency must lie in the object, and so high its mean there must be
@@ -49,15 +49,22 @@ class Salience:
 
     def __call__(self, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W, 3) sRGB -> (H, W). Raises: ValueError naming the model where it is not of U2-Net's kind."""
-        small = cv2.resize(photo, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+        small = cv2.resize(photo, (SALIENCY_SIDE, SALIENCY_SIDE), interpolation=cv2.INTER_AREA).astype(
+            np.float32
+        )
         normal = (small / max(small.max(), 1.0) - MEAN) / DEVIATION  # brightest is 1, as it was trained
         try:
             self.network.setInput(normal.transpose(2, 0, 1)[None].astype(np.float32))
             found = self.network.forward(self.output)
         except cv2.error as error:
-            raise ValueError(f"{self.model} takes no picture (1, 3, {SIDE}, {SIDE}): {error.err}") from None
-        if found.shape != (1, 1, SIDE, SIDE) or not np.isfinite(found).all():
-            raise ValueError(f"{self.model} answers {found.shape}, needed is a map (1, 1, {SIDE}, {SIDE})")
+            raise ValueError(
+                f"{self.model} takes no picture (1, 3, {SALIENCY_SIDE}, {SALIENCY_SIDE}): {error.err}"
+            ) from None
+        if found.shape != (1, 1, SALIENCY_SIDE, SALIENCY_SIDE) or not np.isfinite(found).all():
+            raise ValueError(
+                f"{self.model} answers {found.shape}, "
+                f"needed is a map (1, 1, {SALIENCY_SIDE}, {SALIENCY_SIDE})"
+            )
         back = cv2.resize(found[0, 0], photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         return np.clip(back, 0, 1)
 
@@ -72,7 +79,7 @@ def plain_object(salience: NDArray[np.float32]) -> NDArray[np.uint8] | None:
     return (255 * inside).astype(np.uint8)
 
 
-def entries(photos: Path, masks: Path) -> list[dict[str, Any]]:
+def manifest_rows(photos: Path, masks: Path) -> list[dict[str, Any]]:
     """The rows of the folder's manifest, or every photo below it, but the masks, where it has none."""
     manifest = photos / "manifest.jsonl"
     if manifest.is_file():
@@ -84,7 +91,7 @@ def entries(photos: Path, masks: Path) -> list[dict[str, Any]]:
 def mask_all(photos: Path, salience: Salience) -> str:
     """Find the masks that are missing, name them in the manifest, and say how many there are."""
     folder = photos / salience.name
-    rows = entries(photos, folder)
+    rows = manifest_rows(photos, folder)
     folder.mkdir(exist_ok=True)
     masked = {row["image"] for row in rows if row.get("mask")}
     given = 0

@@ -23,7 +23,7 @@ DIRECTIONS = 128  # the largest shipped projection
 
 
 @torch.no_grad()
-def moments(photos: list[Path], size: int) -> tuple[int, Tensor, Tensor]:
+def patch_moments(photos: list[Path], size: int) -> tuple[int, Tensor, Tensor]:
     """Count, sum (C,) and sum of outer products (C, C) of all unit patch vectors, in float64."""
     network = lite0_network()
     preprocessing = Preprocessing(size=size, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
@@ -37,7 +37,7 @@ def moments(photos: list[Path], size: int) -> tuple[int, Tensor, Tensor]:
     return count, total, outer
 
 
-def fit(count: int, total: Tensor, outer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def fit_directions(count: int, total: Tensor, outer: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean (C,), directions (D, C) by falling variance, and each direction's share of the variance."""
     mean = total / count
     covariance = outer / count - torch.outer(mean, mean)
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for lite0-SIZE-s32.safetensors")
     arguments = parser.parse_args()
     photos = list_photos(arguments.photos)[:: arguments.every]
-    mean, basis, share = fit(*moments(photos, arguments.size))
+    mean, basis, share = fit_directions(*patch_moments(photos, arguments.size))
     path = arguments.out / f"lite0-{arguments.size}-s32.safetensors"
     with durable_path(path) as temporary:
         save_file(

@@ -43,25 +43,27 @@ from raiha_core.models.statistics import LEVELS_PER_LAB, Statistics, StatisticsC
 from raiha_core.regions import RegionStatistics
 from raiha_core.render import LabTransfer
 
-from ..data.feed import generator
 from ..data.photos import PhotoRow, in_validation, read_photos
 from ..data.recolour import listed_lights
 from ..data.synthesis import Synthesis, SynthesisConfig
 from ..evaluation.listed_references import ListedReferences
-from ..experiment import differences
-from .reference_kinds import SHARE, Galleries, Object, objects
+from ..experiment import setting_differences
+from ..seeds import generator
+from .reference_kinds import HELD_OUT_SHARE, RecolouredObject, ReferencesOfKinds, recoloured_objects
 
 LEARNED = ("other crop", "relit crop", "by both", "best four", "by content", "random")
 SHOOTS = ("own shoot", "own four")  # of the other group: photos of the object's own shoot
 MOST = 4
 TRAINING, HELD_OUT, SHOT = "training", "held out", "own shoots"
-SIDE = 320  # of the small composites that the network is asked about: what the shipped one looks at
-FLOOR = 30.0  # squared grey levels: what differs by less cannot be seen
+ANSWER_SIDE = 320  # of the small composites that the network is asked about: what the shipped one looks at
+ERROR_FLOOR = 30.0  # squared grey levels: what differs by less cannot be seen
 STEPS, BATCH, RATE, DECAY = 800, 512, 2e-2, 0.02
-HARM = 3.0  # how much worse a loss is than a gain of the same size
+LOSS_WEIGHT = 3.0  # how much worse a loss is than a gain of the same size
 
 
-def gather(thing: Object, galleries: Galleries, kinds: Sequence[str], seed: int) -> dict[str, Tensor] | None:
+def gather(
+    thing: RecolouredObject, galleries: ReferencesOfKinds, kinds: Sequence[str], seed: int
+) -> dict[str, Tensor] | None:
     """Testimonies of some kinds for one object, its true look, and the picture for the network."""
     statistics = Statistics(StatisticsConfig())
     found, ring = statistics.regions(thing.composite, thing.mask)
@@ -72,8 +74,8 @@ def gather(thing: Object, galleries: Galleries, kinds: Sequence[str], seed: int)
     kept = {
         "found": torch.stack((found.mean[0], found.variance[0])),
         "truth": torch.stack((truth.mean[0], truth.variance[0])),
-        "composite": (255 * render.shrink(thing.composite, (SIDE, SIDE))[0]).round().byte(),
-        "mask": (255 * render.shrink(thing.mask, (SIDE, SIDE))[0]).round().byte(),
+        "composite": (255 * render.shrink(thing.composite, (ANSWER_SIDE, ANSWER_SIDE))[0]).round().byte(),
+        "mask": (255 * render.shrink(thing.mask, (ANSWER_SIDE, ANSWER_SIDE))[0]).round().byte(),
     }
     for kind in kinds:
         shown: Sequence[Reference] = galleries.of(kind, thing, seed)
@@ -89,7 +91,7 @@ def evidence(
     rows: Sequence[PhotoRow],
     kinds: Sequence[str],
     synthesis: Synthesis,
-    galleries: Galleries,
+    galleries: ReferencesOfKinds,
     folder: Path,
     seed: int,
 ) -> list[dict[str, Tensor]]:
@@ -100,18 +102,20 @@ def evidence(
     folder.mkdir(parents=True, exist_ok=True)
     spec = galleries.gallery.spec.to_json()
     about = {"seed": seed, "kinds": list(kinds), "photos": galleries.gallery.fingerprint, "features": spec}
-    about |= {"numbers": NUMBERS, "side": SIDE, "recolouring": asdict(synthesis.config)}
+    about |= {"numbers": NUMBERS, "side": ANSWER_SIDE, "recolouring": asdict(synthesis.config)}
     known = folder / "about.json"
     if not known.is_file():
         write_text(known, json.dumps(about, indent=1))
-    if other := differences(json.loads(known.read_text(encoding="utf-8")), json.loads(json.dumps(about))):
+    if other := setting_differences(
+        json.loads(known.read_text(encoding="utf-8")), json.loads(json.dumps(about))
+    ):
         raise ValueError(f"{folder} was gathered otherwise: {'; '.join(other)}")
     found = []
     for row in tqdm(rows, unit="object", disable=not sys.stderr.isatty()):
         path = folder / f"{hashlib.sha256(row.id.encode()).hexdigest()[:16]}.safetensors"
         if not path.is_file():
             kept = None
-            for thing in objects([row], synthesis, galleries.listed, seed):
+            for thing in recoloured_objects([row], synthesis, galleries.listed, seed):
                 kept = gather(thing, galleries, kinds, seed)
             with durable_path(path) as temporary:  # empty: an object too small or too large
                 temporary.write_bytes(save(kept or {}))
@@ -180,10 +184,10 @@ def _answer(network: Plus, item: dict[str, Tensor]) -> Tensor:
 def error(look: Tensor, truth: Tensor) -> Tensor:
     """Squared grey levels, about: (N,)."""
     levels = torch.tensor(LEVELS_PER_LAB * 2)
-    return ((look - truth).square() * levels).sum(1) + FLOOR
+    return ((look - truth).square() * levels).sum(1) + ERROR_FLOOR
 
 
-def fit(judge: ReferenceGate, cases: Cases, seed: int) -> None:
+def fit_gate(judge: ReferenceGate, cases: Cases, seed: int) -> None:
     """AdamW on the logarithm of the error, losses counted more than gains."""
     heard = cases.heard.numbers[cases.present]
     judge.centre.copy_(heard.mean(0))
@@ -198,12 +202,12 @@ def fit(judge: ReferenceGate, cases: Cases, seed: int) -> None:
             - error(cases.alone[rows], cases.truth[rows]).log()
         )
         optimizer.zero_grad()
-        (change + HARM * change.clamp_min(0)).mean().backward()
+        (change + LOSS_WEIGHT * change.clamp_min(0)).mean().backward()
         optimizer.step()
         schedule.step()
 
 
-def table(judge: ReferenceGate, cases: Cases) -> str:
+def gain_table(judge: ReferenceGate, cases: Cases) -> str:
     """Gain in dB of the look by kind of reference, by the same measure of error that the fit has."""
     every = torch.arange(len(cases.kinds))
     with torch.no_grad():
@@ -242,12 +246,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         lights = listed_lights(arguments.illuminants, "train")
         synthesis = Synthesis(SynthesisConfig(untouched=0.4, transfer=0.5), lights)
         listed = ListedReferences(arguments.photos / "images", build_encoder("lite0"))
-        galleries = Galleries(open_gallery(arguments.store, photos=None), rows, listed, lights)
+        galleries = ReferencesOfKinds(open_gallery(arguments.store, photos=None), rows, listed, lights)
         ordered = [rows[i] for i in order]
         shoots = [row for row in ordered if galleries.mates(row)][: arguments.held_out]
         known = {row.group for row in shoots}
-        training = [row for row in ordered if not in_validation(row, SHARE) and row.group not in known]
-        held = [row for row in ordered if in_validation(row, SHARE)]
+        training = [
+            row for row in ordered if not in_validation(row, HELD_OUT_SHARE) and row.group not in known
+        ]
+        held = [row for row in ordered if in_validation(row, HELD_OUT_SHARE)]
         groups = {
             TRAINING: (training[: arguments.objects], LEARNED),
             HELD_OUT: (held[: arguments.held_out], LEARNED),
@@ -265,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.out:
             about = f"{len(kept[TRAINING])} objects, seed {arguments.seed}, gallery of "
             about += f"{len(galleries.gallery.photos)} photos, raiha {__version__}"
-            write(arguments.out, loaded, judge, about)
+            write_gated(arguments.out, loaded, judge, about)
     except (ValueError, OSError, SafetensorError) as problem:
         print(f"fit_judge: {problem}", file=sys.stderr)
         return 1
@@ -279,8 +285,10 @@ def judgeable(path: Path) -> checkpoint.LoadedCheckpoint:
     assert isinstance(config, PlusConfig)
     if config.learns_references or config.max_references == 0:
         raise ValueError(f"{path} learns its references by itself, or takes none: there is nothing to judge")
-    if config.size > SIDE:
-        raise ValueError(f"{path} looks at {config.size} px, the evidence is kept at {SIDE}: raise SIDE")
+    if config.size > ANSWER_SIDE:
+        raise ValueError(
+            f"{path} looks at {config.size} px, the evidence is kept at {ANSWER_SIDE}: raise SIDE"
+        )
     return loaded
 
 
@@ -293,15 +301,15 @@ def learn(cases: dict[str, Cases], seed: int) -> ReferenceGate:
         if name in cases and HELD_OUT in sizes:
             cases[name].inflate(max(1.0, sizes[HELD_OUT] / sizes[name]))
     judge = ReferenceGate()
-    fit(judge, cases[TRAINING], seed)
+    fit_gate(judge, cases[TRAINING], seed)
     print("network alone, grey levels:", {name: round(size, 1) for name, size in sizes.items()})
     print("share of the light's difference:", [round(x, 2) for x in judge.light_share.tolist()])
     for name, some in cases.items():
-        print(f"\n{name}\n{table(judge, some)}")
+        print(f"\n{name}\n{gain_table(judge, some)}")
     return judge
 
 
-def write(path: Path, loaded: checkpoint.LoadedCheckpoint, judge: ReferenceGate, fitted: str) -> None:
+def write_gated(path: Path, loaded: checkpoint.LoadedCheckpoint, judge: ReferenceGate, fitted: str) -> None:
     """The same weights with this judge, and a config that asks it; `fitted` says by what."""
     assert isinstance(loaded.network, Plus)
     network = Plus(replace(loaded.network.config, references="gated"), name=loaded.preset, pretrained=False)

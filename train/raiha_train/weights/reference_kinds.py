@@ -17,15 +17,15 @@ from raiha_core.gallery.protocol import Gallery
 from raiha_core.retrieval.search import Exclusion, Query, make_query, references, search_many
 
 from ..data.augment import self_references
-from ..data.feed import generator
+from ..data.batch import as_batch
 from ..data.photos import PhotoRow
 from ..data.recolour import relight
 from ..data.synthesis import Synthesis
 from ..evaluation.listed_references import ListedReferences
-from ..evaluation.protocols import to_tensor
-from ..prepare.gather_photos import NEAR, signs
+from ..prepare.gather_photos import NEAR, brightness_signs
+from ..seeds import generator
 
-KINDS = (
+REFERENCE_KINDS = (
     "other crop",
     "relit crop",
     "own shoot",
@@ -39,14 +39,14 @@ KINDS = (
     "random",
     "nothing suitable",
 )
-OWN = tuple(kind for kind in KINDS if kind.startswith("own "))
-SHARE = 0.07  # of photos that are held out, as in every config
+OWN = tuple(kind for kind in REFERENCE_KINDS if kind.startswith("own "))
+HELD_OUT_SHARE = 0.07  # of photos that are held out, as in every config
 OTHER_LIGHT = (0.7, 0.85)  # appearance cosines that are clearly below the threshold
 LOWERED = 0.05  # content threshold that nearly every photo passes
 
 
 @dataclass(frozen=True, slots=True)
-class Object:
+class RecolouredObject:
     """A recoloured object of a photo."""
 
     row: PhotoRow
@@ -56,7 +56,7 @@ class Object:
     features: PatchFeatures
 
 
-class Galleries:
+class ReferencesOfKinds:
     """References of each kind for an object."""
 
     def __init__(
@@ -87,15 +87,15 @@ class Galleries:
 
     def _look(self, name: str) -> NDArray[np.uint8]:
         if name not in self.looks:
-            self.looks[name] = signs(Image.open(self.listed.root / name))
+            self.looks[name] = brightness_signs(Image.open(self.listed.root / name))
         return self.looks[name]
 
-    def _shoot(self, thing: Object) -> list[Reference]:
+    def _shoot(self, thing: RecolouredObject) -> list[Reference]:
         """All photos of the object's own shoot, best match first."""
         found = [self.listed.reference(name, thing.features, thing.mask) for name in self.mates(thing.row)]
         return sorted(found, key=lambda reference: -reference.weight)  # stable: equal ones by name
 
-    def _relit(self, thing: Object, query: Query, g: torch.Generator) -> list[Reference]:
+    def _relit(self, thing: RecolouredObject, query: Query, g: torch.Generator) -> list[Reference]:
         """The best matching photo of the object's own shoot, in another light."""
         found = self._shoot(thing)
         if not found:
@@ -104,7 +104,7 @@ class Galleries:
         gallery = memory_gallery([relight(found[0].image, self.lights, g)], self.listed.encoder)
         return list(references(search_many(gallery, [query], by="content", top_k=1)[0]))
 
-    def of(self, kind: str, thing: Object, seed: int) -> list[Reference]:
+    def of(self, kind: str, thing: RecolouredObject, seed: int) -> list[Reference]:
         """One reference, up to four for the kinds of four, or none where the kind has none."""
         g = generator("references", seed, thing.row.id, kind)
         own = [name for name in (thing.row.image.name, *self.group(thing.row)) if name in self.stored]
@@ -154,15 +154,15 @@ class Galleries:
         return list(references(search_many(self.gallery, [query], by=by, top_k=top, exclude=exclude)[0]))
 
 
-def objects(
+def recoloured_objects(
     rows: Sequence[PhotoRow], synthesis: Synthesis, listed: ListedReferences, seed: int
-) -> Iterator[Object]:
+) -> Iterator[RecolouredObject]:
     for row in rows:
         assert row.mask is not None
-        truth = to_tensor(decode_rgb(row.image)).float() / 255
-        mask = (to_tensor(decode_mask(row.mask)) > 127).float()
+        truth = as_batch(decode_rgb(row.image)).float() / 255
+        mask = (as_batch(decode_mask(row.mask)) > 127).float()
         if not 0.01 < float(mask.mean()) < 0.7:
             continue
         g = generator("object", seed, row.id)
         truth, composite, _ = synthesis.recolour(truth, mask, truth, mask, g)
-        yield Object(row, truth, mask, composite, listed.encode(composite))
+        yield RecolouredObject(row, truth, mask, composite, listed.encode(composite))

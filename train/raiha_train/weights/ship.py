@@ -21,7 +21,7 @@ import torch
 
 from raiha_core import checkpoint
 
-from ..evaluation.run_settings import FILE, file_digest
+from ..evaluation.run_settings import SETTINGS_FILE, file_digest
 
 
 def measured(folder: Path, weights: Path) -> dict[str, float]:
@@ -31,7 +31,7 @@ def measured(folder: Path, weights: Path) -> dict[str, float]:
     """
     scores = {}
     for path in sorted(folder.glob(f"*_{weights.stem}/scores.json")):
-        settings = json.loads((path.parent / FILE).read_text(encoding="utf-8"))
+        settings = json.loads((path.parent / SETTINGS_FILE).read_text(encoding="utf-8"))
         if settings["model_digest"] != file_digest(weights):
             raise ValueError(f"{path.parent} scored another file than {weights}: run compare_models.py again")
         means = json.loads(path.read_text(encoding="utf-8"))["overall"]

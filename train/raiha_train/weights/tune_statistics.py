@@ -28,17 +28,17 @@ from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.durable import write_text
 from raiha_core.models.statistics import Statistics, StatisticsConfig, reinhard
 
+from ..data.batch import as_batch
 from ..data.recolour import illuminant_names, load_illuminants
 from ..data.synthesis import Synthesis, SynthesisConfig, foreground_error
-from ..evaluation.protocols import to_tensor
 
-SIDE = 160  # the long side of the photos; regions are fractions, so settings carry over
+PHOTO_SIDE = 160  # the long side of the photos; regions are fractions, so settings carry over
 VALIDATION = 12  # per cent of the groups
-FAMILIES = {"retouch": 0.3, "illuminant": 0.35, "transfer": 0.2, "light": 0.15}
-KINDS = {"object": 0.6, "region": 0.4}  # weights of the score: mostly real objects
+FAMILY_SHARES = {"retouch": 0.3, "illuminant": 0.35, "transfer": 0.2, "light": 0.15}
+REGION_WEIGHTS = {"object": 0.6, "region": 0.4}  # weights of the score: mostly real objects
 AREA = (0.002, 0.8)
 LEAST_CHANGE = 20.0  # fMSE of a recolouring worth correcting
-HARM = -1.0  # dB
+HARMED_BELOW = -1.0  # dB
 
 _CHOSEN = StatisticsConfig()
 CANDIDATES: dict[str, StatisticsConfig] = {
@@ -105,9 +105,9 @@ class Photos:
 
     def load(self, row: dict) -> tuple[Tensor, Tensor]:
         """Picture (1, 3, h, w) and mask (1, 1, h, w), 0..1, soft edges from the resize."""
-        picture = to_tensor(decode_rgb(self.folder / row["image"])).float() / 255
-        mask = to_tensor(decode_mask(self.folder / row["mask"])).float() / 255
-        factor = SIDE / max(picture.shape[-2:])
+        picture = as_batch(decode_rgb(self.folder / row["image"])).float() / 255
+        mask = as_batch(decode_mask(self.folder / row["mask"])).float() / 255
+        factor = PHOTO_SIDE / max(picture.shape[-2:])
         size = (max(16, round(picture.shape[-2] * factor)), max(16, round(picture.shape[-1] * factor)))
         return render.shrink(picture, size), render.shrink(mask, size)
 
@@ -129,7 +129,7 @@ class Photos:
         return laid
 
 
-def distance_to_ring(image: Tensor, mask: Tensor) -> Tensor:
+def rgb_distance_to_ring(image: Tensor, mask: Tensor) -> Tensor:
     """How far each object's RGB statistics are from those of its 3 % ring: (B,)."""
     found = regions.measure(image, mask)
     ring = regions.measure(image, regions.ring(mask, 0.03).expand(len(image), -1, -1, -1))
@@ -140,7 +140,7 @@ def distance_to_ring(image: Tensor, mask: Tensor) -> Tensor:
 def make_pair(photos: Photos, recipes: dict[str, Synthesis], seeds: torch.Generator) -> Pair | None:
     """A photo, a region of it, and two looks of one family; None where the draw is of no use."""
     generator = photos.generator
-    family = str(generator.choice(list(FAMILIES), p=list(FAMILIES.values())))
+    family = str(generator.choice(list(FAMILY_SHARES), p=list(FAMILY_SHARES.values())))
     kind = "object" if generator.random() < 0.5 else "region"
     row = photos.draw()
     truth, mask = photos.load(row)
@@ -157,7 +157,7 @@ def make_pair(photos: Photos, recipes: dict[str, Synthesis], seeds: torch.Genera
     composites = (composites * 255).round() / 255
     if float(foreground_error(composites, wide[0], wide[1]).min()) < LEAST_CHANGE:
         return None
-    moved = distance_to_ring(composites, mask.expand(2, -1, -1, -1))
+    moved = rgb_distance_to_ring(composites, mask.expand(2, -1, -1, -1))
     return Pair(
         composites=(composites * 255).round().to(torch.uint8),
         truth=(truth * 255).round().to(torch.uint8),
@@ -170,8 +170,8 @@ def make_pair(photos: Photos, recipes: dict[str, Synthesis], seeds: torch.Genera
 
 def make_pairs(photos: Photos, illuminants: Tensor, count: int, seed: int) -> list[Pair]:
     """`count` pairs; the same seed gives the same ones."""
-    none = dict.fromkeys(("untouched", "graded", *FAMILIES), 0.0)
-    recipes = {f: Synthesis(SynthesisConfig(**{**none, f: 1.0}), illuminants) for f in FAMILIES}
+    none = dict.fromkeys(("untouched", "graded", *FAMILY_SHARES), 0.0)
+    recipes = {f: Synthesis(SynthesisConfig(**{**none, f: 1.0}), illuminants) for f in FAMILY_SHARES}
     seeds = torch.Generator().manual_seed(seed)
     pairs: list[Pair] = []
     with tqdm(total=count, desc="recolouring", unit="pair") as bar:
@@ -196,7 +196,7 @@ def gains(config: StatisticsConfig, pairs: Sequence[Pair]) -> Tensor:
     return torch.stack(rows)
 
 
-def summarise(gain: Tensor, pairs: Sequence[Pair]) -> dict[str, float]:
+def summarise_gains(gain: Tensor, pairs: Sequence[Pair]) -> dict[str, float]:
     """Mean gains per family and kind of the picked, their weighted mean, and what it costs."""
     first = torch.arange(len(pairs))
     picked = gain[first, torch.tensor([pair.picked for pair in pairs])]
@@ -204,15 +204,15 @@ def summarise(gain: Tensor, pairs: Sequence[Pair]) -> dict[str, float]:
     summary, scores = {}, {}
     for name, values in (("picked", picked), ("plain", plain)):
         total = 0.0
-        for family in FAMILIES:
-            for kind, weight in KINDS.items():
+        for family in FAMILY_SHARES:
+            for kind, weight in REGION_WEIGHTS.items():
                 chosen = torch.tensor([p.family == family and p.kind == kind for p in pairs])
                 mean = float(values[chosen].mean())
-                total += weight * mean / len(FAMILIES)
+                total += weight * mean / len(FAMILY_SHARES)
                 if name == "picked":
                     summary[f"{family} {kind}"] = mean
         scores[name] = total
-        scores[f"{name} harmed"] = float((values < HARM).float().mean())
+        scores[f"{name} harmed"] = float((values < HARMED_BELOW).float().mean())
     return {**scores, **summary}
 
 
@@ -233,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pairs = make_pairs(photos, illuminants, options.pairs, options.seed)
     rows = []
     for name, config in tqdm(CANDIDATES.items(), desc="settings"):
-        rows.append({"settings": name, **summarise(gains(config, pairs), pairs)})
+        rows.append({"settings": name, **summarise_gains(gains(config, pairs), pairs)})
     for row in rows:
         cells = "  ".join(f"{key} {value:+.2f}" for key, value in row.items() if isinstance(value, float))
         print(f"{row['settings']:50s} {cells}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from ..data.training_data import Sources, open_sources
+from ..data.training_data import TrainingData, open_training_data
 from ..experiment import Experiment, load_experiment
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -43,9 +43,9 @@ def benched(name: str, size: int, batch: int) -> Experiment:
     )
 
 
-def opened(experiment: Experiment, data: Path | None, cache: Path, device: str) -> Sources:
+def opened(experiment: Experiment, data: Path | None, cache: Path, device: str) -> TrainingData:
     """Both feeds of an experiment on the photos of `data`, or on the shipped ones."""
-    return open_sources(
+    return open_training_data(
         experiment,
         data=data,
         illuminants=None,

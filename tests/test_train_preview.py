@@ -1,4 +1,4 @@
-"""train/overview.py, curves.py: sheets show what they say, estimates scale as they must, means run."""
+"""train/preview.py, curves.py: sheets show what they say, estimates scale as they must, means run."""
 
 import csv
 import dataclasses
@@ -19,9 +19,7 @@ from raiha_train.data.feed import Feed
 from raiha_train.data.photos import read_photos
 from raiha_train.data.synthesis import Synthesis, SynthesisConfig
 from raiha_train.experiment import Experiment
-from raiha_train.loop import curves
-from raiha_train.loop import pasted_cutouts as looks
-from raiha_train.loop import preview as overview
+from raiha_train.loop import curves, pasted_cutouts, preview
 from tests.training_cases import write_photos
 
 
@@ -50,7 +48,7 @@ def test_a_batch_sheet_shows_composite_truth_mask_and_reference_in_rows(tmp_path
         spec=None,
     )
     batch = Batch(composite=composite, mask=mask, target=target, ids=("a", "b"), references=references)
-    overview.write_batch(batch, tmp_path / "sheet.png")
+    preview.write_batch(batch, tmp_path / "sheet.png")
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape == (16, 32, 3)
     tiles = [composite, target, mask.expand(-1, 3, -1, -1), shown]
@@ -69,7 +67,7 @@ def test_cut_outs_are_pasted_into_held_out_photos_and_outside_them_nothing_chang
     experiment = dataclasses.replace(tiny(32), source="synthesis", synthesis=SynthesisConfig(illuminant=0))
     cache = open_cache(read_photos(write_photos(tmp_path / "photos", 4)), 32, tmp_path / "cache")
     feed = Feed(experiment, cache, [2, 3], torch.device("cpu"), synthesis=Synthesis(experiment.synthesis))
-    batch = looks.pasted(feed, 3, tmp_path / "cut")
+    batch = pasted_cutouts.paste_cutouts(feed, 3, tmp_path / "cut")
     assert batch.ids == ("red.png",)
     photo = cache.gather([2])[0].float() / 255
     outside = (batch.mask == 0).expand_as(photo)
@@ -81,17 +79,17 @@ def test_cut_outs_are_pasted_into_held_out_photos_and_outside_them_nothing_chang
     # half of 45 % of the width times 45 % / 2 of the height
     assert float(batch.mask.mean()) == pytest.approx(0.45 * 0.5 * 0.225, rel=0.15)
     (tmp_path / "empty").mkdir()
-    assert looks.pasted(feed, 3, tmp_path / "empty") is None
+    assert pasted_cutouts.paste_cutouts(feed, 3, tmp_path / "empty") is None
 
 
 def test_the_memory_estimate_counts_weights_and_scales_with_batch_and_area():
     network = PRESETS["hdnet"].build(config=tiny(32).network)
-    found = overview.memory_estimate(tiny(32), network)
-    assert found["weights"] * overview.GIB == parameters(network) * 4
-    assert found["gradients and optimizer"] * overview.GIB == pytest.approx(3 * 4 * trainable(network))
-    double = overview.memory_estimate(tiny(32, micro_batch=4), network)
+    found = preview.memory_estimate(tiny(32), network)
+    assert found["weights"] * preview.GIB == parameters(network) * 4
+    assert found["gradients and optimizer"] * preview.GIB == pytest.approx(3 * 4 * trainable(network))
+    double = preview.memory_estimate(tiny(32, micro_batch=4), network)
     assert double["activations"] == pytest.approx(2 * found["activations"])
-    large = overview.activation_bytes(tiny(64)) / overview.activation_bytes(tiny(32))
+    large = preview.activation_bytes(tiny(64)) / preview.activation_bytes(tiny(32))
     assert 3.2 < large < 4.8  # area, and what does not grow with it
 
 

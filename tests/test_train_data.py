@@ -1,4 +1,4 @@
-"""train/sources.py, reference_features.py: from folders and lists to feeds; what is missing is named."""
+"""training_data.py, reference_features.py: from folders and lists to feeds; what is missing is named."""
 
 import json
 from contextlib import nullcontext
@@ -11,8 +11,7 @@ from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.plus import PlusConfig
 from raiha_train import experiment as experiments
 from raiha_train.data import feed as feeding
-from raiha_train.data import reference_features
-from raiha_train.data import training_data as sources
+from raiha_train.data import reference_features, training_data
 from raiha_train.data.augment import CropConfig
 from raiha_train.data.synthesis import SynthesisConfig
 from tests.gallery_fakes import FakeEncoder
@@ -55,7 +54,7 @@ def with_references(**changes) -> experiments.Experiment:
 
 def opened(experiment, tmp_path, **where):
     paths = {"data": None, "illuminants": None, "lists": None, **where}
-    return sources.open_sources(
+    return training_data.open_training_data(
         experiment, cache=tmp_path / "cache", device=torch.device("cpu"), first=Alone(), **paths
     )
 
@@ -71,7 +70,7 @@ def root(tmp_path):
 
 @pytest.fixture(autouse=True)
 def fake_encoder(monkeypatch):
-    monkeypatch.setattr(sources, "build_encoder", lambda name, weights, device: FakeEncoder())
+    monkeypatch.setattr(training_data, "build_encoder", lambda name, weights, device: FakeEncoder())
 
 
 def test_iharmony4_joins_composites_to_their_truth_and_holds_scenes_out(root, tmp_path):
@@ -137,7 +136,7 @@ def test_retrieved_references_come_from_the_list_with_their_stored_features(root
     assert shown > 4
     assert (found.validation.experiment.references.augmented, found.validation.experiment.seed) == (
         0,
-        sources.VALIDATION_SEED,
+        training_data.VALIDATION_SEED,
     )
 
 
@@ -156,7 +155,7 @@ def test_references_of_held_out_scenes_are_dropped(root, tmp_path):
     bank = opened(experiment, tmp_path, data=root, lists=root / "refs.jsonl").training.bank
     used = [bank.cache.rows[row] for rows in bank.lists.values() for row in rows]
     assert used
-    assert not any(sources.in_validation(row, 0.5) for row in used)
+    assert not any(training_data.in_validation(row, 0.5) for row in used)
 
 
 def test_photos_make_composites_and_the_shipped_ones_are_the_default(tmp_path):
