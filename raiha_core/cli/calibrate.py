@@ -15,7 +15,6 @@ FILE = "calibration.json"
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "calibrate",
-        help="find thresholds for a gallery",
         description="Measure which content threshold lets how many unrelated photos through, and keep "
         "the answer in the store. Without labels, 'unrelated' means 'another photo', so the rates "
         "are upper bounds.",

@@ -13,7 +13,6 @@ from .outputs import require_place
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "convert",
-        help="read the authors' HDNet or Raiha weights",
         description="Read the authors' .pth (HDNet or Raiha), tensors only, and write it as .safetensors "
         "that `raiha harmonize --model` takes. Every tensor must fit, or nothing is written.",
         epilog="example: raiha convert 60_net_G.pth -o raiha-released.safetensors",

@@ -15,11 +15,10 @@ NAMES_SHOWN = 20  # names printed of each kind; --json has them all
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = commands.add_parser("data", help="look at a data set for evaluation or training")
+    parser = commands.add_parser("data")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     action = actions.add_parser(
         "check",
-        help="count, name missing and broken files, name what moves scores",
         description="Decode every triple of an iHarmony4 folder (or of composite/, mask/, real/) and report "
         "counts, missing and broken files, and the protocol pitfalls that apply.",
         epilog="example: raiha data check iHarmony4 --list IHD_test.txt",

@@ -30,7 +30,6 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     """Add `gallery` and its commands to the command line."""
     gallery = subparsers.add_parser(
         "gallery",
-        help="build and keep galleries of photos",
         description="A gallery is a folder that holds the patch features of your photos. "
         "The photos themselves are only read, and stay where they are.",
         epilog="example: raiha gallery build ~/Pictures pictures.gallery",

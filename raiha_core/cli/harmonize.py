@@ -32,7 +32,6 @@ TOP_K = 4
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "harmonize",
-        help="change the look of the pasted object until it belongs",
         description="Harmonize one composite, or a folder of composites. For a folder, masks are found by "
         "equal stem or by iHarmony4's rule (NAME_VARIANT.jpg -> NAME.png), and each result is "
         "OUT/STEM.png; finished ones are skipped unless --overwrite is given.",

@@ -4,11 +4,13 @@ Exit codes: 0 success, 2 a wrong call, 1 anything else.
 """
 
 import argparse
+import gc
+import importlib
 import io
 import os
 import sys
 import warnings
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 from .. import __version__
 from .errors import out_of_memory, sentence
@@ -21,11 +23,45 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"raiha: {message} (see {self.prog} --help)\n")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    # Here and not above, because they import torch, for seconds, in which Ctrl-C must be one sentence too.
-    from . import calibrate, convert, data, gallery, harmonize, models, retrieve
+# the module of the same name in this folder, and its line in `raiha --help`
+COMMANDS = {
+    "gallery": "build and keep galleries of photos",
+    "retrieve": "find photos of similar content under the background's light",
+    "harmonize": "change the look of the pasted object until it belongs",
+    "models": "list presets and weights",
+    "calibrate": "find thresholds for a gallery",
+    "convert": "read the authors' HDNet or Raiha weights",
+    "data": "look at a data set for evaluation or training",
+}
 
+
+class Commands(argparse._SubParsersAction):
+    """Imports a command's module when it is called: most need torch, and `raiha --help` waits for none."""
+
+    def load(self, name: str) -> None:
+        """Put the module's parser in the place of the name alone."""
+        gc.disable()  # in torch's import it takes a fifth of the time, and there is no garbage
+        try:
+            module = importlib.import_module(f".{name}", __package__)
+        finally:
+            gc.enable()
+        del self._name_parser_map[name]
+        module.add_parser(self)
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if values[0] in COMMANDS:  # argparse itself refuses any other
+            self.load(values[0])
+        super().__call__(parser, namespace, values, option_string)
+
+
+def make_parser(*, whole: bool = False) -> argparse.ArgumentParser:
+    """The command line. A command's own arguments are known once it is called; `whole`: all are, now."""
     parser: argparse.ArgumentParser = Parser(
         prog="raiha",
         description="Make a pasted object belong: retrieve references, harmonize, look at why.",
@@ -33,9 +69,14 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"raiha {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (gallery, retrieve, harmonize, models, calibrate, convert, data):
-        command.add_parser(commands)
+    commands = cast(
+        "Commands",
+        parser.add_subparsers(action=Commands, dest="command", required=True, metavar="COMMAND"),
+    )
+    for name, line in COMMANDS.items():
+        commands.add_parser(name, help=line)
+        if whole:
+            commands.load(name)
     return parser
 
 

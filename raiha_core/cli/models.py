@@ -16,7 +16,6 @@ STATISTICS = "statistics"  # the preset without weights; it is no network
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "models",
-        help="list presets and weights",
         description="List every preset and every weight file: parameters, multiply-adds at 256 pixels, "
         "feature space, licence, scores. NAME is a preset, shipped weights, or a .safetensors file.",
         epilog="example: raiha models raiha-plus --json",

@@ -21,7 +21,6 @@ from .values import count, device, threshold
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "retrieve",
-        help="find photos of similar content under the background's light",
         description="Search a gallery for photos that show what the object shows (content) and agree with "
         "the background's light (illumination), best first. The composite's own file is never among them.",
         epilog="example: raiha retrieve composite.png --mask mask.png --gallery store --sheet why.png",

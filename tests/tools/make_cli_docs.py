@@ -42,7 +42,7 @@ def _row(action: argparse.Action) -> str:
 
 def render() -> str:
     parts = [HEAD]
-    for command in commands(make_parser()):
+    for command in commands(make_parser(whole=True)):
         shown = [a for a in command._actions if not isinstance(a, argparse._HelpAction)]
         rows = "\n".join(_row(action) for action in shown if action.help != argparse.SUPPRESS)
         example = (command.epilog or "").removeprefix("example: ")
