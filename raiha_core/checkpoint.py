@@ -15,8 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from . import records
 from .durable import durable_path
-from .features.spec import FeatureSpec, from_json
+from .features.spec import FeatureSpec
 from .models import former_names
 from .models.blocks import Operations
 from .models.network import Network, NetworkConfig
@@ -49,17 +50,8 @@ class Metadata:
     notes: dict[str, str] = field(default_factory=dict)  # step, seed, source file, ...
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "preset": self.preset,
-            "config": self.config,
-            "feature_spec": None if self.spec is None else self.spec.to_json(),
-            "data": self.data,
-            "scores": self.scores,
-            "licence": self.licence,
-            "code_version": self.code_version,
-            "notes": self.notes,
-        }
+        said = records.to_json(self)
+        return {"format": FORMAT, "feature_spec": said.pop("spec"), **said}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,16 +185,8 @@ def _parse(path: Path, text: str) -> Metadata:
         data = json.loads(text)
         if data["format"] != FORMAT:
             raise ValueError(f"it has format {data['format']}, this version reads {FORMAT}")
-        spec = None if data["feature_spec"] is None else from_json(data["feature_spec"])
-        return Metadata(
-            preset=data["preset"],
-            config=former_names.config(data["config"]),
-            spec=spec,
-            data=data["data"],
-            scores=data["scores"],
-            licence=data["licence"],
-            code_version=data["code_version"],
-            notes=data["notes"],
-        )
+        said = {key: value for key, value in data.items() if key not in ("format", "feature_spec")}
+        said |= {"config": former_names.config(data["config"]), "spec": data["feature_spec"]}
+        return records.from_json(Metadata, said, "it")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the metadata of {path} cannot be used: {error}") from None

@@ -81,20 +81,6 @@ def matches_sheet(
     return to_tensor(compose(columns, title, subtitle, _legend(chosen)))
 
 
-def comparison_sheet(
-    pictures: Sequence[tuple[str, Tensor]], *, title: str, subtitle: str = "", side: int = MAIN
-) -> Tensor:
-    """Pictures side by side, each with a caption.
-
-    Args: pictures: (caption, sRGB (1, 3, H, W), values 0..1). side: longest side of each, in pixels.
-    Returns: sRGB (1, 3, h, w) in 8-bit steps. Raises: ValueError for no pictures, or a batch.
-    """
-    if not pictures:
-        raise ValueError("a comparison needs at least one picture")
-    columns = [[Panel(fit(to_pil(picture), side, side), caption)] for caption, picture in pictures]
-    return to_tensor(compose(columns, title, subtitle, ()))
-
-
 def overlay(reference: Reference, *, grid: int) -> Tensor:
     """A reference at its own size with frames around its matched patches: (1, 3, H, W) -> the same.
 

@@ -156,8 +156,10 @@ def test_many_differences_are_counted(saved):
         ({"format": 99}, "format 99, this version reads 1"),
         ({"config": {"width": 4}}, "lacks the fields"),
         ({"config": {"wideness": 4}}, "unknown fields: wideness"),
-        ({"feature_spec": {"name": "x"}}, "metadata"),
-        ({"config": None}, "table of fields, got None"),
+        ({"feature_spec": {"name": "x"}}, "it, 'spec', lacks the fields"),
+        ({"mood": "good"}, "it has unknown fields: mood"),
+        ({"scores": {"psnr": "high"}}, "it, 'scores', 'psnr', must be float, got 'high'"),
+        ({"config": None}, "it, 'config', must be .*, got None"),
     ],
 )
 def test_metadata_that_cannot_be_used_is_named(saved, changes, named):

@@ -17,9 +17,8 @@ from raiha_core import color
 PAIRS = [
     (color.srgb_to_linear, color.linear_to_srgb),
     (color.srgb_to_lab, color.lab_to_srgb),
-    (color.srgb_to_hsv, color.hsv_to_srgb),
 ]
-ALL = [function for pair in PAIRS for function in pair]
+ALL = [*(function for pair in PAIRS for function in pair), color.srgb_to_hsv]
 
 
 def image(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -48,9 +47,6 @@ def test_hsv_agrees_with_skimage():
     picture = image(2, 3, 17, 9, seed=1)
     torch.testing.assert_close(
         color.srgb_to_hsv(picture), by_skimage(oracle.rgb2hsv, picture), atol=1e-12, rtol=0
-    )
-    torch.testing.assert_close(
-        color.hsv_to_srgb(picture), by_skimage(oracle.hsv2rgb, picture), atol=1e-12, rtol=0
     )
 
 
@@ -113,7 +109,7 @@ def test_round_trip(there, back, dtype, error):
     torch.testing.assert_close(back(there(picture)), picture, atol=error, rtol=0)
 
 
-@pytest.mark.parametrize(("there", "back"), PAIRS[:2])
+@pytest.mark.parametrize(("there", "back"), PAIRS)
 def test_round_trip_beyond_the_gamut(there, back):
     picture = image(3, 16, 16, seed=2) * 3 - 1  # -1..2
     torch.testing.assert_close(back(there(picture)), picture, atol=1e-10, rtol=0)
@@ -152,14 +148,6 @@ def test_hue_is_never_a_whole_turn(dtype):
     hsv = color.srgb_to_hsv(pixel(1, 0, 1e-20, dtype))
     assert hsv[0].item() == 0
     assert (color.srgb_to_hsv(image(3, 99, 99, dtype=dtype))[0] < 1).all()
-
-
-def test_hue_is_periodic():
-    hsv = image(3, 5, 5, seed=3)
-    turned = hsv + torch.tensor([2.0, 0, 0]).reshape(3, 1, 1)
-    torch.testing.assert_close(color.hsv_to_srgb(turned), color.hsv_to_srgb(hsv), atol=1e-12, rtol=0)
-    turned[0] -= 5
-    torch.testing.assert_close(color.hsv_to_srgb(turned), color.hsv_to_srgb(hsv), atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("function", ALL)

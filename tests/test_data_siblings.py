@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from raiha_core.data.iharmony4 import camera, number
 from raiha_core.nearduplicates import (
     BITS,
     DEFAULT,
@@ -12,7 +13,7 @@ from raiha_core.nearduplicates import (
     calibrate_threshold,
     difference_hash,
 )
-from raiha_train.lists.siblings import Pool, photo_of, siblings_by_id
+from raiha_train.lists.siblings import SERIES, Pool, photo_of
 
 POOL = [
     "HAdobe5k/real_images/a0041.jpg",
@@ -55,6 +56,13 @@ def test_the_first_rule_wins_and_paper_mode_has_only_one():
     assert found["HAdobe5k/real_images/a0046.jpg"] == "sibling"
     assert found["HAdobe5k/real_images/a0047.jpg"] == "near-duplicate"
     assert exclusions(query, alike, strict=False) == {"HAdobe5k/real_images/a0041.jpg": "own"}
+
+
+def siblings_by_id(subset: str, first: str, second: str) -> bool:
+    """The rule for two images of one subset, in words."""
+    if subset == "Hday2night":
+        return camera(first) == camera(second)
+    return subset in SERIES and abs(number(first) - number(second)) <= SERIES[subset]
 
 
 def test_the_quick_table_agrees_with_the_rule():

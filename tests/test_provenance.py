@@ -1,42 +1,55 @@
-"""train/provenance.py: the commit that a weight file names, read without git."""
+"""The revision that weights say they were made by: git's own answer, and none where it has none."""
+
+import shutil
+import subprocess
 
 import pytest
 
 from raiha_train.loop.provenance import commit_at
 
-HASH = "0123456789abcdef0123456789abcdef01234567"
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
+
+def git(folder, *call):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    done = subprocess.run(
+        ["git", "-C", str(folder), *identity, *call], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 @pytest.fixture
-def git(tmp_path):
-    folder = tmp_path / "main" / ".git"
-    (folder / "refs" / "heads").mkdir(parents=True)
-    (folder / "HEAD").write_text("ref: refs/heads/main\n")
+def checkout(tmp_path):
+    folder = tmp_path / "main"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    git(folder, "commit", "-q", "--allow-empty", "-m", "first")
     return folder
 
 
-def test_a_branch_of_its_own_file_a_packed_one_and_a_bare_commit(git):
-    assert commit_at(git) == ""
-    (git / "packed-refs").write_text(
-        f"# pack-refs with: peeled\n{'f' * 40} refs/heads/not/main\n{HASH} refs/heads/main\n"
-    )
-    assert commit_at(git) == HASH
-    (git / "refs/heads/main").write_text("e" * 40 + "\n")
-    assert commit_at(git) == "e" * 40
-    (git / "HEAD").write_text(HASH + "\n")
-    assert commit_at(git) == HASH
+def test_it_is_the_commit_that_is_checked_out(checkout):
+    first = commit_at(checkout)
+    assert len(first) == 40
+    assert git(checkout, "cat-file", "-t", first) == "commit"
+    git(checkout, "commit", "-q", "--allow-empty", "-m", "second")
+    second = commit_at(checkout)
+    assert git(checkout, "rev-parse", "HEAD~1") == first != second
+    git(checkout, "checkout", "-q", "--detach", first)
+    assert commit_at(checkout) == first
 
 
-def test_a_worktree_finds_the_branch_in_the_main_checkout(git, tmp_path):
-    own = git / "worktrees" / "side"
-    own.mkdir(parents=True)
-    (own / "HEAD").write_text("ref: refs/heads/side\n")
-    (own / "commondir").write_text("../..\n")
-    (git / "refs/heads/side").write_text(HASH + "\n")
-    (tmp_path / "side").mkdir()
-    (tmp_path / "side" / ".git").write_text(f"gitdir: {own}\n")
-    assert commit_at(tmp_path / "side" / ".git") == HASH
+def test_a_worktree_has_its_own(checkout, tmp_path):
+    first = commit_at(checkout)
+    git(checkout, "worktree", "add", "-q", "-b", "side", str(tmp_path / "side"))
+    git(checkout, "commit", "-q", "--allow-empty", "-m", "second")
+    assert commit_at(tmp_path / "side") == first != commit_at(checkout)
 
 
-def test_outside_a_checkout_there_is_none(tmp_path):
-    assert commit_at(tmp_path / ".git") == ""
+def test_outside_a_checkout_or_below_another_one_there_is_none(checkout, tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    below = checkout / "copied here"
+    below.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    assert commit_at(below) == commit_at(tmp_path / "elsewhere") == commit_at(tmp_path / "missing") == ""
+    monkeypatch.setenv("PATH", "")
+    assert commit_at(checkout) == ""

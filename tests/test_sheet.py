@@ -18,7 +18,7 @@ from raiha_core.drawing import (
     to_tensor,
 )
 from raiha_core.features.references import Match, Reference
-from raiha_core.sheet import choose_patches, comparison_sheet, matches_sheet, overlay, reference_frames
+from raiha_core.sheet import choose_patches, matches_sheet, overlay, reference_frames
 
 GRID = 12
 
@@ -203,16 +203,6 @@ def test_shortened_text_fits_and_keeps_both_ends(text, width):
 def test_fit_keeps_the_aspect():
     assert fit(to_pil(grey(200, 100)), 60, 60).size == (60, 30)
     assert fit(to_pil(grey(20, 40)), 60, 60).size == (30, 60)
-
-
-def test_comparison_puts_pictures_side_by_side():
-    sheet = comparison_sheet([("before", grey(level=0.2)), ("after", grey(level=0.8))], title="T", side=200)
-    left, right = (colour_at(sheet, (level,) * 3) for level in (51, 204))
-    assert len(left) == len(right) == 200 * 200
-    assert left[:, 1].max() < right[:, 1].min()
-    assert torch.equal(left[:, 0].unique(), right[:, 0].unique())
-    with pytest.raises(ValueError, match="at least one"):
-        comparison_sheet([], title="T")
 
 
 def test_an_overlay_keeps_the_pictures_size():

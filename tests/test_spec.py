@@ -55,14 +55,16 @@ def test_histograms_need_two_of_everything(field):
 
 
 def test_unknown_and_missing_fields_are_named():
-    with pytest.raises(ValueError, match=r"unknown fields .*: colour, shape"):
+    with pytest.raises(ValueError, match="the feature spec has unknown fields: colour, shape"):
         from_json({**SPEC.to_json(), "shape": 1, "colour": 2})
     data = SPEC.to_json()
     del data["grid"]
     with pytest.raises(ValueError, match="grid"):
         from_json(data)
-    with pytest.raises(ValueError, match="not a feature spec"):
-        from_json({**SPEC.to_json(), "histogram": {"hue": 6, "bins": 3}})
+    with pytest.raises(ValueError, match=r"the feature spec, 'histogram', has unknown fields: bins"):
+        from_json({**SPEC.to_json(), "histogram": {**data["histogram"], "bins": 3}})
+    with pytest.raises(ValueError, match=r"the feature spec, 'dim', must be int, got '8'"):
+        from_json({**SPEC.to_json(), "dim": "8"})
 
 
 @pytest.mark.parametrize(

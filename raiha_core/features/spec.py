@@ -3,7 +3,9 @@
 Galleries, queries and checkpoints carry a `FeatureSpec`; mixing two spaces is an error that names both.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
+
+from .. import records
 
 _NOT_IDENTITY = ("content_threshold", "appearance_threshold", "threshold_source")
 
@@ -61,18 +63,12 @@ class FeatureSpec:
         return self.grid * self.grid
 
     def to_json(self) -> dict[str, object]:
-        return asdict(self)
+        return records.to_json(self)
 
 
-def from_json(data: dict) -> FeatureSpec:
-    """The spec that `FeatureSpec.to_json` gave. Raises: ValueError naming unknown or missing fields."""
-    known = {f.name for f in fields(FeatureSpec)}
-    if unknown := sorted(set(data) - known):
-        raise ValueError(f"unknown fields in a feature spec: {', '.join(unknown)}")
-    try:
-        return FeatureSpec(**{**data, "histogram": HistogramSpec(**data["histogram"])})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"not a feature spec: {error}") from None
+def from_json(data: object) -> FeatureSpec:
+    """The spec that `FeatureSpec.to_json` gave. Raises: ValueError naming the fields that do not fit."""
+    return records.from_json(FeatureSpec, data, "the feature spec")
 
 
 def differences(first: FeatureSpec, second: FeatureSpec) -> list[str]:

@@ -46,6 +46,7 @@ def benches(scratch: Path) -> dict[str, list[list[str]]]:
         return [str(BENCHES / f"{name}.py"), *rest]
 
     return {
+        "startup": [bench("startup")],
         "features": [bench("features", "lite0", "lite0-fast", "--repeats", "3")],
         "gallery": [
             bench("gallery", str(SCENE_PHOTOS), "--workers", "1", "--repeats", "1", "--synthetic", "5000")

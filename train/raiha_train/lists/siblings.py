@@ -24,13 +24,6 @@ def photo_of(path: str) -> tuple[str, str]:
     return pure.parts[0], pure.stem
 
 
-def siblings_by_id(subset: str, first: str, second: str) -> bool:
-    """Whether two different images of one subset belong together by their ids."""
-    if subset == "Hday2night":
-        return camera(first) == camera(second)
-    return subset in SERIES and abs(number(first) - number(second)) <= SERIES[subset]
-
-
 class Pool:
     """The photos that may be retrieved, with what is needed to exclude some of them quickly."""
 
@@ -48,7 +41,7 @@ class Pool:
                 self._numbers[subset, number(image)] = photo
 
     def siblings(self, subset: str, image: str) -> set[str]:
-        """Photos of the pool that `siblings_by_id` names, the image itself included."""
+        """Photos of the pool that belong to the image by their ids, the image itself included."""
         if subset == "Hday2night":
             return set(self._cameras.get(camera(image), ()))
         if subset not in SERIES:

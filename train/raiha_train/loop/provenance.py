@@ -2,6 +2,7 @@
 
 import json
 import platform
+import subprocess
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -94,27 +95,19 @@ def provenance(experiment: Experiment, sources: TrainingData, state: LoopState) 
 
 @cache
 def git_revision() -> str:
-    """The commit that the code was at when this was first asked, read without git; "" outside a checkout."""
-    return commit_at(Path(__file__).resolve().parents[3] / ".git")
+    """The commit that the code was at when this was first asked; "" without git, or outside a checkout."""
+    return commit_at(Path(__file__).resolve().parents[3])
 
 
-def commit_at(git: Path) -> str:
-    """The commit checked out beside a .git, a folder or a worktree's file; "" where that is unknown."""
-    if git.is_file():  # of a worktree: "gitdir: PLACE", whose branches lie in the main checkout
-        git = git.parent / git.read_text(encoding="utf-8").strip().removeprefix("gitdir: ")
-    if not (git / "HEAD").is_file():
+def commit_at(checkout: Path) -> str:
+    """The commit that git says is checked out in this very folder; "" where it knows none."""
+    call = ["git", "-C", str(checkout), "rev-parse", "--show-prefix", "HEAD"]
+    try:
+        said = subprocess.run(call, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
         return ""
-    name = (git / "HEAD").read_text(encoding="utf-8").strip()
-    if not name.startswith("ref: "):
-        return name
-    name = name.removeprefix("ref: ")
-    shared = git / "commondir"
-    common = git / shared.read_text(encoding="utf-8").strip() if shared.is_file() else git
-    if (common / name).is_file():
-        return (common / name).read_text(encoding="utf-8").strip()
-    packed = common / "packed-refs"
-    lines = packed.read_text(encoding="utf-8").splitlines() if packed.is_file() else []
-    return next((line.split()[0] for line in lines if line.endswith(f" {name}")), "")
+    below, commit = said.split("\n")[:2]
+    return "" if below else commit  # a copy without its .git may lie inside another project's checkout
 
 
 def write_weights(

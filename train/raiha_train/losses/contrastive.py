@@ -6,7 +6,6 @@ literally, the output's foreground is the *anchor*, pulled towards its positive.
 Shapes: B images, L layers with C channels and h x w cells, Z projected numbers, N anchors, M negatives.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -54,14 +53,6 @@ def info_nce(positive: Tensor, negatives: Tensor, exists: Tensor, temperature: f
     """
     others = (negatives / temperature).masked_fill(~exists, float("-inf"))
     return torch.cat((positive[:, None] / temperature, others), 1).logsumexp(1) - positive / temperature
-
-
-def mutual_information_bound(loss: Tensor, negatives: int) -> Tensor:
-    """What a mean `info_nce` over independent negatives says: I(anchor; positive) >= log(1 + n) - loss.
-
-    In nats; it can never say more than log(1 + n). Source: arXiv:1807.03748.
-    """
-    return math.log(1 + negatives) - loss
 
 
 def eroded_regions(mask: Tensor, pixels: int) -> tuple[Tensor, Tensor]:
