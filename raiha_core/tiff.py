@@ -18,7 +18,7 @@ import tifffile
 
 from .raster import PictureError, Raster, require_size
 
-_GREY, _RGB, _PALETTE, _CMYK, _YCBCR = (1,), 2, 3, 5, 6
+_RGB, _PALETTE, _CMYK, _YCBCR = 2, 3, 5, 6
 _WHITE_IS_ZERO = 0
 _JPEG = 7
 _ASSOCIATED = 1  # an alpha that is multiplied into the colours
