@@ -23,6 +23,7 @@ from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.durable import sync_folder, write_text
 
 from .photos import PhotoRow, fingerprint
+from .resizing import resize
 
 VERSION = 1
 
@@ -70,9 +71,7 @@ def _decode(row: PhotoRow, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uin
             f"'{row.mask}' is {mask.shape[1]}x{mask.shape[0]}, its photo {image.shape[1]}x{image.shape[0]}"
         )
     # Both with antialiasing: the networks squash to a square too, and a soft mask edge is the true one.
-    small = [
-        np.asarray(Image.fromarray(x).resize((size, size), Image.Resampling.BILINEAR)) for x in (image, mask)
-    ]
+    small = [resize(x, (size, size), Image.Resampling.BILINEAR) for x in (image, mask)]
     return small[0], small[1]
 
 

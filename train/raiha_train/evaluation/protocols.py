@@ -17,6 +17,7 @@ from torch import Tensor
 from raiha_core.data.pictures import Bytes
 
 from ..data.batch import as_batch
+from ..data.resizing import resize
 from .metrics import FLOOR, error_sums, psnr, ssim
 
 Name = Literal["A", "A-full", "B", "C", "C-float"]
@@ -88,7 +89,7 @@ class Scores:
 
 
 def _resize(pixels: Bytes, kernel: Image.Resampling) -> Bytes:
-    return np.asarray(Image.fromarray(pixels).resize((SIZE, SIZE), kernel))
+    return resize(pixels, (SIZE, SIZE), kernel)
 
 
 def _require_foreground(weight: Bytes, name: str, protocol: Protocol) -> None:
