@@ -23,6 +23,8 @@ from raiha_train.experiment import (
     setting_differences,
 )
 from raiha_train.loop import train
+from raiha_train.loop.objective import Objective
+from raiha_train.loop.optimizer import make_optimizer, set_rate
 from raiha_train.loop.schedule import Average, rate_factor
 from raiha_train.losses.terms import LossConfig
 from tests.training_cases import write_config
@@ -124,8 +126,8 @@ def test_rates_have_closed_forms():
 def test_pretrained_weights_have_their_share_of_the_rate():
     experiment = load_experiment(next(path for path in CONFIGS if path.stem == "plus_small_data"))
     network = on_meta(PRESETS["raiha-plus"], experiment.network)
-    optimizer = train.make_optimizer(train.Objective(network, experiment), experiment)
-    train.set_rate(optimizer, 50, 100, dataclasses.replace(experiment, optimisation=Optimisation(rate=1.0)))
+    optimizer = make_optimizer(Objective(network, experiment), experiment)
+    set_rate(optimizer, 50, 100, dataclasses.replace(experiment, optimisation=Optimisation(rate=1.0)))
     rates = [group["lr"] for group in optimizer.param_groups]
     assert rates == pytest.approx([1.0, 0.2])
     frozen = {id(p) for p in network.backbone.parameters() if not p.requires_grad}

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 
 from raiha_core import checkpoint
 from raiha_train.data import training_data
+from raiha_train.loop import run, train
 from raiha_train.loop import state as loop_state
-from raiha_train.loop import train
 from tests.gallery_fakes import FakeEncoder
 from tests.tiny_iharmony4 import make
 from tests.training_cases import PLUS, UNET, arguments, write_config, write_photos
@@ -62,7 +62,7 @@ class Cut(BaseException):
 
 def run_until(monkeypatch, steps: int, call: list[str]) -> None:
     """A run that dies when it asks for the rate of step `steps`."""
-    real = train.set_rate
+    real = run.set_rate
 
     def dying(optimizer, step, total, experiment):
         if step == steps:
@@ -70,7 +70,7 @@ def run_until(monkeypatch, steps: int, call: list[str]) -> None:
         return real(optimizer, step, total, experiment)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "set_rate", dying)
+        patch.setattr(run, "set_rate", dying)
         with pytest.raises(Cut):
             train.main(call)
 
@@ -173,14 +173,14 @@ def test_a_resume_on_other_photos_is_refused(tmp_path, photos):
 
 def test_a_loss_that_is_no_number_stops_and_names_the_pictures(tmp_path, photos, monkeypatch):
     config, output = write_config(tmp_path, "broken"), tmp_path / "run"
-    real, calls = train.Objective.forward, []
+    real, calls = run.Objective.forward, []
 
     def breaking(self, batch, content, generator):
         calls.append(batch.ids)
         loss, terms = real(self, batch, content, generator)
         return (loss * float("nan") if len(calls) == 12 else loss), terms  # 12: the 2nd half of step 6
 
-    monkeypatch.setattr(train.Objective, "forward", breaking)
+    monkeypatch.setattr(run.Objective, "forward", breaking)
     with pytest.raises(ValueError, match="the loss is nan") as caught:
         train.main(arguments(config, photos, output))
     assert calls[11][0] in str(caught.value)

@@ -1,4 +1,4 @@
-"""The ladder of evidence: every model on every set, beside the composite and the preset without weights."""
+"""Every model on every set, beside the composite and the preset without weights."""
 
 import sys
 

@@ -6,20 +6,20 @@ The loader is what the reading thread does (`Feed.raw`); composites are made on 
 are from the same minute of the same machine.
 """
 
-import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 
 from raiha_core.models.presets import PRESETS
+from raiha_train.command import command_parser
 from raiha_train.data.feed import prefetch
 from raiha_train.loop.benchmarks import CONFIGS, benched, opened, rate
 from raiha_train.loop.objective import Objective
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--config", default="hdnet", help=f"a name of {CONFIGS.name}/")
     parser.add_argument("--data", type=Path, help="folder of photos (default: assets/scenes)")
     parser.add_argument("--size", type=int, default=256)

@@ -6,7 +6,6 @@ difference is what the harness costs, its fixed part (first and last validation,
 the run, the smaller. Both make the same pictures from the same numbers.
 """
 
-import argparse
 import re
 import time
 from contextlib import redirect_stdout
@@ -19,6 +18,7 @@ from unittest import mock
 import torch
 
 from raiha_core.models.presets import PRESETS
+from raiha_train.command import command_parser
 from raiha_train.data.feed import prefetch
 from raiha_train.experiment import Experiment
 from raiha_train.loop.benchmarks import benched, opened
@@ -56,7 +56,7 @@ def full(experiment: Experiment, data: Path | None, folder: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--config", default="smoke")
     parser.add_argument("--data", type=Path, help="folder of photos (default: assets/scenes)")
     parser.add_argument("--size", type=int, default=64)

@@ -22,6 +22,7 @@ from raiha_core.durable import write_text
 from raiha_core.features.references import ReferenceBatch
 from raiha_core.models.cost import macs, parameters
 from raiha_core.models.presets import PRESETS
+from raiha_train.command import command_parser
 
 BASE = "hdnet"
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -182,9 +183,7 @@ def cost_table(rows: list[ModelCost]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=list(PRESETS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512, 1024])
     parser.add_argument("--types", nargs="+", default=["float32"], choices=list(TYPES))

@@ -6,7 +6,6 @@ Protocol A (256 px). Over the object each correction takes the truth's mean ligh
 and the deviations (all in Lab), or the best affine map of RGB; what is left is what it cannot explain.
 """
 
-import argparse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.harmonizer import load_harmonizer
 from raiha_core.pipeline import harmonize
 from raiha_core.regions import measure
+from raiha_train.command import command_parser
 from raiha_train.data.batch import as_batch
 from raiha_train.evaluation.protocols import Protocol, prepare, score
 
@@ -61,7 +61,7 @@ CORRECTIONS: dict[str, Correction] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     parser.add_argument("--models", nargs="+", default=["composite", "statistics"])
     arguments = parser.parse_args()

@@ -8,7 +8,6 @@ TRIPLES (protocol A); a finished run is not done again. Small on purpose: it say
 small network that trains for minutes, not what they give at the papers' scale.
 """
 
-import argparse
 import csv
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from raiha_train.command import command_parser
 from raiha_train.evaluation.intervals import bootstrap_mean
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -70,7 +70,7 @@ def run_script(command: list[str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--illuminants", type=Path, required=True)
     parser.add_argument("--score", type=Path, required=True, help="composite/, mask/, real/")

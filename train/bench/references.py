@@ -28,6 +28,7 @@ from raiha_core.features.encoders import build_encoder
 from raiha_core.gallery.store import open_gallery
 from raiha_core.harmonizer import Harmonizer, load_harmonizer
 from raiha_core.pipeline import harmonize
+from raiha_train.command import command_parser, exit_code
 from raiha_train.data.photos import in_validation, read_photos
 from raiha_train.data.recolour import listed_lights
 from raiha_train.data.synthesis import Synthesis, SynthesisConfig
@@ -129,8 +130,17 @@ def measure_gains(arguments: argparse.Namespace) -> list[Gain]:
     return gains
 
 
+def report_gains(arguments: argparse.Namespace) -> None:
+    """Print a table for each model, and keep every gain where a file is named."""
+    gains = measure_gains(arguments)
+    for model in arguments.models:
+        print(gains_by_kind(gains, model))
+    if arguments.out:
+        arguments.out.write_text("".join(json.dumps(asdict(g)) + "\n" for g in gains), encoding="utf-8")
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--illuminants", type=Path, required=True, help="CCHarmony's folder")
@@ -142,16 +152,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON lines with every gain")
     arguments = parser.parse_args()
-    try:
-        gains = measure_gains(arguments)
-    except (ValueError, OSError) as error:
-        print(f"references: {error}", file=sys.stderr)
-        return 1
-    for model in arguments.models:
-        print(gains_by_kind(gains, model))
-    if arguments.out:
-        arguments.out.write_text("".join(json.dumps(asdict(g)) + "\n" for g in gains), encoding="utf-8")
-    return 0
+    return exit_code("references", lambda: report_gains(arguments))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Every table names its settings and is compared within itself: a busy machine mak
 Larger settings, real photos and a GPU: call the scripts one by one; each has --help with an example.
 """
 
-import argparse
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 from raiha_core.durable import write_text
 from raiha_core.images import list_photos
+from raiha_train.command import command_parser
 from raiha_train.data.resizing import resize
 
 BENCHES = Path(__file__).resolve().parent
@@ -79,7 +79,7 @@ def run(commands: list[list[str]]) -> tuple[str, bool]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the benches")
     parser.add_argument(
         "--out", type=Path, default=CHECKOUT / "bench_output", help="where the tables are kept"

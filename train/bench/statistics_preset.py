@@ -7,7 +7,6 @@ Each folder is iHarmony4's layout or composite/, mask/, real/ (`make_real_masked
 (Not called statistics.py: beside a script of that name Python's own module could not be imported.)
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from raiha_core.data.item import Triple
 from raiha_core.data.layout import read_root
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.models.statistics import Statistics, StatisticsConfig, reinhard
+from raiha_train.command import command_parser
 from raiha_train.evaluation.protocols import Protocol, Scores, prepare, score
 from raiha_train.evaluation.summary import NOTICEABLE_DB
 
@@ -59,9 +59,7 @@ def method_row(name: str, scores: Sequence[Scores], composites: Sequence[Scores]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     options = parser.parse_args(arguments)
     protocol = Protocol(name="A")

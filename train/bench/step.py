@@ -4,7 +4,6 @@ Example: python train/bench/step.py hdnet raiha-plus --size 256 --batch 4
 The forward pass alone stands beside it in the same run, so that a busy machine shows in both columns.
 """
 
-import argparse
 from dataclasses import replace
 
 import torch
@@ -12,12 +11,13 @@ import torch
 from raiha_core import render
 from raiha_core.models.cost import parameters
 from raiha_core.models.presets import PRESETS
+from raiha_train.command import command_parser
 from raiha_train.loop.benchmarks import rate
 from raiha_train.losses.terms import LossConfig, total
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("presets", nargs="*", default=["hdnet", "hdnet-lite", "raiha-plus"])
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=4)

@@ -5,7 +5,6 @@ fMSE is between composite and truth, over the object, in squared grey levels. --
 layout or folders composite/, mask/, real/. Speed is of the whole of `Feed.finish`: crops, families, limits.
 """
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +15,7 @@ from torch.nn.functional import interpolate
 
 from raiha_core.data.layout import read_root
 from raiha_core.data.pictures import decode_mask, decode_rgb
+from raiha_train.command import command_parser
 from raiha_train.data.batch import Batch, as_batch
 from raiha_train.data.synthesis import FAMILIES, Synthesis, SynthesisConfig
 from raiha_train.data.training_data import open_illuminants
@@ -48,7 +48,7 @@ def real_errors(root: Path, size: int) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--data", type=Path, help="folder of photos (default: assets/scenes)")
     parser.add_argument("--illuminants", type=Path, help="CCHarmony's folder; left out: without that family")
     parser.add_argument("--beside", type=Path, nargs="*", default=[], help="data sets to compare with")

@@ -1,4 +1,4 @@
-"""The ladder of evidence: every model on every set, beside the composite and the preset without weights.
+"""Every model on every set, beside the composite and the preset without weights.
 
     python train/compare_models.py --sets dev_iharmony4=PATH held_out=PATH --models W.safetensors --out OUT
 
@@ -11,12 +11,12 @@ Pictures whose composite *is* the truth have no decibels: their line says what e
 
 import argparse
 import csv
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from raiha_core.durable import write_text
 
+from ..command import command_parser, exit_code
 from ..prepare.make_held_out import ORDER
 from . import evaluate
 from .intervals import paired
@@ -106,30 +106,28 @@ def short_names(models: Sequence[str]) -> dict[str, str]:
     return short
 
 
+def compare(arguments: argparse.Namespace) -> None:
+    """Score every model on every set, and write and print the tables."""
+    pages = []
+    models = short_names((*BASES, *arguments.models))
+    for entry in arguments.sets:
+        name, _, path = entry.partition("=")
+        name, _, protocol = name.partition("@")
+        protocol = protocol or "A"
+        scores = {}
+        for short, model in models.items():
+            folder = arguments.out / f"{name}_{protocol}_{short}"
+            scores[short] = run_scores(Path(path), protocol, model, folder, overwrite=arguments.overwrite)
+        pages.append(set_table(f"{name}, protocol {protocol}", scores))
+    write_text(arguments.out / "comparison.md", "\n".join(pages))
+    print("\n".join(pages))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--sets", nargs="+", required=True, metavar="NAME[@PROTOCOL]=PATH")
     parser.add_argument("--models", nargs="*", default=[], help="weights, beside composite and statistics")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--overwrite", action="store_true", help="score again what is there already")
     arguments = parser.parse_args(argv)
-    pages = []
-    try:
-        models = short_names((*BASES, *arguments.models))
-        for entry in arguments.sets:
-            name, _, path = entry.partition("=")
-            name, _, protocol = name.partition("@")
-            protocol = protocol or "A"
-            scores = {}
-            for short, model in models.items():
-                folder = arguments.out / f"{name}_{protocol}_{short}"
-                scores[short] = run_scores(Path(path), protocol, model, folder, overwrite=arguments.overwrite)
-            pages.append(set_table(f"{name}, protocol {protocol}", scores))
-    except (ValueError, OSError) as error:
-        print(f"ladder: {error}", file=sys.stderr)
-        return 1
-    write_text(arguments.out / "ladder.md", "\n".join(pages))
-    print("\n".join(pages))
-    return 0
+    return exit_code("compare_models", lambda: compare(arguments))

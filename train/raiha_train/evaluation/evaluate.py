@@ -27,6 +27,7 @@ from raiha_core.durable import write_text
 from raiha_core.features.encoders import build_encoder
 from raiha_core.harmonizer import load_harmonizer
 
+from ..command import command_parser, exit_code
 from . import run_settings
 from .compare_runs import compare_runs
 from .listed_references import ListedReferences
@@ -41,9 +42,7 @@ from .tables import report
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="iHarmony4, or composite/, mask/, real/")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", help="preset, shipped weights, .safetensors file, or 'composite'")
@@ -287,12 +286,5 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
-    try:
-        run(arguments)
-    except KeyboardInterrupt:
-        print("evaluate: interrupted; finished images are kept, the same command goes on", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 1
-    return 0
+    kept = "finished images are kept, the same command goes on"
+    return exit_code("evaluate", lambda: run(arguments), kept=kept)

@@ -10,7 +10,6 @@ and go on where they were. docs/reproduce.md leads from an empty disk to Table I
 import argparse
 import csv
 import io
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from raiha_core.data.raharmony4 import parse_references
 from raiha_core.durable import write_text
 from raiha_core.harmonizer import shipped_weights
 
+from ..command import command_parser, exit_code
 from . import evaluate, published
 from .published_lines import paper_lines, peer_lines
 from .table_rows import SPECS, Line, RowSpec
@@ -31,9 +31,7 @@ RULER_DB = 0.01  # what rounding of the published column explains
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--table", choices=("1", "2", "3"), required=True)
     parser.add_argument("--data", type=Path, required=True, help="iHarmony4's folder")
     parser.add_argument("--out", type=Path, required=True)
@@ -274,12 +272,4 @@ def run(arguments: argparse.Namespace) -> Path:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
-    try:
-        run(arguments)
-    except KeyboardInterrupt:
-        print("reproduce: interrupted; the same command goes on", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"reproduce: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code("reproduce", lambda: run(arguments), kept="the same command goes on")

@@ -30,6 +30,7 @@ from raiha_core.gallery.protocol import PatchEncoder
 from raiha_core.gallery.store import StoredGallery, open_gallery
 from raiha_core.nearduplicates import DEFAULT, Threshold
 
+from ..command import command_parser, exit_code
 from ..evaluation import published
 from ..evaluation.run_settings import claim, code_digest, digest_of
 from ..evaluation.score_log import drop_torn_line
@@ -42,9 +43,7 @@ from .siblings import RULES, Pool
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="iHarmony4's folder")
     parser.add_argument("--list", type=Path, default=Path(TEST_LIST), help="composites (IHD_test.txt)")
     parser.add_argument("--pool", type=Path, default=Path(TRAIN_LIST), help="its reals serve (IHD_train.txt)")
@@ -212,14 +211,5 @@ def run(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
-    try:
-        run(arguments)
-    except KeyboardInterrupt:
-        print(
-            "build_raharmony4: interrupted; what was done is kept, the same command goes on", file=sys.stderr
-        )
-        return 1
-    except (ValueError, OSError) as error:
-        print(f"build_raharmony4: {error}", file=sys.stderr)
-        return 1
-    return 0
+    kept = "what was done is kept, the same command goes on"
+    return exit_code("build_raharmony4", lambda: run(arguments), kept=kept)

@@ -9,6 +9,7 @@ stored: every draw is seeded by its number (see data/feed.py), so the step is th
 import hashlib
 import json
 import shutil
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 
 from raiha_core.durable import durable_path, write_text
 from raiha_core.models import former_names
+
+from ..experiment import Experiment, setting_differences, up_to_date
 
 
 @dataclass(kw_only=True, slots=True)
@@ -133,3 +136,28 @@ def load_state(
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise ValueError(f"the state in {path} does not fit this run: {error}") from None
     return state
+
+
+def check_resume(
+    found: list[Path], experiment: Experiment, fingerprint: str, *, processes: int, allowed: bool
+) -> None:
+    """Whether a run may go on from the newest of the states that were found; says it where sums will differ.
+
+    Args: fingerprint: of the data; allowed: whether --resume was given.
+    Raises: ValueError where it was not, or the states are of another run.
+    """
+    if not allowed:
+        raise ValueError(
+            f"{found[-1].parent} holds a run already: give --resume to go on, or another --output"
+        )
+    stored = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+    if other := setting_differences(up_to_date(stored["experiment"]), experiment.to_json()):
+        raise ValueError(f"{found[-1].parent} was begun with another config: {'; '.join(other)}")
+    if stored["data"] != fingerprint:
+        raise ValueError(f"{found[-1].parent} was begun on other data: {stored['data']} != {fingerprint}")
+    if stored["processes"] != processes:
+        print(
+            f"train: begun with {stored['processes']} processes, now {processes}: "
+            "the same pictures, but sums round differently",
+            file=sys.stderr,
+        )

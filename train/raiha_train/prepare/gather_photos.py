@@ -28,6 +28,7 @@ from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.durable import write_text
 from raiha_core.images import list_photos
 
+from ..command import command_parser, exit_code
 from ..data.photos import read_manifest
 
 COPY_SIDE = 320  # the long side of the copies
@@ -240,8 +241,25 @@ def copy_all(
     return lines, near, grey
 
 
+def gather_and_count(arguments: argparse.Namespace) -> None:
+    """Copy the photos, write their manifest and say what was left out."""
+    if (arguments.out / "images").is_dir() and any((arguments.out / "images").iterdir()):
+        raise ValueError(f"{arguments.out} holds photos already: give a new folder, or empty it")
+    kept = [brightness_signs(Image.open(p)) for folder in arguments.beside for p in list_photos(folder)]
+    rows = [] if arguments.own_shoots else list(listed(arguments.photos))
+    rows += found_in(arguments.checkouts, own_shoots=arguments.own_shoots)
+    for name in ("images", "masks"):
+        (arguments.out / name).mkdir(parents=True, exist_ok=True)
+    lines, near, grey = copy_all(rows, kept, arguments.out)
+    write_text(arguments.out / "manifest.jsonl", "\n".join(lines) + "\n")
+    print(
+        f"{len(lines)} rows in {arguments.out}; left out {near} that look like one to measure by, "
+        f"{grey} without colour"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = command_parser(__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--photos", type=Path, help="folder with a manifest.jsonl")
     what.add_argument("--own-shoots", action="store_true", help="those photos of one thing, and no others")
@@ -249,21 +267,4 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--beside", type=Path, nargs="*", default=[], help="folders to measure by")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args(argv)
-    try:
-        if (arguments.out / "images").is_dir() and any((arguments.out / "images").iterdir()):
-            raise ValueError(f"{arguments.out} holds photos already: give a new folder, or empty it")
-        kept = [brightness_signs(Image.open(p)) for folder in arguments.beside for p in list_photos(folder)]
-        rows = [] if arguments.own_shoots else list(listed(arguments.photos))
-        rows += found_in(arguments.checkouts, own_shoots=arguments.own_shoots)
-        for name in ("images", "masks"):
-            (arguments.out / name).mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError) as error:
-        print(f"gather_photos: {error}", file=sys.stderr)
-        return 1
-    lines, near, grey = copy_all(rows, kept, arguments.out)
-    write_text(arguments.out / "manifest.jsonl", "\n".join(lines) + "\n")
-    print(
-        f"{len(lines)} rows in {arguments.out}; left out {near} that look like one to measure by, "
-        f"{grey} without colour"
-    )
-    return 0
+    return exit_code("gather_photos", lambda: gather_and_count(arguments))

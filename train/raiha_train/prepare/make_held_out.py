@@ -24,6 +24,7 @@ from raiha_core import render
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.images import list_photos, write_picture
 
+from ..command import command_parser, exit_code
 from ..data.batch import as_batch
 from ..data.recolour import listed_lights
 from ..data.synthesis import FAMILIES, Synthesis, SynthesisConfig, limit_change
@@ -138,10 +139,18 @@ def make_held_out(
     return counts
 
 
+def make_and_report(arguments: argparse.Namespace) -> None:
+    """Write the triples and say how many there are of each family."""
+    lights = listed_lights(arguments.illuminants, "test")
+    numbers = range(arguments.numbers[0], arguments.numbers[1] + 1) if arguments.numbers else None
+    pairs = candidates(arguments.photos, numbers)
+    seen = [path for folder in arguments.seen for path in list_photos(folder)]
+    counts = make_held_out(pairs, lights, seen, arguments.out, arguments.seed, halves=arguments.halves)
+    print(f"{sum(counts.values())} triples of {len(pairs)} photos in {arguments.out}: {counts}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--numbers", type=int, nargs=2, metavar=("FIRST", "LAST"))
     parser.add_argument("--illuminants", type=Path, required=True)
@@ -150,14 +159,4 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--halves", action="store_true", help="recolour one half of each object")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
-    try:
-        lights = listed_lights(arguments.illuminants, "test")
-        numbers = range(arguments.numbers[0], arguments.numbers[1] + 1) if arguments.numbers else None
-        pairs = candidates(arguments.photos, numbers)
-        seen = [path for folder in arguments.seen for path in list_photos(folder)]
-        counts = make_held_out(pairs, lights, seen, arguments.out, arguments.seed, halves=arguments.halves)
-    except (ValueError, OSError) as error:
-        print(f"make_held_out: {error}", file=sys.stderr)
-        return 1
-    print(f"{sum(counts.values())} triples of {len(pairs)} photos in {arguments.out}: {counts}")
-    return 0
+    return exit_code("make_held_out", lambda: make_and_report(arguments))

@@ -24,6 +24,7 @@ from raiha_core.data.raharmony4 import seeded_generator
 from raiha_core.durable import durable_path, write_text
 from raiha_core.images import write_picture
 
+from ..command import command_parser, exit_code
 from ..data.batch import as_batch
 from ..data.photos import read_manifest
 from ..data.recolour import illuminant_names, listed_lights, polynomial
@@ -114,20 +115,18 @@ def make_recoloured(photos: Path, illuminants: Path, out: Path, seed: int = 0) -
     return done
 
 
+def make_and_count(arguments: argparse.Namespace) -> None:
+    """Write the triples and say how strong they are."""
+    done = make_recoloured(arguments.photos, arguments.illuminants, arguments.out, arguments.seed)
+    spread = np.quantile([found.fmse for found in done], [0.1, 0.5, 0.9]).round()
+    print(f"{len(done)} triples in {arguments.out}; fMSE 10 / 50 / 90 %: {spread}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--illuminants", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
-    try:
-        done = make_recoloured(arguments.photos, arguments.illuminants, arguments.out, arguments.seed)
-    except (ValueError, OSError) as error:
-        print(f"make_real_masked: {error}", file=sys.stderr)
-        return 1
-    spread = np.quantile([found.fmse for found in done], [0.1, 0.5, 0.9]).round()
-    print(f"{len(done)} triples in {arguments.out}; fMSE 10 / 50 / 90 %: {spread}")
-    return 0
+    return exit_code("make_real_masked", lambda: make_and_count(arguments))

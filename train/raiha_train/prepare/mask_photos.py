@@ -25,6 +25,7 @@ from raiha_core.data.pictures import decode_rgb
 from raiha_core.durable import durable_path, write_text
 from raiha_core.images import list_photos
 
+from ..command import command_parser, exit_code
 from ..data.photos import read_manifest
 
 SALIENCY_SIDE = 256  # it learned at 288; 320, the usual, takes 1.6 times as long
@@ -121,18 +122,16 @@ def mask_all(photos: Path, salience: Salience) -> str:
     return f"{given} photos got a mask, {without} have none; {len(rows)} rows in {photos}"
 
 
+def mask_folder(arguments: argparse.Namespace) -> None:
+    """Mask the photos of a folder and say how many got one."""
+    if not arguments.photos.is_dir():
+        raise ValueError(f"there is no folder of photos {arguments.photos}")
+    print(mask_all(arguments.photos, Salience(arguments.model)))
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="a folder of gather_photos.py, or any")
     parser.add_argument("--model", type=Path, required=True, help="U2-Net as ONNX")
     arguments = parser.parse_args(argv)
-    try:
-        if not arguments.photos.is_dir():
-            raise ValueError(f"there is no folder of photos {arguments.photos}")
-        print(mask_all(arguments.photos, Salience(arguments.model)))
-    except (ValueError, OSError) as problem:
-        print(f"mask_photos: {problem}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code("mask_photos", lambda: mask_folder(arguments))

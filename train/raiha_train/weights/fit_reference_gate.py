@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 from tqdm import tqdm
@@ -43,6 +42,7 @@ from raiha_core.models.statistics import LEVELS_PER_LAB, Statistics, StatisticsC
 from raiha_core.regions import RegionStatistics
 from raiha_core.render import LabTransfer
 
+from ..command import command_parser, exit_code
 from ..data.photos import PhotoRow, in_validation, read_photos
 from ..data.recolour import listed_lights
 from ..data.synthesis import Synthesis, SynthesisConfig
@@ -222,10 +222,43 @@ def gain_table(judge: ReferenceGate, cases: Cases) -> str:
     return "\n".join(lines)
 
 
+def gather_and_fit(arguments: argparse.Namespace) -> None:
+    """Gather the evidence, and where weights are given fit their gate."""
+    torch.set_num_threads(1)
+    loaded = None if arguments.weights is None else judgeable(arguments.weights)
+    rows = [row for row in read_photos(arguments.photos) if row.mask is not None]
+    order = torch.randperm(len(rows), generator=generator("judge", arguments.seed)).tolist()
+    lights = listed_lights(arguments.illuminants, "train")
+    synthesis = Synthesis(SynthesisConfig(untouched=0.4, transfer=0.5), lights)
+    listed = ListedReferences(arguments.photos / "images", build_encoder("lite0"))
+    galleries = ReferencesOfKinds(open_gallery(arguments.store, photos=None), rows, listed, lights)
+    ordered = [rows[i] for i in order]
+    shoots = [row for row in ordered if galleries.mates(row)][: arguments.held_out]
+    known = {row.group for row in shoots}
+    training = [row for row in ordered if not in_validation(row, HELD_OUT_SHARE) and row.group not in known]
+    held = [row for row in ordered if in_validation(row, HELD_OUT_SHARE)]
+    groups = {
+        TRAINING: (training[: arguments.objects], LEARNED),
+        HELD_OUT: (held[: arguments.held_out], LEARNED),
+        SHOT: (shoots, SHOOTS),
+    }
+    kept = {
+        name: evidence(some, kinds, synthesis, galleries, arguments.evidence / name, arguments.seed)
+        for name, (some, kinds) in groups.items()
+        if some
+    }
+    if loaded is None:
+        return
+    cases = {name: Cases(some, loaded.network, groups[name][1]) for name, some in kept.items()}
+    judge = learn(cases, arguments.seed)
+    if arguments.out:
+        about = f"{len(kept[TRAINING])} objects, seed {arguments.seed}, gallery of "
+        about += f"{len(galleries.gallery.photos)} photos, raiha {__version__}"
+        write_gated(arguments.out, loaded, judge, about)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--illuminants", type=Path, required=True, help="CCHarmony's folder")
@@ -238,44 +271,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.out and not arguments.weights:
         parser.error("--out needs --weights")
-    torch.set_num_threads(1)
-    try:
-        loaded = None if arguments.weights is None else judgeable(arguments.weights)
-        rows = [row for row in read_photos(arguments.photos) if row.mask is not None]
-        order = torch.randperm(len(rows), generator=generator("judge", arguments.seed)).tolist()
-        lights = listed_lights(arguments.illuminants, "train")
-        synthesis = Synthesis(SynthesisConfig(untouched=0.4, transfer=0.5), lights)
-        listed = ListedReferences(arguments.photos / "images", build_encoder("lite0"))
-        galleries = ReferencesOfKinds(open_gallery(arguments.store, photos=None), rows, listed, lights)
-        ordered = [rows[i] for i in order]
-        shoots = [row for row in ordered if galleries.mates(row)][: arguments.held_out]
-        known = {row.group for row in shoots}
-        training = [
-            row for row in ordered if not in_validation(row, HELD_OUT_SHARE) and row.group not in known
-        ]
-        held = [row for row in ordered if in_validation(row, HELD_OUT_SHARE)]
-        groups = {
-            TRAINING: (training[: arguments.objects], LEARNED),
-            HELD_OUT: (held[: arguments.held_out], LEARNED),
-            SHOT: (shoots, SHOOTS),
-        }
-        kept = {
-            name: evidence(some, kinds, synthesis, galleries, arguments.evidence / name, arguments.seed)
-            for name, (some, kinds) in groups.items()
-            if some
-        }
-        if loaded is None:
-            return 0
-        cases = {name: Cases(some, loaded.network, groups[name][1]) for name, some in kept.items()}
-        judge = learn(cases, arguments.seed)
-        if arguments.out:
-            about = f"{len(kept[TRAINING])} objects, seed {arguments.seed}, gallery of "
-            about += f"{len(galleries.gallery.photos)} photos, raiha {__version__}"
-            write_gated(arguments.out, loaded, judge, about)
-    except (ValueError, OSError, SafetensorError) as problem:
-        print(f"fit_judge: {problem}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code("fit_reference_gate", lambda: gather_and_fit(arguments))
 
 
 def judgeable(path: Path) -> checkpoint.LoadedCheckpoint:

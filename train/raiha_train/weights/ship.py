@@ -12,7 +12,6 @@ Another size or hesitation makes them void, so they are dropped then.
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 
 from raiha_core import checkpoint
 
+from ..command import command_parser, exit_code
 from ..evaluation.run_settings import SETTINGS_FILE, file_digest
 
 
@@ -48,10 +48,33 @@ def trained(scores: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in scores.items() if name.startswith("validation ")}
 
 
+def make_ready(arguments: argparse.Namespace) -> None:
+    """Write the weights in half precision, with what is said about them."""
+    loaded = checkpoint.load(arguments.weights)
+    about = loaded.metadata
+    changed = {"shrinkage": arguments.hesitation, "size": arguments.size}
+    config = {**about.config, **{k: v for k, v in changed.items() if v is not None}}
+    if config != about.config:
+        if arguments.scores:
+            raise ValueError("--scores were measured with other settings: set those first, then score")
+        about = replace(about, config=config, scores=trained(about.scores))
+    if arguments.scores:
+        scores = trained(about.scores) | measured(arguments.scores, arguments.weights)
+        about = replace(about, scores=scores)
+    if arguments.data:
+        about = replace(about, data=arguments.data)
+    if arguments.licence:
+        about = replace(about, licence=arguments.licence)
+    if wrong := [note for note in arguments.note if "=" not in note]:
+        raise ValueError(f"--note '{wrong[0]}' is not NAME=TEXT")
+    notes = dict(note.split("=", 1) for note in arguments.note)
+    about = replace(about, notes={**about.notes, **notes})
+    checkpoint.save(arguments.out, loaded.network, about, dtype=torch.float16)
+    print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(__doc__)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scores", type=Path, help="a folder of compare_models.py")
@@ -63,29 +86,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--note", action="append", default=[], metavar="NAME=TEXT", help="more about its making; several"
     )
     arguments = parser.parse_args(argv)
-    try:
-        loaded = checkpoint.load(arguments.weights)
-        about = loaded.metadata
-        changed = {"shrinkage": arguments.hesitation, "size": arguments.size}
-        config = {**about.config, **{k: v for k, v in changed.items() if v is not None}}
-        if config != about.config:
-            if arguments.scores:
-                raise ValueError("--scores were measured with other settings: set those first, then score")
-            about = replace(about, config=config, scores=trained(about.scores))
-        if arguments.scores:
-            scores = trained(about.scores) | measured(arguments.scores, arguments.weights)
-            about = replace(about, scores=scores)
-        if arguments.data:
-            about = replace(about, data=arguments.data)
-        if arguments.licence:
-            about = replace(about, licence=arguments.licence)
-        if wrong := [note for note in arguments.note if "=" not in note]:
-            raise ValueError(f"--note '{wrong[0]}' is not NAME=TEXT")
-        notes = dict(note.split("=", 1) for note in arguments.note)
-        about = replace(about, notes={**about.notes, **notes})
-        checkpoint.save(arguments.out, loaded.network, about, dtype=torch.float16)
-    except (ValueError, OSError) as error:
-        print(f"ship: {error}", file=sys.stderr)
-        return 1
-    print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB")
-    return 0
+    return exit_code("ship", lambda: make_ready(arguments))

@@ -28,6 +28,7 @@ from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.durable import write_text
 from raiha_core.models.statistics import Statistics, StatisticsConfig, reinhard
 
+from ..command import command_parser, exit_code
 from ..data.batch import as_batch
 from ..data.recolour import illuminant_names, load_illuminants
 from ..data.synthesis import Synthesis, SynthesisConfig, foreground_error
@@ -216,31 +217,33 @@ def summarise_gains(gain: Tensor, pairs: Sequence[Pair]) -> dict[str, float]:
     return {**scores, **summary}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--illuminants", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder for table.csv")
-    parser.add_argument("--pairs", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
+def tune(arguments: argparse.Namespace) -> None:
+    """Measure every candidate, print and write the table."""
     torch.set_grad_enabled(False)
-    photos = Photos(options.photos, np.random.default_rng(options.seed))
-    names = illuminant_names(options.illuminants / "train_list.txt")
-    illuminants = load_illuminants(options.illuminants / "polynomial_matching_coefficients", names)
-    pairs = make_pairs(photos, illuminants, options.pairs, options.seed)
+    photos = Photos(arguments.photos, np.random.default_rng(arguments.seed))
+    names = illuminant_names(arguments.illuminants / "train_list.txt")
+    illuminants = load_illuminants(arguments.illuminants / "polynomial_matching_coefficients", names)
+    pairs = make_pairs(photos, illuminants, arguments.pairs, arguments.seed)
     rows = []
     for name, config in tqdm(CANDIDATES.items(), desc="settings"):
         rows.append({"settings": name, **summarise_gains(gains(config, pairs), pairs)})
     for row in rows:
         cells = "  ".join(f"{key} {value:+.2f}" for key, value in row.items() if isinstance(value, float))
         print(f"{row['settings']:50s} {cells}")
-    options.out.mkdir(parents=True, exist_ok=True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    write_text(options.out / "table.csv", buffer.getvalue())
-    return 0
+    write_text(arguments.out / "table.csv", buffer.getvalue())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = command_parser(__doc__)
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--illuminants", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for table.csv")
+    parser.add_argument("--pairs", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args(argv)
+    return exit_code("tune_statistics", lambda: tune(arguments))
