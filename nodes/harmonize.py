@@ -8,7 +8,13 @@ from torch import Tensor
 from ..raiha_core.harmonizer import DEFAULT_MODEL, StatisticsHarmonizer
 from ..raiha_core.models.statistics import StatisticsConfig
 from .compat import io
-from .models import ManagedHarmonizer, harmonizer_names, load_named_harmonizer, weights_fingerprint
+from .models import (
+    ManagedHarmonizer,
+    harmonizer_names,
+    harmonizer_problem,
+    load_named_harmonizer,
+    weights_fingerprint,
+)
 from .sockets import HarmonizerSocket, ReferenceList, References, require
 from .tensors import alpha_of, from_pair, to_image
 
@@ -23,7 +29,8 @@ class LoadHarmonizer(io.ComfyNode):
             display_name="Load Harmonizer (Raiha)",
             category="Raiha",
             description="Chooses what harmonizes: the network that comes with the pack, colour statistics, "
-            "which need no weights, or a network from a .safetensors file in models/raiha.",
+            "which need no weights, or a network from a file in models/raiha: a .safetensors of ours, or the "
+            ".pth of a published network's authors, which is converted when it is first used.",
             search_aliases=["load model", "harmonization model", "checkpoint"],
             inputs=[
                 io.Combo.Input(
@@ -31,7 +38,7 @@ class LoadHarmonizer(io.ComfyNode):
                     options=harmonizer_names(),
                     default=DEFAULT_MODEL,
                     tooltip="raiha-plus comes with the pack, statistics needs no weights, others are read "
-                    "from models/raiha.",
+                    "from models/raiha. What an authors' .pth is, and its licence, is told in the log.",
                 ),
             ],
             outputs=[
@@ -42,6 +49,11 @@ class LoadHarmonizer(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, harmonizer: str | None = None) -> str:
         return weights_fingerprint("raiha", harmonizer)
+
+    @classmethod
+    def validate_inputs(cls, harmonizer: str | None = None) -> bool | str:
+        # in place of the host's look at the list, which knows neither of conversions nor of what can be had
+        return True if harmonizer is None else harmonizer_problem(harmonizer) or True
 
     @classmethod
     def execute(cls, harmonizer: str) -> io.NodeOutput:

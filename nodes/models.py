@@ -3,22 +3,32 @@
 Networks rest and run where ComfyUI's memory manager says; what has no weights needs no manager.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
+from ..raiha_core.adoption import adopt, conversion_of, converted_from
 from ..raiha_core.features.encoders import ENCODERS, Encoder, build_encoder
 from ..raiha_core.features.host import HostEncoder
 from ..raiha_core.features.patches import PatchFeatures
 from ..raiha_core.features.references import Reference
 from ..raiha_core.gallery.protocol import PatchEncoder
-from ..raiha_core.harmonizer import Harmonizer, NetworkHarmonizer, load_harmonizer, shipped_weights
+from ..raiha_core.harmonizer import (
+    Harmonizer,
+    NetworkHarmonizer,
+    absence,
+    load_harmonizer,
+    shipped_weights,
+)
+from ..raiha_core.model_folders import user_weights
 from ..raiha_core.pipeline import harmonize
 from .compat import folder_paths, model_management, model_patcher, operations
 
-_FOLDERS = {"raiha": {".safetensors"}, "raiha_encoders": {".safetensors", ".pth"}}
+_LOG = logging.getLogger("raiha")
+_FOLDERS = {"raiha": {".safetensors", ".pth"}, "raiha_encoders": {".safetensors", ".pth"}}
 NO_FILE = "(its own)"
 _PLANES = 24  # float32 planes of the photo's size that rendering at full size may hold at once
 CLIP_VISION = "comfy"  # the encoder is the model in the clip_vision socket
@@ -42,8 +52,32 @@ def encoder_files() -> list[str]:
 
 
 def harmonizer_names() -> list[str]:
-    """What ships with the pack first, then what needs no weights, then the user's files."""
-    return [*shipped_weights(), "statistics", *folder_paths.get_filename_list("raiha")]
+    """What ships with the pack first, then what needs no weights, then the user's files.
+
+    An authors' .pth and what it was converted to are one entry.
+    """
+    files = folder_paths.get_filename_list("raiha")
+    offered = [file for file in files if not (file.endswith(".pth") and _is_converted(file, files))]
+    # brought by `raiha fetch` where it did not know of this ComfyUI
+    elsewhere = [name for name in user_weights() if f"{name}.safetensors" not in files]
+    return list(dict.fromkeys([*shipped_weights(), "statistics", *offered, *elsewhere]))
+
+
+def _is_converted(file: str, files: list[str]) -> bool:
+    kept = conversion_of(Path(file)).as_posix()
+    if kept not in files:
+        return False
+    return converted_from(Path(folder_paths.get_full_path_or_raise("raiha", kept))) == Path(file).name
+
+
+def harmonizer_problem(name: str) -> str:
+    """Why there is no harmonizer of that name, in one sentence; "" where there is one.
+
+    A .pth may be named by a workflow after its conversion has taken its place in the list.
+    """
+    if name in harmonizer_names() or name in folder_paths.get_filename_list("raiha"):
+        return ""
+    return absence(name.removesuffix(".safetensors"), harmonizer_names())
 
 
 class ManagedEncoder:
@@ -156,8 +190,14 @@ def load_encoder(name: str, file: str = NO_FILE, clip_vision: object = None) -> 
 
 def load_named_harmonizer(name: str) -> ManagedHarmonizer:
     """A harmonizer by one of `harmonizer_names`."""
-    known = name == "statistics" or name in shipped_weights()
-    source = name if known else folder_paths.get_full_path_or_raise("raiha", name)
+    files = folder_paths.get_filename_list("raiha")
+    source: str | Path = name
+    if name in files and name != "statistics" and name not in shipped_weights():
+        source = Path(folder_paths.get_full_path_or_raise("raiha", name))
+    if isinstance(source, Path) and source.suffix == ".pth":
+        adopted = adopt(source, operations=operations)
+        _LOG.info("%s", adopted.line)
+        return ManagedHarmonizer(NetworkHarmonizer(source.stem, adopted.loaded))
     return ManagedHarmonizer(load_harmonizer(source, operations=operations))
 
 

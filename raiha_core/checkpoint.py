@@ -148,8 +148,14 @@ def state_differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) ->
             for name in own
             if name in given and own[name].shape != given[name].shape
         ],
+        # only where it fits: a tensor of another shape may claim more numbers than there is memory for
         "not finite": [
-            name for name, t in given.items() if t.is_floating_point() and not torch.isfinite(t).all()
+            name
+            for name, t in given.items()
+            if name in own
+            and own[name].shape == t.shape
+            and t.is_floating_point()
+            and not torch.isfinite(t).all()
         ],
     }
     parts = []

@@ -1,113 +1,227 @@
-"""The authors' weight files (HDNet, Raiha; .pth) as networks of ours, every tensor exactly once.
+"""The authors' weight files as networks of ours: whose they are is read off, and every tensor fits or none.
 
-Source: key names and shapes of the public code of arXiv:2211.08639 and arXiv:2412.13916, both MIT.
+Nothing in a file is run, and nothing is guessed: names and shapes say which network it is, and where
+two networks have the same ones, the first preset of the list is meant unless another is asked for.
 """
 
+import hashlib
+import pickle
+import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from .checkpoint import Metadata, describe, state_differences
-from .features.weights import file_digest, read_state
-from .models.hdnet import UNetConfig
-from .models.network import Network
+from .features.weights import file_digest
+from .models import hdnet_files
+from .models.blocks import Operations
+from .models.cost import on_meta
+from .models.network import Network, NetworkConfig
 from .models.presets import PRESETS
+from .models.published import Published, split_projections, their_name
 
-_NORMS = ("foreground_gamma", "foreground_beta", "background_gamma", "background_beta")
-_DYNAMIC = {"conv_kernel.1": "squeeze", "conv_kernel.3": "kernels", "conv_guide": "guide"}
-
-
-def key_table(*, norms: tuple[str, ...], local: bool, attention: bool) -> dict[str, str]:
-    """Their key -> ours, for a network with these parts."""
-    table = {"model_layer0.weight": "encoder.0.weight"}
-    table |= {f"model_layer{n}.1.weight": f"encoder.{n}.weight" for n in range(1, 7)}
-    table["model_layer71.1.weight"] = "bottleneck.weight"
-    table |= {f"model_layer{n}.1.weight": f"decoder.{n}.weight" for n in ("72", *map(str, range(8, 14)))}
-    table |= {f"model_layer{n}norm.{part}": f"norms.{n}.{part}" for n in norms for part in _NORMS}
-    for level in ("11", "12", "13"):
-        for theirs, ours in _DYNAMIC.items():
-            for part in ("weight", "bias"):
-                table[f"model_layer{level}att.{theirs}.{part}"] = f"dynamics.{level}.{ours}.{part}"
-    table |= {f"model_out.1.{part}": f"head.out.{part}" for part in ("weight", "bias")}
-    if local:
-        table |= {f"LD.linear.{part}": f"local.fuse.{part}" for part in ("weight", "bias")}
-    if attention:
-        table |= {f"DVTATT.K_conv.{part}": f"attention.to_key.{part}" for part in ("weight", "bias")}
-        table["DVTATT.fuse.weight"] = "attention.fuse.weight"
-    return table
+NEAR = 0.5  # of the tensors in name and shape: a file that has as many is that network's, damaged
+WRAPPERS = ("state_dict", "model", "model_state")
+# what torch's reader says where it meets anything but tensors, numbers and text
+_OBJECTS = ("Unsupported global", "Unsupported class", "unrecognized function", "build instruction")
+MOST_ENTRIES = 20_000  # tensors in one file; the largest network here has 1,045
 
 
-def detect(state: dict[str, Tensor]) -> tuple[str, UNetConfig]:
-    """The preset and config of a foreign state, from its keys and shapes.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Match:
+    """A network that a state may belong to."""
 
-    Raises: ValueError where it is neither HDNet's nor released Raiha's.
+    preset: str
+    config: NetworkConfig
+    names: dict[str, str]  # theirs -> ours
+    wanted: dict[str, Tensor]  # by their names, on the meta device
+
+
+def convert(
+    path: Path, preset: str | None = None, *, operations: Operations = nn
+) -> tuple[Network, Metadata]:
+    """Read an authors' file and fill the network that it belongs to.
+
+    Args:
+        preset: what it is to be, where the file does not say; None takes what it says, or the first.
+        operations: the namespace of layer classes.
+    Raises: ValueError naming the file where it holds anything but tensors, or other tensors than the
+        network has; OSError where it cannot be read.
     """
-    first = state.get("model_layer0.weight")
-    if first is None or first.ndim != 4 or first.shape[1] not in (3, 4):
-        raise ValueError("it is neither HDNet nor Raiha (no model_layer0.weight of 3 or 4 channels)")
-    width, mask_input = first.shape[0], first.shape[1] == 4
-    guide = state.get("DVTATT.K_conv.weight")
-    if guide is not None:
-        config = UNetConfig(
-            width=width,
-            mask_input=mask_input,
-            mask_resize="nearest",
-            local_dynamic="none",
-            attention="pixels",
-            guidance="concat",
-            content_dim=guide.shape[1] - 16 * width,
-            max_references=1,
+    name, network = convert_state(read_foreign(path), str(path), preset, operations=operations)
+    notes = {"converted_from": path.name, "sha256": file_digest(path)}
+    card = PRESETS[name].published
+    if card is None:
+        licence = "as the authors' weights; their code is MIT"
+        return network, describe(
+            network, name, data="as trained by the authors", licence=licence, notes=notes
         )
-        return "raiha-released", config
-    local = "released" if any(key.startswith("LD.") for key in state) else "none"
-    return "hdnet", UNetConfig(
-        width=width,
-        mask_input=mask_input,
-        mask_resize="nearest",
-        local_dynamic=local,  # type: ignore[arg-type]
+    blob = blob_digest(path)
+    own = blob == card.blob
+    notes |= {
+        "git_blob": blob,
+        "method": card.method,
+        "origin": card.origin,
+        "citation": card.citation,
+        "commercial_use": {None: "not stated", True: "allowed", False: "not allowed"}[card.commercial],
+        "verified": "the authors' own file, by its digest" if own else "no: its digest is not a known one",
+    }
+    return network, describe(
+        network,
+        name,
+        data="as trained by the authors" if own else "not known",
+        licence=card.licence,
+        scores=card.scores if own else {},
+        notes=notes,
     )
 
 
-def convert_state(state: dict[str, Tensor], source: str) -> tuple[str, Network]:
-    """A network of ours filled with a foreign state.
+def convert_state(
+    state: dict[str, Tensor], source: str, preset: str | None = None, *, operations: Operations = nn
+) -> tuple[str, Network]:
+    """A network of ours, in evaluation mode, filled with a foreign state.
 
-    Args: source: named in errors.
-    Raises: ValueError listing keys that are missing, unknown, misshapen or not finite.
+    Args: source: named in errors; preset, operations: as for `convert`.
+    Raises: ValueError listing tensors that are missing, unknown, misshapen or not finite.
     """
     if state and all(key.startswith("module.") for key in state):  # saved from DataParallel
         state = {key.removeprefix("module."): value for key, value in state.items()}
-    try:
-        preset, config = detect(state)
-    except ValueError as error:
-        raise ValueError(f"{source} cannot be converted: {error}") from None
-    levels = tuple(map(str, range(9, 14)))
-    table = key_table(
-        norms=levels if config.attention != "none" else ("72", "8", *levels),
-        local=config.local_dynamic != "none",
-        attention=config.attention != "none",
-    )
-    network = PRESETS[preset].build(config=config)
-    own = network.state_dict()
-    wanted = {theirs: own[ours] for theirs, ours in table.items()}
-    assert len(wanted) == len(own), set(own) - set(table.values())
-    given = {
-        # theirs is a one-dimensional convolution, ours the same over a map
-        key: value[..., None] if key == "LD.linear.weight" and value.ndim == 3 else value
-        for key, value in state.items()
-    }
-    if found := state_differences(wanted, given):
-        raise ValueError(f"{source} does not fit '{preset}': {found}")
-    network.load_state_dict({table[key]: value for key, value in given.items()}, strict=True)
-    return preset, network.eval()
+    match = recognise(state, source, preset)
+    given = split_projections(hdnet_files.with_flat_kernels(state), match.wanted)
+    if found := state_differences(match.wanted, given):
+        raise ValueError(f"{source} does not fit '{match.preset}': {found}")
+    kinds = [
+        key for key, t in match.wanted.items() if t.is_floating_point() != given[key].is_floating_point()
+    ]
+    if kinds:
+        raise ValueError(f"{source} does not fit '{match.preset}': of another type: {', '.join(kinds[:3])}")
+    network = PRESETS[match.preset].build(operations, config=match.config, pretrained=False)
+    network.load_state_dict({match.names[key]: value for key, value in given.items()}, strict=True)
+    return match.preset, network.eval().requires_grad_(False)
 
 
-def convert(path: Path) -> tuple[Network, Metadata]:
-    """Read the authors' .pth and fill `hdnet` or `raiha-released` with it; no code of the file is run.
+def recognise(state: dict[str, Tensor], source: str, preset: str | None = None) -> Match:
+    """The network that a foreign state belongs to, from its names and shapes.
 
-    Raises: ValueError naming the file where it holds anything but tensors, or other tensors than these
-        networks have; OSError where it cannot be read.
+    Raises: ValueError naming what was tried where it is none of them, or not the one asked for.
     """
-    preset, network = convert_state(read_state(path), str(path))
-    notes = {"converted_from": path.name, "sha256": file_digest(path)}
-    licence = "as the authors' weights; their code is MIT"
-    return network, describe(network, preset, data="as trained by the authors", licence=licence, notes=notes)
+    candidates = {match.preset: match for match in _candidates(state)}
+    tried = [*hdnet_files.METHODS, *(name for name, entry in PRESETS.items() if entry.published)]
+    if preset is not None:
+        if preset not in tried:
+            raise ValueError(f"no authors' file becomes '{preset}'; these do: {', '.join(tried)}")
+        if preset not in candidates:
+            raise ValueError(f"{source} holds no '{preset}': it begins with {_beginning(state)}")
+        return candidates[preset]
+    shares = {name: _share(match, state) for name, match in candidates.items()}
+    best = max(shares, key=lambda name: shares[name], default=None)
+    if best is None or shares[best] < NEAR:
+        methods = ", ".join(tried)
+        raise ValueError(
+            f"{source} belongs to no network that opens here: it begins with {_beginning(state)}; "
+            f"tried were {methods}"
+        )
+    return candidates[best]
+
+
+def _beginning(state: dict[str, Tensor]) -> str:
+    """The first tensors of a state, for errors."""
+    names = [f"{name[:60]} {tuple(tensor.shape)}" for name, tensor in list(state.items())[:2]]
+    return " and ".join(names)
+
+
+def _candidates(state: dict[str, Tensor]) -> list[Match]:
+    """The networks of the list as they would have to be filled."""
+    found = []
+    detected = hdnet_files.detect(state)
+    if detected is not None:
+        preset, config = detected
+        own = on_meta(PRESETS[preset], config).state_dict()
+        names = hdnet_files.key_table(config)
+        assert len(names) == len(own), set(own) - set(names.values())
+        wanted = {theirs: own[ours] for theirs, ours in names.items()}
+        found.append(Match(preset=preset, config=config, names=names, wanted=wanted))
+    for preset, entry in PRESETS.items():
+        if entry.published is not None:
+            found.append(_published_match(preset, entry.config, entry.published))
+    return found
+
+
+def _published_match(preset: str, config: NetworkConfig, card: Published) -> Match:
+    own = on_meta(PRESETS[preset]).state_dict()
+    names = {their_name(ours, card.keys): ours for ours in own}
+    assert len(names) == len(own), f"two tensors of '{preset}' have one name"
+    wanted = {theirs: own[ours] for theirs, ours in names.items()}
+    return Match(preset=preset, config=config, names=names, wanted=wanted)
+
+
+def _share(match: Match, state: dict[str, Tensor]) -> float:
+    """How much of a network a state is, 0..1: tensors equal in name and shape, over those of either."""
+    given = split_projections(hdnet_files.with_flat_kernels(state), match.wanted)
+    same = sum(key in given and given[key].shape == value.shape for key, value in match.wanted.items())
+    return same / len(match.wanted.keys() | given.keys())
+
+
+def read_foreign(path: Path) -> dict[str, Tensor]:
+    """The tensors of an authors' file, on the CPU; a file that wraps them ({"state_dict": ...}) is opened.
+
+    Raises: ValueError naming the file where it is damaged, or holds anything but tensors by name;
+        OSError where it cannot be read.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no weights file {path}")
+    _refuse_compressed(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # bytes that are no pickle make torch's unpickler raise nearly anything
+        if isinstance(error, pickle.UnpicklingError) and any(sign in str(error) for sign in _OBJECTS):
+            raise ValueError(
+                f"{path} holds Python objects and not tensors alone, so it is not opened: it could run code"
+            ) from error
+        raise ValueError(f"{path} is cut short, damaged, or no weights file") from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not content or len(content) > MOST_ENTRIES:
+        raise ValueError(f"{path} holds no tensors by name")
+    strange = [str(name)[:60] for name, value in content.items() if not _is_plain(name, value)]
+    if strange:
+        raise ValueError(f"{path} holds entries that are no plain tensors: {', '.join(strange[:3])}")
+    return dict(content)
+
+
+def _is_plain(name: object, value: object) -> bool:
+    return (
+        isinstance(name, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and not value.is_complex()
+    )
+
+
+def _refuse_compressed(path: Path) -> None:
+    """torch never compresses: an archive that grows when it is opened is a trap."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path} is cut short, damaged, or no weights file") from error
+    if size > path.stat().st_size:
+        raise ValueError(f"{path} is compressed as no weights file is, so it is not opened")
+
+
+def blob_digest(path: Path) -> str:
+    """Git's digest of a file, 40 hex digits: the name under which a repository keeps it."""
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -14,6 +14,7 @@ from . import checkpoint, render
 from .features.encoders import Encoder, build_encoder
 from .features.references import Reference, collate
 from .features.spec import FeatureSpec, require_same_space
+from .model_folders import user_weights
 from .models.blocks import Operations
 from .models.plus import Guide, Plus
 from .models.presets import PRESETS
@@ -101,9 +102,11 @@ class NetworkHarmonizer(Harmonizer):
             batch = batch.to(composite.device)
             if batch.spec is not None and self.spec is not None:
                 require_same_space(self.spec, batch.spec, f"the model '{self.name}'", "the references")
-        found = self.network(
-            render.shrink(composite.float(), size), render.shrink(mask.float(), size), content, batch
+        small, small_mask = (
+            render.shrink(picture.float(), size, antialias=self.needs.antialias)
+            for picture in (composite, mask)
         )
+        found = self.network(small, small_mask, content, batch)
         if self.guide is None:
             return found
         # by the patches that retrieval matched, at the photos' own sizes
@@ -128,7 +131,9 @@ def shipped_weights() -> dict[str, Path]:
 def load_harmonizer(
     name_or_file: str | Path, device: torch.device | str = "cpu", *, operations: Operations = torch.nn
 ) -> Harmonizer:
-    """A harmonizer by the name of a preset without weights, of shipped weights, or from a file.
+    """A harmonizer by the name of a preset without weights, of weights that are here, or from a file.
+
+    Weights that are here come with the package, or lie in a folder of `model_folders.user_folders`.
 
     Args: operations: the layer classes to build networks from; ComfyUI hands in its casting ones.
     Raises: ValueError naming what was asked for and what there is; as `checkpoint.load`.
@@ -136,14 +141,27 @@ def load_harmonizer(
     name = str(name_or_file)
     if name == "statistics":
         return StatisticsHarmonizer()
-    shipped = shipped_weights()
-    path = shipped.get(name, Path(name_or_file))
+    here = user_weights() | shipped_weights()
+    path = here.get(name, Path(name_or_file))
     if not path.is_file():
-        known = ", ".join(["statistics", *shipped])
-        if name in PRESETS:
-            raise ValueError(
-                f"the preset '{name}' has no weights here; name a .safetensors file (or {known})"
-            )
-        raise ValueError(f"no model '{name}': neither a file nor one of {known}")
+        raise ValueError(absence(name, ["statistics", *here]))
+    if path.suffix == ".pth":
+        raise ValueError(f"{path} is an authors' file: `raiha convert` opens it, once")
     loaded = checkpoint.load(path, device=device, operations=operations)
     return NetworkHarmonizer(path.stem, loaded)
+
+
+def absence(name: str, here: Sequence[str]) -> str:
+    """What to tell somebody who asks for weights that are not here: how they come here.
+
+    Args: here: the names of what there is.
+    """
+    known = ", ".join(here)
+    if name not in PRESETS:
+        return f"no model '{name}': neither a file nor one of {known}"
+    card = PRESETS[name].published
+    if card is None:
+        return f"the preset '{name}' has no weights here; name a .safetensors file (or {known})"
+    if not card.can_be_fetched:
+        return card.by_hand
+    return f"the weights of '{name}' are not here yet: `raiha fetch {name}` brings them; {card.use}"

@@ -66,6 +66,7 @@ def harmonize(
     *,
     encoder: Encoder | None = None,
     strength: float = 1.0,
+    exact: bool = False,
 ) -> Tensor:
     """Change the look of the masked object until it belongs to its background.
 
@@ -76,6 +77,7 @@ def harmonize(
         model: a loaded harmonizer, the name of a preset or shipped weights, or a .safetensors file.
         encoder: needed only by networks that read patch features; loaded by name where left out.
         strength: 0 gives the composite, 1 the harmonizer's full answer.
+        exact: inside the mask as a published network's authors render at full size (`render.apply`).
     Returns: (B, 3, H, W) in the composite's dtype and on its device; outside the mask the
         composite's own bits. An empty mask gives the composite back, with a `HarmonizeWarning`.
     Raises: ValueError naming the offending shape or value, as `masks.check_pair` does; where a mask
@@ -95,7 +97,7 @@ def harmonize(
     prediction = harmonizer.predict(
         chosen, chosen_mask, [rows_of_references[row] for row in rows], encoder=encoder
     )
-    rendered = render.apply(prediction, chosen, chosen_mask, strength=strength)
+    rendered = render.apply(prediction, chosen, chosen_mask, strength=strength, exact=exact)
     if every:
         return rendered
     result = composite.clone()

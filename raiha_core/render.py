@@ -3,17 +3,19 @@
 What goes wrong between the network's size and the photo's, and what is done here about it: parameters
 outside the mask are junk and must not bleed into the rim (`enlarge`); transforming and resizing do not
 commute with a clamp (one clamp, at the very end); 16 megapixels must not need tens of gigabytes (strips).
+What published networks say is rendered here too, each as a `Step` that the network's file defines.
 Shapes: B images; h x w is the network's size, H x W the photo's.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .color import lab_to_srgb, srgb_to_lab
+from .enlargement import Enlarged, Window, computable, shrink
 
 STRIP_PIXELS = 1 << 18  # rendered at a time; the working memory is about 100 floats for each
 
@@ -38,13 +40,43 @@ class LabTransfer:
         return torch.where(idle, still, new)
 
 
+# The strip (B, 3, rows, columns), sRGB 0..1, and where it lies in the photo -> its new pixels, like it.
+Renderer = Callable[[Tensor, Window], Tensor]
+
+
+class Step(Protocol):
+    """A change of the picture that no other field of `Prediction` holds: curves, filters, maps.
+
+    It is rendered strip by strip, and the strips together must be what the whole picture would give.
+    """
+
+    @property
+    def count(self) -> int:
+        """How many pictures it speaks of: B, or 1 for all."""
+
+    @property
+    def halo(self) -> int:
+        """Pixels around a strip that its rendering looks at; 0 where each pixel stands for itself."""
+
+    @property
+    def blends(self) -> bool:
+        """Whether the authors blend by a map of the network's own and not by the mask."""
+
+    def start(self, composite: Tensor, mask: Tensor, *, exact: bool) -> Renderer:
+        """Look at the whole photo, whatever of it must be known before the first strip.
+
+        Args: composite (B, 3, H, W); mask (B, 1, H, W); exact: as the authors render at full size.
+        """
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prediction:
     """What a harmonizer says about the look of the object. Steps that are None are skipped.
 
-    Order of application: `lab`, then `affine`, or `dense` alone.
+    Order of application: `step`, `lab`, then `affine`, or `dense` alone.
     """
 
+    step: Step | None = None  # what a published network says
     lab: LabTransfer | None = None  # global statistics transfer, exact at every size
     affine: Tensor | None = (
         None  # (B, 12, h, w) or (B, 12, 1, 1): (M - I) row-major (9), then b (3), sRGB 0..1
@@ -52,58 +84,8 @@ class Prediction:
     dense: Tensor | None = None  # (B, 3, h, w) sRGB 0..1, at the network's size
 
     def __post_init__(self) -> None:
-        if self.dense is not None and (self.lab is not None or self.affine is not None):
+        if self.dense is not None and (self.lab, self.affine, self.step) != (None, None, None):
             raise ValueError("a dense prediction stands alone")
-
-
-def shrink(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """The picture or mask at a network's size, antialiased; at its own size, itself.
-
-    Args: image (B, C, H, W), values 0..1; size (height, width), which may also be larger.
-    Returns: (B, C, *size) float32 (float64 stays), values 0..1.
-    """
-    image = _computable(image)
-    if image.shape[-2:] == size:
-        return image
-    small = F.interpolate(image, size=size, mode="bilinear", antialias=True, align_corners=False)
-    return small.clamp(0, 1)  # the filter's weights sum to 1 up to rounding
-
-
-def enlarge(parameters: Tensor, inside: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear enlargement in which only cells inside the object have a say: up(P w) / up(w).
-
-    Args: parameters (B, C, h, w), any values; inside (B, 1, h, w) bool; size (height, width).
-    Returns: (B, C, *size); 0 where no cell inside is near. What stands in cells outside, even NaN,
-        never shows.
-    """
-    return _Enlarged(parameters, inside, size).rows(0, size[0])
-
-
-class _Enlarged:
-    """`enlarge`, some rows at a time: an enlarged map of 12 parameters is four times the photo."""
-
-    def __init__(self, parameters: Tensor, inside: Tensor, size: tuple[int, int]) -> None:
-        self.size = size
-        self.constant = parameters.shape[-2:] == (1, 1)
-        kept = torch.where(inside, parameters, torch.zeros((), dtype=parameters.dtype, device=inside.device))
-        self.weighted = torch.cat((kept, inside.to(parameters.dtype)), 1)  # (B, C + 1, h, w)
-        self.parameters = parameters
-
-    def rows(self, top: int, bottom: int) -> Tensor:
-        """(B, C, bottom - top, W), or (B, C, 1, 1) where the parameters are the same everywhere."""
-        if self.constant:
-            return self.parameters
-        height = self.weighted.shape[-2]
-        row = torch.arange(top, bottom, device=self.weighted.device, dtype=torch.float64)
-        source = ((row + 0.5) * (height / self.size[0]) - 0.5).clamp(0, height - 1)
-        above = source.floor().long()
-        below = (above + 1).clamp_max(height - 1)
-        share = (source - above)[:, None].to(self.weighted)
-        upper, lower = self.weighted[..., above, :], self.weighted[..., below, :]
-        lines = upper + share * (lower - upper)  # (B, C + 1, rows, w)
-        wide = F.interpolate(lines, size=(bottom - top, self.size[1]), mode="bilinear", align_corners=False)
-        weight = wide[:, -1:]
-        return torch.where(weight > 0, wide[:, :-1] / weight.clamp_min(1e-12), torch.zeros_like(weight))
 
 
 def paste(composite: Tensor, new: Tensor, mask: Tensor) -> Tensor:
@@ -116,28 +98,58 @@ def paste(composite: Tensor, new: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask > 0, torch.lerp(*_alike(composite, new, mask)).to(composite.dtype), composite)
 
 
-def apply(prediction: Prediction, composite: Tensor, mask: Tensor, strength: float = 1.0) -> Tensor:
+def apply(
+    prediction: Prediction, composite: Tensor, mask: Tensor, strength: float = 1.0, *, exact: bool = False
+) -> Tensor:
     """Render a prediction at the photo's own size, inside the mask only.
 
     Args:
         composite: sRGB (B, 3, H, W), floating point, values 0..1; mask (B, 1, H, W), values 0..1.
         strength: share of the change, 0..1; 0 gives the composite's own bits.
+        exact: inside the mask as the authors of a published network render at full size: their
+            enlargement, and where they blend by a map of the network's own, that map alone. Other
+            predictions are rendered as always.
     Returns: (B, 3, H, W) in the composite's dtype, 0..1 inside; outside the mask the composite's bits.
     Raises: ValueError where shapes disagree, the composite is not floating point, or strength is not 0..1.
     """
     composite, mask = _check(prediction, composite, mask, strength)
-    rows, columns = _extent(mask) if strength > 0 else (slice(0), slice(0))
-    field = _field(prediction, composite, mask)
+    rows, columns = _extent(mask) if strength > 0 else (slice(0, 0), slice(0, 0))
     result = composite.clone()
-    step = max(1, STRIP_PIXELS // (len(composite) * composite.shape[-1]))
-    for top in range(rows.start or 0, rows.stop, step):
-        bottom = min(top + step, rows.stop)
-        old = composite[..., top:bottom, columns]
-        new = _transform(prediction, field, _computable(old), (top, bottom), columns)
-        new = cast("Tensor", _Clamp.apply(new))
-        weight = _computable(mask[..., top:bottom, columns]) * strength
-        result[..., top:bottom, columns] = paste(old, new, weight)
+    if rows.stop == 0:
+        return result
+    field = _field(prediction, composite, mask)
+    changed = None if prediction.step is None else prediction.step.start(composite, mask, exact=exact)
+    whole = exact and prediction.step is not None and prediction.step.blends
+    height = max(1, STRIP_PIXELS // (len(composite) * composite.shape[-1]))
+    for top in range(rows.start, rows.stop, height):
+        window = Window(slice(top, min(top + height, rows.stop)), columns)
+        old = composite[..., window.rows, columns]
+        if changed is None or prediction.step is None:
+            new = computable(old)
+        else:
+            new = _stepped(prediction.step.halo, changed, composite, window)
+        new = cast("Tensor", _Clamp.apply(_transform(prediction, field, new, window)))
+        weight = computable(mask[..., window.rows, columns])
+        if whole:
+            weight = (weight > 0).to(weight)
+        result[..., window.rows, columns] = paste(old, new, weight * strength)
     return result
+
+
+def _stepped(halo: int, changed: Renderer, composite: Tensor, window: Window) -> Tensor:
+    """The strip after the prediction's step, which is shown its surroundings and cut back."""
+
+    def grown(part: slice, side: int) -> slice:
+        return slice(max(0, part.start - halo), min(side, part.stop + halo))
+
+    wide = Window(
+        grown(window.rows, composite.shape[-2]),
+        grown(window.columns, composite.shape[-1]),
+    )
+    new = changed(computable(composite[..., wide.rows, wide.columns]), wide)
+    top, left = window.rows.start - wide.rows.start, window.columns.start - wide.columns.start
+    height, width = window.rows.stop - window.rows.start, window.columns.stop - window.columns.start
+    return new[..., top : top + height, left : left + width]
 
 
 class _Clamp(torch.autograd.Function):
@@ -169,10 +181,6 @@ def dither(image: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask > 0, (spread.clamp(0, 255) / 255).to(image.dtype), image)
 
 
-def _computable(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
-
-
 def _alike(first: Tensor, second: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """In one type that loses nothing of the three: float64 if one is, else float32."""
     double = torch.float64 in (first.dtype, second.dtype, weight.dtype)
@@ -191,6 +199,8 @@ def _check(prediction: Prediction, composite: Tensor, mask: Tensor, strength: fl
     parts = [len(part) for part in maps if part is not None]
     if prediction.lab is not None:
         parts.append(len(prediction.lab.shift))
+    if prediction.step is not None:
+        parts.append(prediction.step.count)
     batch = max(len(composite), len(mask), *parts, 1)
     if any(count not in (1, batch) for count in (len(composite), len(mask), *parts)):
         raise ValueError(f"{len(composite)} composites, {len(mask)} masks and predictions for {parts}")
@@ -202,14 +212,14 @@ def _extent(mask: Tensor) -> tuple[slice, slice]:
     touched = (mask > 0).any(0)[0]
     rows, columns = touched.any(1).nonzero().flatten(), touched.any(0).nonzero().flatten()
     if not len(rows):
-        return slice(0), slice(0)
+        return slice(0, 0), slice(0, 0)
     return (
         slice(int(rows[0]), int(rows[-1]) + 1),
         slice(int(columns[0]), int(columns[-1]) + 1),
     )
 
 
-def _field(prediction: Prediction, composite: Tensor, mask: Tensor) -> _Enlarged | None:
+def _field(prediction: Prediction, composite: Tensor, mask: Tensor) -> Enlarged | None:
     """The map to enlarge: the affine parameters, or what `dense` adds to the composite at its size."""
     parameters = prediction.affine
     size = (composite.shape[-2], composite.shape[-1])
@@ -218,27 +228,30 @@ def _field(prediction: Prediction, composite: Tensor, mask: Tensor) -> _Enlarged
             return None  # taken as it is
         # the change is enlarged and not the picture, so that the photo keeps its detail and grain
         small = (prediction.dense.shape[-2], prediction.dense.shape[-1])
-        parameters = _computable(prediction.dense) - shrink(composite, small)
+        parameters = computable(prediction.dense) - shrink(composite, small)
     if parameters is None:
         return None
-    parameters = parameters.to(_computable(composite).dtype)
+    parameters = parameters.to(computable(composite).dtype)
     inside = shrink(mask, (parameters.shape[-2], parameters.shape[-1])) > 0
-    return _Enlarged(parameters.expand(len(composite), -1, -1, -1), inside, size)
+    return Enlarged(parameters.expand(len(composite), -1, -1, -1), inside, size)
 
 
-def _transform(
-    prediction: Prediction, field: _Enlarged | None, image: Tensor, rows: tuple[int, int], columns: slice
-) -> Tensor:
-    """The strip's new pixels, not clamped; `image` is the composite's strip (B, 3, rows, columns)."""
+def _transform(prediction: Prediction, field: Enlarged | None, image: Tensor, window: Window) -> Tensor:
+    """The strip's new pixels, not clamped; `image` is the strip (B, 3, rows, columns) to change."""
     if prediction.lab is not None:
         image = prediction.lab(image)
     if field is None:
-        return image if prediction.dense is None else prediction.dense[..., slice(*rows), columns].to(image)
-    parameters = field.rows(*rows)
-    if not field.constant:
-        parameters = parameters[..., columns]
-    if prediction.dense is not None:
-        return image + parameters
+        return (
+            image
+            if prediction.dense is None
+            else prediction.dense[..., window.rows, window.columns].to(image)
+        )
+    parameters = field.part(window)
+    return image + parameters if prediction.dense is not None else affine_change(image, parameters)
+
+
+def affine_change(image: Tensor, parameters: Tensor) -> Tensor:
+    """image + (M - I) image + b: (B, 3, h, w) and (B, 12, h, w) or (B, 12, 1, 1), as `Prediction.affine`."""
     red, green, blue = image.unbind(1)
     return torch.stack(
         [

@@ -12,6 +12,7 @@ from raiha_core.features.references import ReferenceBatch
 from raiha_core.features.spec import FeatureSpec
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.network import Network, NetworkConfig
+from raiha_core.models.pctnet import PCTNetConfig
 from raiha_core.models.plus import PlusConfig
 from raiha_core.models.presets import PRESETS
 
@@ -34,7 +35,12 @@ SPEC = FeatureSpec(
 SMALL: dict[type[NetworkConfig], dict[str, int]] = {
     UNetConfig: {"width": 4},
     PlusConfig: {"width": 16, "hidden": 32},
+    PCTNetConfig: {"width": 4, "tokens": 16, "layers": 2},
 }
+PUBLISHED = [name for name, preset in PRESETS.items() if preset.published is not None]
+OWN = [
+    name for name in PRESETS if name not in PUBLISHED
+]  # theirs have goldens of their own, under their names
 
 
 def small_config(name: str) -> NetworkConfig:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from raiha_core.cli import main
 from raiha_core.convert import convert, convert_state
 from raiha_core.features.references import ReferenceBatch
 from raiha_core.models.cost import parameters
-from tests.network_cases import SPEC
+from raiha_core.models.presets import PRESETS
+from tests import published_weights
+from tests.network_cases import PUBLISHED, SPEC
 from tests.public_weights import G, inputs, state
 
 GOLDEN = Path(__file__).parent / "golden/public.safetensors"
@@ -99,7 +102,7 @@ def damaged(how):
         ("unknown", "unknown: model_layer99.1.weight"),
         ("shape", r"model_out.1.bias \(4,\) for \(3,\)"),
         ("nan", "not finite: model_out.1.bias"),
-        ("other", "neither HDNet nor Raiha"),
+        ("other", "belongs to no network that opens here"),
     ],
 )
 def test_what_differs_is_listed(how, named, tmp_path, capsys):
@@ -143,3 +146,111 @@ def test_a_wrong_call(tmp_path, capsys):
     assert main(["convert", str(tmp_path / "none.pth"), "-o", str(tmp_path / "o.safetensors")]) == 1
     with pytest.raises(SystemExit, match="2"):
         main(["convert", str(source)])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_fields_files_are_told_by_their_tensors(name, tmp_path, capsys):
+    source, out = tmp_path / "best.pth", tmp_path / "out.safetensors"
+    torch.save(published_weights.state(name), source)
+    assert main(["convert", str(source), "-o", str(out), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    card = PRESETS[name].published
+    assert (said["preset"], said["licence"], said["citation"]) == (name, card.licence, card.citation)
+    assert said["verified"].startswith("no")  # numbers by formula have not the digest of the authors' file
+    loaded = checkpoint.load(out, expect=name)
+    assert loaded.metadata.notes["origin"] == card.origin
+    assert loaded.metadata.scores == {}  # which are those of the authors' own file
+    assert main(["convert", str(source), "-o", str(out)]) == 0
+    assert card.use in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("wrap", ["state_dict", "model", "module", "optimizer"])
+def test_wrappers_and_prefixes_are_opened(name, wrap, tmp_path):
+    given = published_weights.state(name)
+    wrapped = {
+        "state_dict": {"epoch": 3, "state_dict": given},
+        "model": {"model": given},
+        "module": {f"module.{key}": value for key, value in given.items()},
+        "optimizer": {"optimizer": {"state": {0: {"step": torch.zeros(1)}}}, "state_dict": given},
+    }
+    torch.save(wrapped[wrap], tmp_path / "net.pth")
+    assert convert(tmp_path / "net.pth")[1].preset == name
+
+
+def spoiled(how):
+    found = published_weights.state("pctnet-cnn")
+    key = "get_params.bias"
+    if how == "missing":
+        del found[key]
+    elif how == "unknown":
+        found["more.weight"] = torch.zeros(1)
+    elif how == "shape":
+        found[key] = torch.zeros(9)
+    elif how == "infinite":
+        found[key] = torch.full((12,), float("inf"))
+    elif how == "whole numbers":
+        found[key] = torch.zeros(12, dtype=torch.int64)
+    elif how == "huge":  # a few bytes that claim a terabyte
+        found[key] = torch.zeros(1).expand(1 << 40)
+    elif how == "renamed":
+        found = {f"net.{name}": value for name, value in found.items()}
+    elif how == "no tensors":
+        found[key] = [1, 2, 3]
+    elif how == "sparse":
+        found[key] = torch.zeros(12).to_sparse()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        ("missing", "missing: get_params.bias"),
+        ("unknown", "unknown: more.weight"),
+        ("shape", "get_params.bias (9,) for (12,)"),
+        ("infinite", "not finite: get_params.bias"),
+        ("whole numbers", "of another type: get_params.bias"),
+        ("huge", "get_params.bias (1099511627776,) for (12,)"),
+        ("renamed", "belongs to no network that opens here: it begins with net."),
+        ("no tensors", "no plain tensors: get_params.bias"),
+        ("sparse", "no plain tensors: get_params.bias"),
+    ],
+)
+def test_each_wrong_file_gets_one_sentence(how, named, tmp_path, capsys):
+    source = tmp_path / "net.pth"
+    torch.save(spoiled(how), source)
+    assert main(["convert", str(source), "-o", str(tmp_path / "out.safetensors")]) == 1
+    error = capsys.readouterr().err
+    assert named in error
+    assert "net.pth" in error
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
+
+
+def test_cut_short_and_compressed_files_get_one_sentence(tmp_path, capsys):
+    whole, cut, bomb = (tmp_path / name for name in ("whole.pth", "cut.pth", "bomb.pth"))
+    torch.save(published_weights.state("pctnet-cnn"), whole)
+    data = whole.read_bytes()
+    for length in (0, 3, 100, len(data) // 2, len(data) - 1):
+        cut.write_bytes(data[:length])
+        with pytest.raises(ValueError, match=r"cut\.pth is cut short, damaged, or no weights file"):
+            convert(cut)
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(1 << 22))
+    with pytest.raises(ValueError, match="compressed as no weights file is"):
+        convert(bomb)
+    torch.save(torch.nn.Linear(2, 2), cut)
+    with pytest.raises(ValueError, match="holds Python objects and not tensors alone"):
+        convert(cut)
+
+
+def test_as_names_what_it_is_to_become(tmp_path):
+    source = tmp_path / "net.pth"
+    torch.save(published_weights.state("pctnet-vit"), source)
+    assert convert(source, "pctnet-vit")[1].preset == "pctnet-vit"
+    with pytest.raises(ValueError, match="does not fit 'pctnet-cnn': missing"):
+        convert(source, "pctnet-cnn")
+    with pytest.raises(ValueError, match=r"holds no 'hdnet': it begins with encoder.patch"):
+        convert(source, "hdnet")
+    with pytest.raises(ValueError, match="no authors' file becomes 'raiha-plus'; these do: hdnet, raiha-rel"):
+        convert(source, "raiha-plus")

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 sys.path.insert(0, str(Path(__file__).parent / "tools"))
 
+import make_models_docs  # noqa: E402
 from make_cli_docs import PATH, commands, render  # noqa: E402
 
 
@@ -73,3 +74,9 @@ def test_links_to_files_lead_somewhere():
                 found += 1
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
     assert found >= 5
+
+
+def test_the_page_of_networks_is_what_the_presets_say():
+    assert make_models_docs.PATH.read_text(encoding="utf-8") == make_models_docs.page(), (
+        "run python tests/tools/make_models_docs.py"
+    )

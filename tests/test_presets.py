@@ -15,7 +15,7 @@ from raiha_core.models.plus import PlusConfig
 from raiha_core.models.presets import PRESETS, config_from_json, config_to_json
 from raiha_train.losses.terms import LossConfig, total
 from tests.golden.make_networks import cases, numbers
-from tests.network_cases import SPEC, content_for, contents, fill, pairs, references, small, small_config
+from tests.network_cases import OWN, SPEC, content_for, contents, fill, pairs, references, small, small_config
 
 GOLDEN = Path(__file__).parent / "golden/networks.safetensors"
 # batch, layout and padding change the order of sums; lively random weights magnify that
@@ -35,7 +35,7 @@ def psnr(a, b):
     return -10 * ((a - b) ** 2).mean((1, 2, 3)).log10()
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", OWN)
 def test_each_preset_overfits_eight_pairs_beyond_40_db(name):
     # the pretrained trunk bears no larger step
     rate, steps = (0.003, 50) if name == "raiha-plus" else (0.01, 65)
@@ -57,7 +57,7 @@ def test_each_preset_overfits_eight_pairs_beyond_40_db(name):
     assert got > 40
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", OWN)
 def test_golden_numbers(name):
     # A refactor that changes numbers is seen here; golden/make_networks.py made them.
     golden = load_file(GOLDEN)
@@ -127,11 +127,13 @@ def test_bfloat16_autocast_stays_near_float32(networks, name):
     batch = references(2, 1) if network.config.requirements.references else None
     content = contents(2) if batch is not None else content
     wanted = outputs(network, image, mask, content, batch)
+    exact = numbers(network, image, mask, content, batch)
     with torch.autocast("cpu", torch.bfloat16):
         got = outputs(network, image, mask, content, batch)
+        rounded = numbers(network, image, mask, content, batch)
     assert got.dtype == torch.float32
     assert (got - wanted).abs().mean() < 0.02
-    assert (got - wanted).abs().mean() > 0
+    assert any(not torch.equal(exact[part], rounded[part]) for part in exact)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -139,13 +141,7 @@ def test_half_precision_networks_answer_in_float32(name):
     network = fill(small(name)).eval().to(torch.bfloat16)
     image, mask, _ = pairs(1)
     content = content_for(network, 1)
-    with torch.no_grad():
-        prediction = network(image.bfloat16(), mask.bfloat16(), content)
-    values = [
-        v
-        for v in (prediction.dense, prediction.affine, prediction.lab and prediction.lab.shift)
-        if v is not None
-    ]
+    values = list(numbers(network, image.bfloat16(), mask.bfloat16(), content, None).values())
     assert values
     assert all(v.dtype == torch.float32 and torch.isfinite(v).all() for v in values)
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from raiha_core import render
 from raiha_core.color import lab_to_srgb, srgb_to_lab
-from raiha_core.render import LabTransfer, Prediction, apply, dither, enlarge, paste, shrink
+from raiha_core.enlargement import enlarge
+from raiha_core.render import LabTransfer, Prediction, apply, dither, paste, shrink
 
 KINDS = ("lab", "affine", "constant affine", "lab and affine", "dense", "dense at full size")
 WIDE_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}

@@ -7,18 +7,24 @@ from pathlib import Path
 from .. import checkpoint
 from ..convert import convert
 from ..models.cost import parameters
+from ..models.presets import PRESETS
 from .outputs import require_place
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "convert",
-        description="Read the authors' .pth (HDNet or Raiha), tensors only, and write it as .safetensors "
-        "that `raiha harmonize --model` takes. Every tensor must fit, or nothing is written.",
+        description="Read an authors' .pth, tensors only, and write it as .safetensors that `raiha harmonize "
+        "--model` takes. Whose it is is told from the names and shapes of its tensors; every one of them "
+        "must fit, or nothing is written. What opens: HDNet, Raiha, and each published network that `raiha "
+        "models` lists.",
         epilog="example: raiha convert 60_net_G.pth -o raiha-released.safetensors",
     )
     parser.add_argument("file", type=Path, help="the .pth file")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument(
+        "--as", dest="preset", metavar="PRESET", help="what it is to become, where its tensors leave a choice"
+    )
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
     parser.set_defaults(run=run)
 
@@ -27,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output.suffix != ".safetensors":
         raise ValueError(f"the output must end in .safetensors, got {arguments.output}")
     require_place(arguments.output, [arguments.file])
-    network, metadata = convert(arguments.file)
+    network, metadata = convert(arguments.file, arguments.preset)
     checkpoint.save(arguments.output, network, metadata)
     found = {
         "file": str(arguments.output),
@@ -35,11 +41,16 @@ def run(arguments: argparse.Namespace) -> int:
         "config": metadata.config,
         "tensors": len(network.state_dict()),
         "parameters": parameters(network),
-        "sha256": metadata.notes["sha256"],
+        "licence": metadata.licence,
+        **metadata.notes,
     }
     if arguments.json:
         print(json.dumps(found, indent=2))
     else:
         size = f"{found['tensors']} tensors, {found['parameters']:,} numbers"
         print(f"{arguments.output}: '{metadata.preset}', {size}")
+        card = PRESETS[metadata.preset].published
+        if card is not None:
+            print(f"  {card.method}, {card.origin}: {card.use}")
+            print(f"  cite: {card.citation}")
     return 0

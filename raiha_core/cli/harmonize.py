@@ -46,6 +46,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"name or .safetensors file ({DEFAULT_MODEL})")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights of the encoder")
     parser.add_argument("--strength", type=share, default=1.0, help="0 = input, 1 = full answer (default 1)")
+    parser.add_argument(
+        "--exact",
+        action="store_true",
+        help="inside the mask as a published network's authors render at full size",
+    )
     parser.add_argument("--top-k", type=count, help="references from the gallery (4, or the model's limit)")
     parser.add_argument("--by", choices=("both", "content", "illumination"), help="of the search (both)")
     parser.add_argument("--random", type=int, metavar="SEED", help="draw references at random")
@@ -152,6 +157,7 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
             tools.harmonizer,
             encoder=tools.encoder,
             strength=arguments.strength,
+            exact=arguments.exact,
         )
     write_picture(job.output, result.cpu(), alpha=picture.alpha, bit_depth=depth)
     return {

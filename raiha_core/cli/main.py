@@ -28,9 +28,10 @@ COMMANDS = {
     "gallery": "build and keep galleries of photos",
     "retrieve": "find photos of similar content under the background's light",
     "harmonize": "change the look of the pasted object until it belongs",
-    "models": "list presets and weights",
+    "models": "list presets, weights, and what can be had",
+    "fetch": "bring a published network's weights",
     "calibrate": "find thresholds for a gallery",
-    "convert": "read the authors' HDNet or Raiha weights",
+    "convert": "open an authors' weight file",
     "data": "look at a data set for evaluation or training",
 }
 

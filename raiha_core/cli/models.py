@@ -7,8 +7,10 @@ from typing import Any
 
 from ..checkpoint import read_metadata
 from ..harmonizer import shipped_weights
+from ..model_folders import user_weights
 from ..models.cost import macs, on_meta, parameters, trainable
 from ..models.presets import PRESETS, config_from_json
+from ..models.published import Published
 
 STATISTICS = "statistics"  # the preset without weights; it is no network
 
@@ -16,8 +18,9 @@ STATISTICS = "statistics"  # the preset without weights; it is no network
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "models",
-        description="List every preset and every weight file: parameters, multiply-adds at 256 pixels, "
-        "feature space, licence, scores. NAME is a preset, shipped weights, or a .safetensors file.",
+        description="List every preset, every weight file, and what can be had: parameters, multiply-adds "
+        "at 256 pixels, feature space, licence, whether it allows commercial use, scores. NAME is a preset, "
+        "weights that are here, or a .safetensors file.",
         epilog="example: raiha models raiha-plus --json",
     )
     parser.add_argument("name", nargs="?", help="only this one")
@@ -31,15 +34,30 @@ def preset_entry(name: str) -> dict[str, Any]:
         about = "no weights: colour statistics of a ring around the object, or of the references"
         return _entry(name, name, about=about)
     network = on_meta(PRESETS[name])
+    card = PRESETS[name].published
+    known = {"commercial": True} if card is None else _of_card(card)
     return _entry(
         name,
         name,
         about=PRESETS[name].about,
+        **known,
         parameters=parameters(network),
         trainable=trainable(network),
         macs_256=macs(PRESETS[name], 256),
         max_references=PRESETS[name].requirements.max_references,
     )
+
+
+def _of_card(card: Published) -> dict[str, Any]:
+    """What is known of the authors' weights before they are here."""
+    return {
+        "licence": card.licence,
+        "commercial": card.commercial,
+        "scores": card.scores,
+        "can_be_fetched": card.can_be_fetched,
+        "origin": card.origin,
+        "citation": card.citation,
+    }
 
 
 def file_entry(name: str, path: Path) -> dict[str, Any]:
@@ -62,6 +80,7 @@ def file_entry(name: str, path: Path) -> dict[str, Any]:
         file=str(path),
         feature_spec=None if metadata.spec is None else metadata.spec.to_json(),
         licence=metadata.licence,
+        commercial={"allowed": True, "not allowed": False}.get(metadata.notes.get("commercial_use", "")),
         scores=metadata.scores,
         data=metadata.data,
         config=metadata.config,
@@ -82,9 +101,14 @@ def _entry(name: str, preset: str, **known: Any) -> dict[str, Any]:
         "file": None,
         "feature_spec": None,
         "licence": "MIT",  # of this code; weights carry their own
+        "commercial": None,  # whether the weights' licence allows it; None: it is not stated
         "scores": {},
     }
     return blank | known
+
+
+def _is_published(name: str) -> bool:
+    return name in PRESETS and PRESETS[name].published is not None
 
 
 def entries(name: str | None) -> list[dict[str, Any]]:
@@ -92,17 +116,21 @@ def entries(name: str | None) -> list[dict[str, Any]]:
 
     Raises: ValueError listing what there is where nothing has that name.
     """
-    shipped = shipped_weights()
+    here = user_weights() | shipped_weights()
     presets = [STATISTICS, *PRESETS]
     if name is None:
-        return [preset_entry(p) for p in presets] + [file_entry(n, path) for n, path in shipped.items()]
+        # a published network is listed once: by its file, or as what can be had
+        unfilled = [p for p in presets if p not in here or not _is_published(p)]
+        return [preset_entry(p) for p in unfilled] + [file_entry(n, path) for n, path in here.items()]
     found = [preset_entry(name)] if name in presets else []
-    if name in shipped:
-        found.append(file_entry(name, shipped[name]))
+    if name in here:
+        if _is_published(name):
+            found.clear()
+        found.append(file_entry(name, here[name]))
     elif Path(name).is_file():
         found.append(file_entry(Path(name).stem, Path(name)))
     if not found:
-        known = ", ".join(dict.fromkeys([*presets, *shipped]))
+        known = ", ".join(dict.fromkeys([*presets, *here]))
         raise ValueError(f"no model '{name}'; known: {known}; or name a .safetensors file")
     return found
 
@@ -115,13 +143,13 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{'name':24} {'preset':16} {'parameters':>12} {'GMAC at 256':>12} {'references':>10}  weights")
     for entry in found:
         gigas = entry["macs_256"] / 1e9
-        where = entry["file"] or "-"
+        where = entry["file"] or ("raiha fetch" if entry.get("can_be_fetched") else "-")
         print(
             f"{entry['name']:24} {entry['preset']:16} {entry['parameters']:12,} {gigas:12.3f} "
             f"{entry['max_references']:10}  {where}"
         )
         if arguments.name is not None:
-            for key in ("about", "licence", "data", "scores", "code_version"):
+            for key in ("about", "licence", "origin", "citation", "data", "scores", "code_version"):
                 if entry.get(key):
                     print(f"  {key}: {entry[key]}")
     return 0

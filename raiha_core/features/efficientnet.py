@@ -52,15 +52,7 @@ class EfficientNet(nn.Module):
         self.activation = flavour.activation
         self.conv_stem = operations.Conv2d(3, STEM, 3, 2, bias=False)
         self.bn1 = operations.BatchNorm2d(STEM, eps=EPSILON)
-        self.blocks = nn.ModuleList()
-        width = STEM
-        for count, kernel, stride, expansion, channels in STAGES:
-            stage = nn.Sequential()
-            for number in range(count):
-                step = 1 if number else stride
-                stage.append(Block(width, channels, kernel, step, expansion, flavour, operations))
-                width = channels
-            self.blocks.append(stage)
+        self.blocks = stages(flavour, operations)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "EfficientNet":
@@ -72,7 +64,7 @@ class EfficientNet(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised picture (B, 3, s, s) -> maps (B, C, s/2^n, s/2^n), linear: the last of each size."""
-        x = _activate(self.bn1(_convolve_same(self.conv_stem, x)), self.activation)
+        x = _activate(self.bn1(convolve_same(self.conv_stem, x)), self.activation)
         maps: list[Tensor] = []
         following = [stride for _, _, stride, _, _ in STAGES[1:]]
         for stage, stride in zip(self.blocks, (*following, 2), strict=True):
@@ -80,6 +72,19 @@ class EfficientNet(nn.Module):
             if stride == 2:
                 maps.append(x)
         return maps
+
+
+def stages(flavour: Flavour, operations: Any = nn) -> nn.ModuleList:
+    """The seven stages, from the stem's channels to 320."""
+    found, width = nn.ModuleList(), STEM
+    for count, kernel, stride, expansion, channels in STAGES:
+        stage = nn.Sequential()
+        for number in range(count):
+            step = 1 if number else stride
+            stage.append(Block(width, channels, kernel, step, expansion, flavour, operations))
+            width = channels
+        found.append(stage)
+    return found
 
 
 class Block(nn.Module):
@@ -131,7 +136,7 @@ class Block(nn.Module):
         middle, narrow, last = (
             (self.bn2, self.conv_pwl, self.bn3) if self.widens else (self.bn1, self.conv_pw, self.bn2)
         )
-        y = _activate(middle(_convolve_same(self.conv_dw, y)), self.activation)
+        y = _activate(middle(convolve_same(self.conv_dw, y)), self.activation)
         if self.se is not None:
             y = self.se(y)
         y = last(narrow(y))
@@ -155,7 +160,7 @@ def _activate(x: Tensor, name: str) -> Tensor:
     return getattr(F, name)(x, inplace=True)
 
 
-def _convolve_same(layer: Any, x: Tensor) -> Tensor:
+def convolve_same(layer: Any, x: Tensor) -> Tensor:
     """A convolution that leaves 1/stride of the cells, rounded up (SAME)."""
     (kernel, _), (stride, _) = layer.kernel_size, layer.stride
     if stride == 1:
@@ -179,12 +184,25 @@ _OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1"}
 _CLASSIFIER = ("_conv_head", "_bn1", "_fc")  # behind the last map
 
 
+def _places() -> list[str]:
+    """Stage and number of each block, in order."""
+    return [f"{stage}.{n}" for stage, (count, *_) in enumerate(STAGES) for n in range(count)]
+
+
+def package_names() -> tuple[tuple[str, str], ...]:
+    """The other way: patterns of our blocks' names and what the family calls them, to be applied in order."""
+    rules = [(rf"^blocks\.{re.escape(place)}\.", f"_blocks.{i}.") for i, place in enumerate(_places())]
+    rules += [(rf"^_blocks\.0\.{ours}\.", f"_blocks.0.{theirs}.") for theirs, ours in _FIRST.items()]
+    rules += [(rf"^(_blocks\.\d+)\.{ours}\.", rf"\1.{theirs}.") for theirs, ours in _WIDENING.items()]
+    return (*rules, *((rf"^(_blocks\.\d+)\.{ours}\.", rf"\1.{theirs}.") for theirs, ours in _BOTH.items()))
+
+
 def from_package_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """A state with the names of the `efficientnet_pytorch` family, under ours and without its classifier.
 
     Raises: ValueError naming a tensor that such a network has not.
     """
-    places = [f"{stage}.{n}" for stage, (count, *_) in enumerate(STAGES) for n in range(count)]
+    places = _places()
     named: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if name.split(".")[0] in _CLASSIFIER:

@@ -13,7 +13,10 @@ from . import former_names
 from .blocks import Operations
 from .hdnet import UNetConfig
 from .network import Network, NetworkConfig, Requirements
+from .pctnet import PCTNET_CNN, PCTNET_VIT, PCTNetConfig
 from .plus import PlusConfig
+from .published import Published
+from .white_box import HARMONIZER, WhiteBoxConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +26,7 @@ class Preset:
     name: str
     config: NetworkConfig
     about: str
+    published: Published | None = None  # whose method it is, where its authors' weights open here
 
     @property
     def requirements(self) -> Requirements:
@@ -51,6 +55,11 @@ class Preset:
                 f"'{self.name}' takes a {type(self.config).__name__}, got {type(config).__name__}"
             )
         return config.build(name=self.name, operations=operations, pretrained=pretrained)
+
+
+def published(name: str, config: NetworkConfig, card: Published) -> Preset:
+    """A method of the field, told by its card."""
+    return Preset(name=name, config=config, about=card.citation, published=card)
 
 
 _DVT_DIM = 768  # numbers per patch of the paper's encoder
@@ -91,8 +100,13 @@ _LIST = (
         config=PlusConfig(),
         about="ours: corrects the ring statistics by pretrained features, region colours and references",
     ),
+    published("pctnet-cnn", PCTNetConfig(trunk="cnn"), PCTNET_CNN),
+    published("pctnet-vit", PCTNetConfig(trunk="vit"), PCTNET_VIT),
+    published("harmonizer", WhiteBoxConfig(), HARMONIZER),
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _LIST}
+# whose authors' files can be brought here
+FETCHABLE = tuple(n for n, preset in PRESETS.items() if preset.published and preset.published.can_be_fetched)
 if len(PRESETS) != len(_LIST):
     raise AssertionError("two presets have one name")
 

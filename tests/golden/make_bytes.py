@@ -27,10 +27,10 @@ from raiha_core.gallery.build import build  # noqa: E402
 from raiha_core.gallery.store import open_gallery  # noqa: E402
 from raiha_core.harmonizer import load_harmonizer  # noqa: E402
 from raiha_core.images import read_mask, read_picture  # noqa: E402
-from raiha_core.models.presets import PRESETS  # noqa: E402
 from raiha_core.pipeline import harmonize  # noqa: E402
 from raiha_core.retrieval.search import references, search  # noqa: E402
 from tests.golden.make_networks import cases, numbers  # noqa: E402
+from tests.network_cases import OWN  # noqa: E402
 
 SAMPLE = 400  # numbers kept of each answer
 MODELS = ("statistics", "raiha-plus")
@@ -66,7 +66,7 @@ def network_answers() -> dict[str, Tensor]:
     """Every preset with weights by formula."""
     return {
         f"network/{key}/{part}": value
-        for name in PRESETS
+        for name in OWN
         for key, case in cases(name).items()
         for part, value in numbers(*case).items()
     }

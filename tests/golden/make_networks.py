@@ -6,6 +6,7 @@ Run it only when numbers are meant to change, and say in the commit which and wh
 """
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -17,8 +18,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
 from raiha_core.models.network import Network  # noqa: E402
-from raiha_core.models.presets import PRESETS  # noqa: E402
-from tests.network_cases import content_for, contents, fill, noise, references, small  # noqa: E402
+from tests.network_cases import OWN, content_for, contents, fill, noise, references, small  # noqa: E402
 
 SIZE = (24, 32)
 Case = tuple[Network, Tensor, Tensor, Tensor | None, object]
@@ -47,14 +47,16 @@ def numbers(
     parts = {"dense": said.dense, "affine": said.affine}
     if said.lab is not None:
         parts |= {"scale": said.lab.scale, "shift": said.lab.shift}
-    return {key: value for key, value in parts.items() if value is not None}
+    if said.step is not None:
+        parts |= {field.name: getattr(said.step, field.name) for field in fields(said.step)}
+    return {key: value for key, value in parts.items() if isinstance(value, Tensor)}
 
 
 if __name__ == "__main__":
     save_file(
         {
             f"{key}/{part}": value.contiguous()
-            for name in PRESETS
+            for name in OWN
             for key, case in cases(name).items()
             for part, value in numbers(*case).items()
         },

@@ -54,7 +54,10 @@ In the frames a number stands on the object and on the patch of the photo that s
 `raiha-plus` is a small network that comes with the pack: it reads the object and what surrounds it, and
 references move it by their matched patches. `statistics` transfers colour statistics from a ring around
 the object and from the references' matched patches. Other networks are `.safetensors` files that
-`raiha convert` or Raiha's training wrote, in `models/raiha`.""",
+`raiha fetch`, `raiha convert` or Raiha's training wrote, in `models/raiha`. The `.pth` of a published
+network's authors may lie there as it is: what it is comes from its tensors, nothing in it is run, and it is
+converted when it is first used, beside the file where that folder can be written. The log says what it is
+and whether its licence allows commercial use; `raiha models` lists what there is.""",
     "Raiha_StatisticsOptions": """\
 Take it in place of Load Harmonizer. For nearly the classic transfer of Reinhard set `deviation` to 1,
 `contrast` to 0, `ring` to 1 and `cautious` off.""",

@@ -1,0 +1,162 @@
+"""The field's networks: what their authors' code says with the same weights, under the authors' names."""
+
+import hashlib
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from raiha_core import render
+from raiha_core.convert import convert_state
+from raiha_core.models.cost import on_meta, parameters
+from raiha_core.models.photo_filters import PhotoFilters
+from raiha_core.models.presets import PRESETS
+from tests.golden.make_published import FILE, answer
+from tests.network_cases import PUBLISHED, pairs, small
+from tests.published_weights import layout, picture, state
+
+# Of the authors' own constructors: parameters, and a digest of the names, shapes and types they save.
+THEIRS = {
+    "pctnet-cnn": (2_185_736, "6f52d948e3d56b05"),
+    "pctnet-vit": (4_809_896, "dff0083a5e0f56a9"),
+    "harmonizer": (4_726_882, "625c4c4498b21e86"),
+}
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return {name: convert_state(state(name), "by formula", name)[1] for name in PUBLISHED}
+
+
+def test_every_published_network_is_compared():
+    assert set(THEIRS) == set(PUBLISHED) == set(load_file(FILE))
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_it_says_what_the_authors_code_says(name):
+    # Oracle: tests/tools/parity.py ran the authors' code beside ours with these weights before it was kept.
+    golden = load_file(FILE)[name]
+    said = answer(name)
+    torch.testing.assert_close(said, golden, rtol=0, atol=1e-5)
+    image, mask = picture()
+    assert ((said - image[..., ::8, ::8]).abs() * (mask[..., ::8, ::8] > 0)).mean() > 0.005
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_names_shapes_and_counts_are_the_authors(name):
+    count, digest = THEIRS[name]
+    lines = sorted(
+        f"{key} {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+        for key, tensor in layout(name).items()
+    )
+    assert parameters(on_meta(PRESETS[name])) == count
+    assert hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] == digest
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_strips_are_the_whole_and_outside_is_the_input(networks, name, exact, monkeypatch):
+    image, mask = picture(150, 203)
+    with torch.no_grad():
+        said = networks[name](*(render.shrink(x, (256, 256), antialias=False) for x in (image, mask)))
+    whole = render.apply(said, image, mask, exact=exact)
+    monkeypatch.setattr(render, "STRIP_PIXELS", 203 * 7)
+    strips = render.apply(said, image, mask, exact=exact)
+    torch.testing.assert_close(strips, whole, rtol=0, atol=1e-6)
+    outside = (mask == 0).expand_as(image)
+    assert torch.equal(whole[outside], image[outside])
+    assert (whole - image).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_strength_and_half_precision_pictures(networks, name):
+    image, mask = picture(40, 56)
+    with torch.no_grad():
+        said = networks[name](image, mask)
+    full = render.apply(said, image, mask)
+    half = render.apply(said, image, mask, 0.5)
+    torch.testing.assert_close(half, image + 0.5 * (full - image), rtol=0, atol=1e-6)
+    narrow = render.apply(said, image.half(), mask)
+    assert narrow.dtype == torch.float16
+    torch.testing.assert_close(narrow.float(), full, rtol=0, atol=4e-3)
+
+
+def test_pctnet_enlarges_as_torch_does_where_exact_is_asked_for(networks):
+    # Oracle: the authors' full-size path, written out: bicubic maps, the transform, the attention.
+    image, mask = picture(150, 203)
+    with torch.no_grad():
+        step = networks["pctnet-cnn"](*(render.shrink(x, (256, 256)) for x in (image, mask))).step
+    big = [
+        torch.nn.functional.interpolate(x, size=(150, 203), mode="bicubic", align_corners=False)
+        for x in (step.parameters, step.attention)
+    ]
+    matrix, offset = big[0][:, :9].unflatten(1, (3, 3)), big[0][:, 9:]
+    new = (image + torch.einsum("brchw,bchw->brhw", matrix, image) + offset).clamp(0, 1)
+    wanted = (image + big[1] * (new - image)).clamp(0, 1)
+    got = render.apply(render.Prediction(step=step), image, mask, exact=True)
+    inside = (mask > 0).expand_as(image)
+    torch.testing.assert_close(got[inside], wanted[inside], rtol=0, atol=1e-5)
+
+
+def filtered(arguments, image):
+    step = PhotoFilters(arguments=torch.tensor([arguments]))
+    full = torch.ones_like(image[:, :1])
+    return render.apply(render.Prediction(step=step), image, full)
+
+
+@pytest.mark.parametrize(
+    ("place", "amount", "pixel", "wanted"),
+    [
+        # Oracles in closed form on a picture of one colour c, whose means are c.
+        (1, 0.5, (0.2, 0.3, 0.4), (0.4, 0.6, 0.8)),  # 1 / (1 - 0.5) = 2
+        (1, -0.5, (0.2, 0.3, 0.4), (0.1, 0.15, 0.2)),
+        (2, -0.5, (0.2, 0.3, 0.4), (0.25, 0.3, 0.35)),  # half way to the mean of the three
+        (3, -1.0, (0.2, 0.3, 0.4), (0.3, 0.3, 0.3)),  # the middle of the largest and the smallest
+        (4, 1.0, (0.2, 0.3, 0.4), (0.36, 0.51, 0.64)),  # 1 - (1 - c)^2
+        (5, 1.0, (0.2, 0.3, 0.4), (1.0, 1.0, 1.0)),  # c^0
+        (5, -1.0, (0.2, 0.3, 0.4), (0.04, 0.09, 0.16)),
+    ],
+)
+def test_each_filter_on_one_colour(place, amount, pixel, wanted):
+    arguments = [0.0] * 6
+    arguments[place] = amount
+    image = torch.tensor(pixel)[None, :, None, None].expand(1, 3, 4, 5).clone()
+    got = filtered(arguments, image)[0, :, 0, 0]
+    torch.testing.assert_close(got, torch.tensor(wanted), rtol=0, atol=2e-5)
+
+
+def test_temperature_and_contrast_look_at_the_whole_photo():
+    # Oracle: the same object in front of another background, outside the mask, comes out differently.
+    image, mask = picture(48, 64)
+    other = image * (mask > 0) + 0.9 * (mask == 0)
+    for place in (0, 2):
+        arguments = torch.zeros(1, 6)
+        arguments[0, place] = 0.5
+        said = render.Prediction(step=PhotoFilters(arguments=arguments))
+        first, second = (render.apply(said, x, (mask > 0).float()) for x in (image, other))
+        inside = (mask > 0).expand_as(image)
+        assert (first - second)[inside].abs().max() > 0.01
+
+
+def test_filters_at_rest_leave_the_picture():
+    image, _ = picture(40, 56)
+    torch.testing.assert_close(filtered([0.0] * 6, image), image, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_it_learns(name):
+    # The gradient reaches every tensor but those that the authors' own inference never reads, and helps.
+    network = small(name).train()
+    image, mask, truth = pairs(4, 32, 32)
+    # six numbers for a whole picture: any step that is not small leaves the valley it starts in
+    optimiser = torch.optim.Adam(network.parameters(), 2e-5 if name == "harmonizer" else 1e-3)
+    losses = []
+    for _ in range(12):
+        new = render.apply(network(image, mask), image, mask)
+        losses.append(((new - truth).square() * mask).mean())
+        optimiser.zero_grad()
+        losses[-1].backward()
+        optimiser.step()
+    idle = {key for key, p in network.named_parameters() if p.grad is None}
+    assert idle <= {"unet.to_rgb.weight", "unet.to_rgb.bias"}
+    assert min(losses[6:]) < losses[0]

@@ -1,0 +1,67 @@
+"""Writes docs/models.md from the presets themselves: python tests/tools/make_models_docs.py"""
+
+from pathlib import Path
+
+from raiha_core.models.cost import macs, on_meta, parameters
+from raiha_core.models.presets import PRESETS, Preset
+
+PATH = Path(__file__).resolve().parents[2] / "docs" / "models.md"
+HEAD = """# The networks
+
+Made from the presets by `tests/tools/make_models_docs.py`; a test compares. `raiha models` prints the same,
+with what is on your disk. How to add one: [extending.md](extending.md).
+
+"""
+TAIL = """
+- **Weights.** `raiha fetch NAME` brings the authors' file from their repository, verifies it by git's digest
+  before it is read, converts it, and says its licence. Where the table says "by hand", their file lies on a
+  cloud drive: `raiha convert FILE.pth -o NAME.safetensors` opens it. In ComfyUI a `.pth` in `models/raiha` is
+  offered as it is.
+- **Scores are the authors', or recomputed from their per-image figures; none was measured with this code**,
+  and figures under different protocols are not comparable. The networks were compared with the authors' own
+  code with weights by formula (`tests/tools/parity.py`), to 1e-5 of the 0..1 picture at 256 pixels. **None
+  of them has met its real file in our tests**: these files cannot be had where the tests run. Parity is no
+  score.
+- **Commercial use** is what the licence of the weights' repository says; what the networks were trained on
+  (iHarmony4 holds photos for research) is another question, and yours to ask.
+- **Full size.** What a network says at 256 pixels is rendered at the photo's own size, strip by strip, inside
+  the mask only; outside, the input comes back to the bit. PCT-Net's numbers are enlarged bilinearly from the
+  cells inside the object, so that nothing bleeds in at the rim; its authors enlarge bicubically from all
+  cells, and its CNN blends by its attention alone where we keep the mask's soft edge. `raiha harmonize
+  --exact` does as they do. With weights by formula, whose maps are rougher than trained ones, the two differ
+  on a shipped photo by up to 1.7 levels in the mean inside the object (CNN) and 17 (ViT); Harmonizer's
+  filters are the same both ways.
+"""
+
+
+def _row(preset: Preset) -> str:
+    network = on_meta(preset)
+    card = preset.published
+    cost = f"{parameters(network) / 1e6:.3f} | {macs(preset, 256) / 1e9:.2f}"
+    if card is None:
+        return f"| `{preset.name}` | {preset.about} | - | {cost} | - | - | - |"
+    scores = "; ".join(f"{value:.2f} ({name})" for name, value in card.scores.items()) or "-"
+    use = {True: "allowed", False: "not allowed", None: "not stated"}[card.commercial]
+    how = "" if card.can_be_fetched else ", by hand"
+    link = f"[{card.method}](https://github.com/{card.repository})"
+    return f"| `{preset.name}` | {link} | {card.year} | {cost} | {scores} | {card.licence}{how} | {use} |"
+
+
+def page() -> str:
+    """The whole page."""
+    heads = (
+        "preset",
+        "method",
+        "year",
+        "million parameters",
+        "GMAC at 256",
+        "published score",
+        "licence of the weights",
+        "commercial use",
+    )
+    lines = [f"| {' | '.join(heads)} |", "| --- | --- | ---: | ---: | ---: | --- | --- | --- |"]
+    return HEAD + "\n".join([*lines, *(_row(preset) for preset in PRESETS.values())]) + "\n" + TAIL
+
+
+if __name__ == "__main__":
+    PATH.write_text(page(), encoding="utf-8", newline="\n")

@@ -1,0 +1,80 @@
+"""The authors' code and ours, side by side, with the same weights by formula: the largest difference.
+
+    python tests/tools/parity.py pctnet-cnn CHECKOUT
+
+CHECKOUT is a clone of the repository that `raiha models NAME` names, at the commit it names; whatever the
+authors import must be importable (kornia for Harmonizer). Nothing of theirs is kept here. What is compared
+is the picture at 256 pixels, inside the mask, 0..1, on one thread: below 1e-5 is parity.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).parents[2]
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+
+from raiha_core import render  # noqa: E402
+from raiha_core.convert import convert_state  # noqa: E402
+from raiha_core.features.tv_ops import ensure_torchvision  # noqa: E402
+from tests.published_weights import picture, state  # noqa: E402
+
+Weights = dict[str, Tensor]
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+
+def pctnet(config: str) -> Callable[[Weights, Tensor, Tensor], Tensor]:
+    def run(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
+        from iharm.mconfigs import BMCONFIGS
+
+        settings = BMCONFIGS[config]["params"]
+        network = BMCONFIGS[config]["model"](**settings).eval()
+        network.load_state_dict(weights, strict=True)
+        mean, deviation = (
+            torch.tensor(settings["input_normalization"][key])[:, None, None] for key in ("mean", "std")
+        )
+        normal = (image - mean) / deviation
+        return network(normal, normal, mask, mask)["images"] * deviation + mean
+
+    return run
+
+
+def harmonizer(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
+    from src.model import Harmonizer
+
+    network = Harmonizer().eval()
+    network.load_state_dict(weights, strict=True)
+    arguments = network.predict_arguments(image, mask)
+    print("arguments:", *(round(float(a), 4) for a in arguments))
+    return network.restore_image(image, mask, arguments)[-1]
+
+
+THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
+    "pctnet-cnn": pctnet("CNN_pct"),
+    "pctnet-vit": pctnet("ViT_pct"),
+    "harmonizer": harmonizer,
+}
+
+
+@torch.no_grad()
+def difference(name: str) -> float:
+    """Largest absolute difference of the 0..1 pictures where the mask is above 0."""
+    weights, (image, mask) = state(name), picture()
+    said = THEIRS[name](weights, image, mask).clamp(0, 1)
+    network = convert_state(weights, "weights by formula")[1]
+    ours = render.apply(network(image, mask), image, mask, exact=True)
+    inside = mask.expand_as(ours) > 0
+    print(f"changed by {float((ours - image)[inside].abs().mean()):.3f} in the mean")
+    return float((ours - said)[inside].abs().max())
+
+
+if __name__ == "__main__":
+    name, checkout = sys.argv[1:]
+    torch.set_num_threads(1)
+    ensure_torchvision()
+    sys.path.insert(0, str(Path(checkout).resolve()))
+    print(f"{name}: {difference(name):.2e}")
