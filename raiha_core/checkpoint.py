@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from . import records
@@ -22,9 +22,20 @@ from .models import former_names
 from .models.blocks import Operations
 from .models.network import Network, NetworkConfig
 from .models.presets import PRESETS, config_from_json, config_to_json
+from .opening import openable
 
 KEY = "raiha"  # the entry of the safetensors header that holds our JSON
 FORMAT = 1
+_KINDS = {
+    "preset": str,
+    "config": dict,
+    "data": str,
+    "scores": dict,
+    "licence": str,
+    "code_version": str,
+    "notes": dict,
+}  # of the metadata's fields
+_LARGEST = 100_000.0  # number in a config; a larger width would be built before anybody sees the mistake
 LISTED = 5  # differences named in an error before the rest is counted
 
 
@@ -85,7 +96,8 @@ def save(path: Path, network: Network, metadata: Metadata, *, dtype: torch.dtype
             raise ValueError(f"{name} holds NaN or infinite values (as {kept.dtype}); {path} is not written")
         state[name] = kept.clone(memory_format=torch.contiguous_format)  # safetensors refuses shared memory
     with durable_path(path) as temporary:
-        save_file(state, temporary, metadata={KEY: json.dumps(metadata.to_json(), sort_keys=True)})
+        # not save_file: its own errors are in Rust's words, and name no file where the disk is full
+        temporary.write_bytes(to_bytes(state, metadata={KEY: json.dumps(metadata.to_json(), sort_keys=True)}))
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -172,7 +184,7 @@ def _read(path: Path, device: torch.device | str | None) -> tuple[Metadata, dict
     if not path.is_file():
         raise FileNotFoundError(f"there is no weight file {path}")
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
+        with openable(path) as name, safe_open(name, framework="pt", device="cpu") as file:
             header = file.metadata() or {}
             names = [] if device is None else list(file.keys())
             state = former_names.tensors({name: file.get_tensor(name).to(device) for name in names})
@@ -193,6 +205,13 @@ def _parse(path: Path, text: str) -> Metadata:
             raise ValueError(f"it has format {data['format']}, this version reads {FORMAT}")
         said = {key: value for key, value in data.items() if key not in ("format", "feature_spec")}
         said |= {"config": former_names.config(data["config"]), "spec": data["feature_spec"]}
-        return records.from_json(Metadata, said, "it")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"the metadata of {path} cannot be used: {error}") from None
+        about = records.from_json(Metadata, said, "it")
+        for name, value in about.config.items():
+            if isinstance(value, int | float) and not abs(value) <= _LARGEST:
+                raise ValueError(f"its config has '{name}' {value!r:.20}, more than any network has")
+        return about
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"the metadata of {path} cannot be used: {reason}") from None
+    except RecursionError:
+        raise ValueError(f"the metadata of {path} cannot be used: it is nested without end") from None

@@ -61,7 +61,9 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def _encode_png(codes: np.ndarray) -> bytes:
-    return bytes(imagecodecs.png_encode(codes, level=4))  # three times as fast as the default, 4 % larger
+    raw = codes.nbytes + len(codes)
+    room = raw + raw // 256 + 4096  # its own guess forgets a byte per row: too small for narrow pictures
+    return bytes(imagecodecs.png_encode(codes, level=4, out=room))  # level: 3 times as fast, 4 % larger
 
 
 def _encode_tiff(codes: np.ndarray) -> bytes:

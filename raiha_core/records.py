@@ -23,7 +23,7 @@ def from_json(kind: type[Record], data: object, what: str) -> Record:
     Raises: ValueError naming the fields that are unknown, missing, of another type or not allowed.
     """
     if not isinstance(data, dict):
-        raise ValueError(f"{what} must be a table of fields, got {data!r}")
+        raise ValueError(f"{what} must be a table of fields, got {data!r:.60}")
     known = fields(cast("Any", kind))
     if unknown := sorted(set(data) - {field.name for field in known}):
         raise ValueError(f"{what} has unknown fields: {', '.join(unknown)}")
@@ -54,7 +54,7 @@ def _value(hint: Any, value: object, what: str) -> object:
         return {key: _value(inner[1], v, _in(what, key)) for key, v in value.items()}
     if hint is Any or (isinstance(hint, type) and _is_plain(hint, value)):
         return value
-    raise ValueError(f"{what} must be {_words(hint)}, got {value!r}")
+    raise ValueError(f"{what} must be {_words(hint)}, got {value!r:.60}")
 
 
 def _first_that_fits(hints: tuple[Any, ...], value: object, what: str) -> object:

@@ -85,7 +85,7 @@ def test_bad_lists_name_themselves(root):
     with pytest.raises(ValueError, match="is empty"):
         read_root(root, root / "empty.txt")
     (root / "binary.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="not a text file"):
+    with pytest.raises(ValueError, match="is no UTF-8 text"):
         read_root(root, root / "binary.txt")
 
 

@@ -28,6 +28,7 @@ FIRST: dict[str, set[str]] = {
     "regions": set(),
     "drawing": set(),
     "nearduplicates": set(),
+    "opening": set(),
     "exif": set(),
     "icc": {"raster"},
     "png": {"raster", "exif"},

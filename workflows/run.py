@@ -5,6 +5,7 @@ python workflows/run.py workflows/api/harmonize.json --out results
 
 import argparse
 import importlib
+import io
 import json
 import logging
 import os
@@ -179,6 +180,9 @@ def main(argv: list[str] | None = None) -> int:
     """Returns: 0 for success, 2 for a wrong call, 1 for anything else."""
     parser = make_parser()
     arguments = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):  # names of files may hold what a terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a started ComfyUI must not outlive us
     wrong_call = pack("workflows.host_prompt").WrongCallError

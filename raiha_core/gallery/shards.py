@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .. import durable
 from ..features.spec import FeatureSpec, from_json
+from ..opening import openable
 from .manifest import Entry, Folder, ShardInfo, entry_from_line, folder_line, photo_line
 
 SUFFIX = ".safetensors"
@@ -99,7 +100,8 @@ def open_shard(path: Path) -> Shard:
     """
     header, start = _read_header(path)
     size = path.stat().st_size
-    mapped = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
+    with openable(path) as name:
+        mapped = torch.from_file(name, shared=False, size=size, dtype=torch.uint8)
     try:
         return Shard(*(_view(mapped[start:], header[name]) for name in ("content", "histogram", "norms")))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

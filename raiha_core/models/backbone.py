@@ -86,6 +86,8 @@ def _timm_body(
     ensure_torchvision()
     import timm
 
+    if not timm.is_model(name):
+        raise ValueError(f"there is no backbone '{name}'")
     body = timm.create_model(name, pretrained=pretrained, features_only=True, out_indices=(1, 2, 3, 4))
     info = cast("Any", body).feature_info
     found = tuple(info.reduction())

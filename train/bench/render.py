@@ -92,10 +92,7 @@ def row(name: str, side: int) -> None:
 
     torch.set_num_threads(1)
     picture, mask = scene(side, disc="disc" in name)
-    if name == "theirs":
-        found = theirs(picture, mask)
-    else:
-        found = ours(picture, mask, exact="exact" in name)
+    found = theirs(picture, mask) if name == "theirs" else ours(picture, mask, exact="exact" in name)
     print(json.dumps(found))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from raiha_core.images import list_photos
+from raiha_core.opening import read_list_text
 
 _GROUP_FIELDS = ("group", "sequence", "labelme")  # the first one a manifest row has names its group
 _BUCKETS = 10_000
@@ -46,7 +47,7 @@ def read_photos(root: Path) -> list[PhotoRow]:
 def read_manifest(manifest: Path) -> list[dict[str, Any]]:
     """The rows of a manifest as they are. Raises: ValueError naming the line that is no photo."""
     entries = []
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_list_text(manifest).splitlines(), 1):
         if not line.strip():
             continue
         try:

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from raiha_core.color import lab_to_srgb, linear_to_srgb, srgb_to_lab, srgb_to_linear
+from raiha_core.opening import read_list_text
 
 MATRICES = "polynomial_matching_coefficients"  # the folder of CCHarmony that holds the measured lights
 
@@ -134,7 +135,7 @@ def listed_lights(folder: Path, part: Literal["train", "test"]) -> Tensor:
 
 def illuminant_names(list_file: Path) -> list[str]:
     """Photos of a CCHarmony list, in its order, each once: a line names a photo and one of its objects."""
-    lines = list_file.read_text(encoding="utf-8").split()
+    lines = read_list_text(list_file).split()
     return list(dict.fromkeys(line.rsplit("_", 1)[0] for line in lines))
 
 
