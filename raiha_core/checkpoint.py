@@ -26,15 +26,6 @@ from .opening import openable
 
 KEY = "raiha"  # the entry of the safetensors header that holds our JSON
 FORMAT = 1
-_KINDS = {
-    "preset": str,
-    "config": dict,
-    "data": str,
-    "scores": dict,
-    "licence": str,
-    "code_version": str,
-    "notes": dict,
-}  # of the metadata's fields
 _LARGEST = 100_000.0  # number in a config; a larger width would be built before anybody sees the mistake
 LISTED = 5  # differences named in an error before the rest is counted
 
