@@ -2,15 +2,49 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from raiha_core import checkpoint
+from raiha_core.gallery.lock import writer_lock
 from raiha_core.models.plus import Plus
 from raiha_train.loop import train
 from tests.test_train_loop import one_thread, photos, run_until, validations  # noqa: F401  two are fixtures
 from tests.training_cases import PLUS, arguments, write_config, write_photos
+
+
+def test_a_second_training_in_one_folder_is_refused_and_harms_nothing(tmp_path, photos, monkeypatch):  # noqa: F811
+    config = write_config(tmp_path, "one", PLUS)
+    call = arguments(config, photos, tmp_path / "runs" / "one")
+    run_until(monkeypatch, 6, call)
+    kept = {path: path.read_bytes() for path in (tmp_path / "runs" / "one").rglob("*") if path.is_file()}
+    with (
+        writer_lock(tmp_path / "runs" / "one" / train.LOCK),  # as the first training holds it
+        pytest.raises(ValueError, match=r"the run in .*one is being written by another process"),
+    ):
+        train.main([*call, "--resume"])
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert train.main([*call, "--resume"]) == 0  # the lock fell with its holder
+
+
+def test_two_trainings_that_begin_at_once_do_not_share_a_folder(tmp_path, photos):  # noqa: F811
+    # the real thing: two processes of the fixed command
+    config = write_config(tmp_path, "one", PLUS)
+    script = str(Path(train.__file__).parents[2] / "train.py")
+    call = [sys.executable, script, *arguments(config, photos, tmp_path / "runs" / "one")]
+    both = [
+        subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    ends = [(process.communicate()[1], process.returncode) for process in both]
+    assert sorted(code for _, code in ends) == [0, 1]
+    (refused,) = [error for error, code in ends if code]
+    assert "train: " in refused.splitlines()[-1]
+    steps = (tmp_path / "runs" / "one" / "history.csv").read_text().splitlines()
+    assert len(steps) == len(set(steps))
 
 
 def test_a_run_begins_with_the_weights_it_is_told_to_on_other_data(tmp_path, photos):  # noqa: F811

@@ -51,19 +51,20 @@ def _acquire(handle: int, shared: bool) -> bool:
 
 
 @contextmanager
-def writer_lock(path: Path) -> Iterator[None]:
-    """Hold the store's lock file `path`.
+def writer_lock(path: Path, what: str = "gallery") -> Iterator[None]:
+    """Hold the lock file `path` of the folder that it lies in.
 
-    Raises: ValueError naming the store where another process (or thread) writes it; OSError naming it where
+    Args: what: the folder holds, for errors.
+    Raises: ValueError naming the folder where another process (or thread) writes it; OSError naming it where
     it cannot be written.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise OSError(f"gallery {path.parent} cannot be written: {error.strerror}") from error
+        raise OSError(f"{what} {path.parent} cannot be written: {error.strerror}") from error
     try:
         if not _acquire(handle, shared=False):
-            raise ValueError(f"gallery {path.parent} is being written by another process; try again later")
+            raise ValueError(f"{what} {path.parent} is being written by another process; try again later")
         try:
             yield
         finally:

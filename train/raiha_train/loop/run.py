@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from raiha_core.durable import append_lines, write_text
+from raiha_core.gallery.lock import writer_lock
 from raiha_core.models.network import Network
 from raiha_core.models.presets import PRESETS
 
@@ -32,15 +34,16 @@ from .schedule import Average
 from .state import LoopState, check_resume, load_state, save_state, weights_hash, whole_states
 from .validation import content_of, validate
 
-LAST, BEST, STATES = "last.safetensors", "best.safetensors", "states"
+LAST, BEST, STATES, LOCK = "last.safetensors", "best.safetensors", "states", "run.lock"
 
 
 def run(
     experiment: Experiment, output: Path, start: Path | None, arguments: argparse.Namespace
 ) -> Accelerator:
-    """Train one experiment in its folder.
+    """Train one experiment in its folder, as the only one that does.
 
     Args: start: weights to begin with, unless the run has begun; a dry run of what makes them leaves none.
+    Raises: ValueError where another training writes into this folder.
     """
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -67,11 +70,15 @@ def run(
             if arguments.start or experiment.start:
                 print(f"begins with the weights of {arguments.start or experiment.start}")
         return accelerator
-    begun = Run(experiment, output, objective, accelerator, data, steps)
-    begun.begin(start, arguments)
-    if tracker is not None:
-        accelerator.init_trackers(experiment.name)
-    begun.train()
+    with ExitStack() as held:
+        if accelerator.is_main_process:
+            output.mkdir(parents=True, exist_ok=True)
+            held.enter_context(writer_lock(output / LOCK, "the run in"))
+        begun = Run(experiment, output, objective, accelerator, data, steps)
+        begun.begin(start, arguments)
+        if tracker is not None:
+            accelerator.init_trackers(experiment.name)
+        begun.train()
     return accelerator
 
 
@@ -120,7 +127,6 @@ class Run:
             if arguments.start:
                 check_same_start(arguments.start, self.state.start)
         if self.accelerator.is_main_process:
-            self.output.mkdir(parents=True, exist_ok=True)
             truncate_history(self.output / HISTORY, self.state.step)
             truncate_validations(self.output / VALIDATIONS, self.state.step)
             write_text(self.output / "config.json", json.dumps(self.experiment.to_json(), indent=1) + "\n")
