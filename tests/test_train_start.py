@@ -13,6 +13,7 @@ from raiha_core import checkpoint
 from raiha_core.gallery.lock import writer_lock
 from raiha_core.models.plus import Plus
 from raiha_train.loop import train
+from raiha_train.loop.run import LOCK
 from tests.test_train_loop import one_thread, photos, run_until, validations  # noqa: F401  two are fixtures
 from tests.training_cases import PLUS, arguments, write_config, write_photos
 
@@ -23,7 +24,7 @@ def test_a_second_training_in_one_folder_is_refused_and_harms_nothing(tmp_path, 
     run_until(monkeypatch, 6, call)
     kept = {path: path.read_bytes() for path in (tmp_path / "runs" / "one").rglob("*") if path.is_file()}
     with (
-        writer_lock(tmp_path / "runs" / "one" / train.LOCK),  # as the first training holds it
+        writer_lock(tmp_path / "runs" / "one" / LOCK),  # as the first training holds it
         pytest.raises(ValueError, match=r"the run in .*one is being written by another process"),
     ):
         train.main([*call, "--resume"])
