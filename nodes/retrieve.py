@@ -132,10 +132,10 @@ def describe(found: Candidates) -> str:
         f"(content >= {found.content_threshold:g}, light >= {found.appearance_threshold:g})"
     ]
     for place, item in enumerate(found.items, 1):
-        light = "" if math.isnan(item.illumination) else f", light {item.illumination:.3f}"
+        light = "" if math.isnan(item.light) else f", light {item.light:.3f}"
         lines.append(
             f"{place}. {item.photo.id}: content {item.content:.3f}, covers {item.coverage:.0%} of the object"
-            f"{light}, weight {item.weight:.2f}"
+            f"{light}, score {item.score:.3f}"
         )
     return "\n".join([*lines, *found.notes])
 

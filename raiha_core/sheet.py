@@ -27,11 +27,11 @@ def captions(candidates: Candidates) -> list[tuple[str, ...]]:
     """The scores of each candidate in words, two short lines."""
     found: list[tuple[str, ...]] = []
     for item in candidates.items:
-        light = "" if math.isnan(item.illumination) else f", light {item.illumination:.2f}"
+        light = "" if math.isnan(item.illumination) else f", light {item.light:.3f}"
         found.append(
             (
                 f"content {item.content:.2f}{light}",
-                f"{item.coverage:.0%} of the object found, weight {item.weight:.2f}",
+                f"{item.coverage:.0%} of the object found, score {item.score:.3f}",
             )
         )
     return found

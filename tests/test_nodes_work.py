@@ -73,7 +73,7 @@ def test_the_whole_road_from_photos_to_a_picture(host):
     scores = history.outputs["13"]["text"][0]
     assert "palapeli_citrus-fruits.png" in scores
     assert "skimage_coffee.png" not in scores  # it was excluded
-    assert len(history.outputs["12"]["images"]) == scores.count("weight")
+    assert len(history.outputs["12"]["images"]) == scores.count("score")
     assert history.outputs["14"]["text"][0].startswith("3 photos (3 added")
     (beside,) = saved(host, history, "16")
     assert Image.open(beside).size == (192, 64)

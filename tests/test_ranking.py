@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raiha_core.retrieval.ranking import Hit, draw, match_quality, order
+from raiha_core.retrieval.ranking import Hit, draw, match_quality, order, rank_light, rank_score
 
 NAN = math.nan
 
 
-def hit(name, coverage=1.0, illumination=NAN):
-    return Hit(row=0, id=name, coverage=coverage, illumination=illumination)
+def hit(name, coverage=1.0, illumination=NAN, content=0.9):
+    return Hit(row=0, id=name, coverage=coverage, illumination=illumination, content=content)
 
 
 def names(hits):
@@ -34,8 +34,48 @@ def test_coverage_then_illumination_then_id():
         assert names(order(permutation)) == ["b", "B", "a", "c", "d"]
 
 
-def test_without_illumination_the_id_breaks_ties():
-    assert names(order([hit("z"), hit("y"), hit("x", 0.25)])) == ["y", "z", "x"]
+@pytest.mark.parametrize("light", [NAN, 0.93, 1.0])
+def test_content_decides_where_coverage_and_light_tie_and_the_id_last_of_all(light):
+    hits = [hit("a", 1, light, 0.7), hit("z", 1, light, 0.99), hit("y", 1, light, 0.99), hit("x", 0.25)]
+    for permutation in itertools.permutations(hits):
+        assert names(order(permutation)) == ["y", "z", "a", "x"]
+
+
+def test_lights_that_differ_by_less_than_a_thousandth_tie():
+    # Saturated light: 0.9997 and 0.9999 are one light, and the name must not hide the better content.
+    hits = [hit("a", 1, 0.9999, 0.6), hit("b", 1, 0.9997, 0.95), hit("c", 1, 0.9981, 0.99)]
+    assert names(order(hits)) == ["b", "a", "c"]
+    assert [rank_light(h.illumination) for h in hits] == [1.0, 1.0, 0.998]
+    assert math.isnan(rank_light(NAN))
+
+
+@pytest.mark.parametrize(
+    ("coverage", "light", "content", "patches", "expected"),
+    [
+        (1, 1.0, 1.0, 7, 1.0),
+        (1, NAN, 1.0004, 1, 1.0),  # rounded vectors may be a little longer than 1
+        (1, NAN, 0.5, 1, 0.75),
+        (0.5, 0.9, 0.8, 2, (1 + 900.8 / 1001) / 3),
+        (0, 0.95, -0.2, 4, 950 / 1001 / 5),  # found by its light alone
+    ],
+)
+def test_the_score_by_hand(coverage, light, content, patches, expected):
+    assert rank_score(coverage, light, content, patches) == pytest.approx(expected, abs=1e-12)
+
+
+@given(
+    st.integers(1, 144),
+    st.lists(st.tuples(st.integers(0, 144), st.floats(0, 1), st.floats(-1, 1)), min_size=2, max_size=8),
+    st.booleans(),
+)
+def test_the_score_never_rises_along_the_order(patches, photos, asked):
+    hits = [
+        hit(f"{n}", min(k, patches) / patches, light if asked else NAN, content)
+        for n, (k, light, content) in enumerate(photos)
+    ]
+    scores = [rank_score(h.coverage, h.illumination, h.content, patches) for h in order(hits)]
+    assert all(0 <= score <= 1 for score in scores)
+    assert all(later <= earlier for earlier, later in itertools.pairwise(scores))
 
 
 def test_a_draw_follows_the_stated_rule():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raiha_core.retrieval import oracle
-from raiha_core.retrieval.exact import appearance_of_pairs, band, partners, vectors
+from raiha_core.retrieval.exact import appearance_of_pairs, band, partners, similarities, vectors
 from raiha_core.retrieval.search import Exclusion, search_many
 from tests.retrieval_cases import make_gallery, make_query, make_spec, random_patches, true_set
 
@@ -349,7 +349,9 @@ def test_the_band_covers_a_float32_product_and_bfloat16():
         rough = (a.bfloat16().float() * b.bfloat16().float()).sum(1)
         assert (rough.double() - exact).abs().max() < band(768, torch.device("cpu"))
         assert (
-            partners(vectors(a[:4]), vectors(b[:6]), 1, 0.01).tolist()
+            partners(
+                similarities(vectors(a[:4]), vectors(b[:6]), 1), vectors(a[:4]), vectors(b[:6]), 0.01
+            ).tolist()
             == (exact_matrix(a[:4], b[:6]) >= 0.01).tolist()
         )
     finally:
@@ -358,3 +360,47 @@ def test_the_band_covers_a_float32_product_and_bfloat16():
 
 def exact_matrix(a, b):
     return torch.tensor([[oracle.content_cosine(x, y) for y in b] for x in a])
+
+
+def ranked_ids(gallery, query, by, eps_c, eps_a):
+    block = gallery.gather(range(len(gallery)))
+    ids = [photo.id for photo in gallery.photos]
+    return oracle.ranked(query, block.content, block.histogram, ids, by, eps_c, eps_a)
+
+
+@pytest.mark.parametrize("by", BY)
+@pytest.mark.parametrize("foreground", [[4], [0, 4, 5]])
+def test_the_order_is_the_oracles(by, foreground):
+    spec = make_spec()
+    content, histogram = random_patches(spec, 40, 11)
+    gallery = make_gallery(spec, content[1:], histogram[1:])
+    query = make_query(spec, content[0], histogram[0], foreground)
+    for eps_c in (0.3, 0.8):
+        options = {"by": by, "content_threshold": eps_c, "appearance_threshold": 0.7}
+        answer = search_many(gallery, [query], top_k=None, **options)[0]
+        truth = ranked_ids(gallery, query, by, eps_c, 0.7)
+        assert [item.photo.id for item in answer.items] == truth
+        assert len(truth) > 3
+        scores = [item.score for item in answer.items]
+        assert scores == sorted(scores, reverse=True)
+        best = search_many(gallery, [query], top_k=2, **options)[0]
+        assert [item.photo.id for item in best.items] == truth[:2]
+
+
+@pytest.mark.parametrize("name", ["a.png", "m.png", "zz.png"])
+def test_the_photo_that_shows_a_small_object_best_is_kept_whatever_its_name(name):
+    # One patch of object, eight photos that all cover it: only the best cosine tells them apart.
+    spec = make_spec()
+    content, histogram = random_patches(spec, 9, 3)
+    content[1:, 2] = (content[0, 4].float() + 0.2 * content[1:, 2].float()).to(content.dtype)
+    content[1:] = torch.nn.functional.normalize(content[1:].float(), dim=2)
+    content[5, 7] = content[0, 4]  # the very same thing
+    ids = [f"{c}.png" for c in "bcdefghi"]
+    ids[4] = name
+    gallery = make_gallery(spec, content[1:], histogram[1:].clone().fill_(9), ids=ids)
+    query = make_query(spec, content[0], histogram[0].clone().fill_(9), [4])
+    for by in ("content", "both"):
+        answer = search_many(gallery, [query], by=by, top_k=2, content_threshold=0.5)[0]
+        assert answer.qualified >= 8
+        assert answer.items[0].photo.id == name
+        assert answer.items[0].score > answer.items[1].score

@@ -55,7 +55,8 @@ def test_json_lists_photos_scores_and_pairs(store, capsys):
     assert report["photos"][0]["id"] == f"{PHOTOS[0]}.jpg"  # the composite's own background
     for photo in report["photos"]:
         assert 0.35 <= photo["content"] <= 1
-        assert 0.9 <= photo["illumination"] <= 1
+        assert 0.9 <= photo["light"] <= 1
+        assert 0 < photo["score"] <= 1
         for pair in photo["content_matches"] + photo["illumination_matches"]:
             assert pair["content"] >= 0.35
             assert min(pair["query_patch"], pair["photo_patch"]) >= 0

@@ -116,10 +116,10 @@ def _photo(item: Candidate) -> dict[str, object]:
         "id": item.photo.id,
         "path": item.photo.path,
         "group": item.photo.group,
-        "content": item.content,
+        "score": item.score,
         "coverage": item.coverage,
-        "illumination": None if math.isnan(item.illumination) else item.illumination,
-        "weight": item.weight,
+        "light": None if math.isnan(item.light) else item.light,
+        "content": item.content,
         "content_matches": [_match(m) for m in item.content_matches],
         "illumination_matches": [_match(m) for m in item.illumination_matches],
     }
@@ -150,11 +150,11 @@ def _print_table(found: Candidates, seconds: float, sheet: Path | None) -> None:
     print(f"{_summary(found)}, {seconds:.1f} s")
     if found.items:
         width = max(len(item.photo.id) for item in found.items)
-        print(f"{'photo':{width}}  coverage  content  illumination  matched patches")
+        print(f"{'photo':{width}}  score  coverage  light  content  matched patches")
     for item in found.items:
-        light = "-" if math.isnan(item.illumination) else f"{item.illumination:.3f}"
+        light = "-" if math.isnan(item.light) else f"{item.light:.3f}"
         print(
-            f"{item.photo.id:{width}}  {item.coverage:8.0%}  {item.content:7.3f}  {light:>12}  "
+            f"{item.photo.id:{width}}  {item.score:5.3f}  {item.coverage:8.0%}  {light:>5}  {item.content:7.3f}  "
             f"{len(item.content_matches)} object, {len(item.illumination_matches)} background"
         )
     for note in found.notes:

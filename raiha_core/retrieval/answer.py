@@ -8,7 +8,7 @@ from ..gallery.protocol import Gallery
 from .candidates import Candidate, Candidates
 from .explain import explain
 from .query import Query
-from .ranking import Hit, draw, order
+from .ranking import Hit, draw, order, rank_score
 from .scan import Request
 
 GATHER = 64  # photos read at once to be explained
@@ -72,6 +72,7 @@ def _with_light(hits: Sequence[Hit], before: Candidates) -> list[Hit]:
 def _explained(asked: Asked, request: Request, chosen: Sequence[Hit]) -> tuple[Candidate, ...]:
     photos = asked.gallery.photos
     appearance_threshold = None if request.by == "content" else request.appearance_threshold
+    shown = int(asked.query.foreground.sum())
     items = []
     for start in range(0, len(chosen), GATHER):
         part = chosen[start : start + GATHER]
@@ -84,7 +85,8 @@ def _explained(asked: Asked, request: Request, chosen: Sequence[Hit]) -> tuple[C
                 Candidate(
                     photo=photos[hit.row],
                     row=hit.row,
-                    content=reasons.content,
+                    score=rank_score(hit.coverage, hit.illumination, hit.content, shown),
+                    content=hit.content,
                     coverage=hit.coverage,
                     illumination=hit.illumination,
                     content_matches=reasons.content_matches,

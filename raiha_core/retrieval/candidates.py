@@ -13,7 +13,7 @@ from ..features.references import Match, Reference
 from ..features.spec import FeatureSpec, differences
 from ..gallery.manifest import Photo
 from ..gallery.protocol import Gallery, PatchEncoder
-from .ranking import match_quality
+from .ranking import match_quality, rank_light
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +22,7 @@ class Candidate:
 
     photo: Photo
     row: int  # of `gallery.photos`
+    score: float  # 0..1, never rises along the order (`ranking.rank_score`)
     content: float  # best cosine over object x photo patches
     coverage: float  # share of the object's patches with a partner at >= the content threshold
     illumination: float  # best appearance cosine among the pairs of eq. 5; NaN where it was not asked
@@ -30,6 +31,11 @@ class Candidate:
     similarity_margin: tuple[
         float, ...
     ] = ()  # of the photo's patches to the object rather than its background
+
+    @property
+    def light(self) -> float:
+        """`illumination` as it ranks: in thousandths; NaN where it was not asked."""
+        return rank_light(self.illumination)
 
     @property
     def weight(self) -> float:

@@ -58,14 +58,19 @@ def band(dim: int, device: torch.device) -> float:
     return error + (2.0**-7 + 2.0**-15 if torch.get_float32_matmul_precision() == "medium" else 0)
 
 
-def partners(query: Vectors, photos: Vectors, patches: int, threshold: float) -> np.ndarray:
+def similarities(query: Vectors, photos: Vectors, patches: int) -> Tensor:
+    """Cosines of m query patches with n photos' patches in float32: (m, n, patches), good to `band`."""
+    return (query.fast @ photos.fast.T).view(len(query), -1, patches)
+
+
+def partners(scores: Tensor, query: Vectors, photos: Vectors, threshold: float) -> np.ndarray:
     """Which query patches have a partner in which photo: some patch with cosine >= threshold.
 
-    Args: query: m vectors. photos: n * patches vectors, photo after photo.
+    Args: scores: their `similarities` (m, n, P). query: m vectors. photos: n * P, photo after photo.
     Returns: (m, n) bool.
     Raises: ValueError where the photos hold NaN.
     """
-    scores = (query.fast @ photos.fast.T).view(len(query), -1, patches)
+    patches = scores.shape[2]
     # From here on a few numbers per photo: numpy has a tenth of torch's cost per call.
     best = scores.amax(2).cpu().numpy()
     if not np.isfinite(best).all():
@@ -75,6 +80,23 @@ def partners(query: Vectors, photos: Vectors, patches: int, threshold: float) ->
         photo = photos.exact[r * patches : (r + 1) * patches]
         found[i, r] = (photo.double() @ query.exact[i].double()).amax().item() >= threshold
     return found
+
+
+def best_content(scores: Tensor, query: Tensor, photos: Tensor) -> np.ndarray:
+    """Eq. 3's best cosine of each photo, exactly.
+
+    Args: scores: `similarities` (m, n, P) of query (m, D) float16 and photos (n * P, D) float16.
+    Returns: (n,) float64.
+    """
+    patches, margin = scores.shape[2], band(query.shape[1], query.device)
+    best = scores.amax((0, 2))
+    # The true best pair lies within one band of its float32 score, and so does the one that seems best.
+    i, r, j = (scores >= (best - 2 * margin)[None, :, None]).nonzero().unbind(1)
+    found = torch.full_like(best, -torch.inf, dtype=torch.float64)
+    for part in torch.arange(len(i), device=i.device).split(PAIRS_AT_ONCE):
+        pair, photo = query[i[part]].double(), photos[r[part] * patches + j[part]].double()
+        found.scatter_reduce_(0, r[part], (pair * photo).sum(1), "amax")
+    return found.cpu().numpy()
 
 
 def content_cosines(query: Tensor, photos: Tensor) -> Tensor:

@@ -19,7 +19,6 @@ MOST_MATCHES = 32  # illumination pairs per photo that a result carries
 class Reasons:
     """What one photo offers to one query."""
 
-    content: float  # best cosine over object x photo patches
     content_matches: tuple[Match, ...]  # by query patch
     illumination_matches: tuple[Match, ...]  # best appearance first
     # by photo patch: best cosine with the object minus best with its background; () where there is none
@@ -52,7 +51,7 @@ def explain(
     if appearance_threshold is not None:
         light = _illumination(query, behind, histogram, content_threshold, appearance_threshold)
     similarity_margin = (content.amax(0) - behind.amax(0)).tolist() if len(behind) else ()
-    return Reasons(float(best.max()), content_matches, light, tuple(similarity_margin))
+    return Reasons(content_matches, light, tuple(similarity_margin))
 
 
 def _first_maximum(scores: Tensor) -> tuple[Tensor, Tensor]:

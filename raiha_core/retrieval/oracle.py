@@ -7,7 +7,7 @@ Both halves of eq. 5 are asked of the same pair.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from torch import Tensor
@@ -51,6 +51,15 @@ def matches_content(query: Query, photo: Tensor, threshold: float) -> bool:
     )
 
 
+def best_content(query: Query, photo: Tensor) -> float:
+    """The left side of eq. 3 for one photo: best cosine over object x photo patches."""
+    return max(
+        content_cosine(query.content[i], photo[j])
+        for i in _patches(query.foreground)
+        for j in range(len(photo))
+    )
+
+
 def coverage(query: Query, photo: Tensor, threshold: float) -> float:
     """Share of the object's patches that have a partner in the photo: content (P, D) float16."""
     foreground = _patches(query.foreground)
@@ -78,3 +87,22 @@ def matches_illumination(
 ) -> bool:
     """Eq. 5 for one photo."""
     return any(illumination_pairs(query, photo, histogram, content_threshold, appearance_threshold))
+
+
+def ranked(
+    query: Query, content: Tensor, histogram: Tensor, ids: Sequence[str], by: str, eps_c: float, eps_a: float
+) -> list[str]:
+    """Ids of the photos that qualify, best first: by coverage, light in thousandths, content, id.
+
+    Args: content (n, P, D) float16, histogram (n, P, K) uint8 of the photos `ids`.
+    """
+    keys = []
+    for name, patches, colours in zip(ids, content, histogram, strict=True):
+        pairs = list(illumination_pairs(query, patches, colours, eps_c, eps_a)) if by != "content" else []
+        if by != "illumination" and not matches_content(query, patches, eps_c):
+            continue
+        if by != "content" and not pairs:
+            continue
+        light = max((round(1000 * min(cosine, 1.0)) for _, _, cosine in pairs), default=0)
+        keys.append((-coverage(query, patches, eps_c), -light, -best_content(query, patches), name))
+    return [key[-1] for key in sorted(keys)]

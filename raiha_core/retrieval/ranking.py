@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 WORST_MATCH = 0.05  # a photo that qualifies keeps some say, however weak its best pair
+LIGHTS = 1000  # steps of the light: finer differences are noise, and would hide the better content
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +19,38 @@ class Hit:
     id: str
     coverage: float  # share of the object's patches with a partner
     illumination: float  # best appearance cosine among the pairs of eq. 5; NaN where it was not asked
+    content: float  # best cosine over object x photo patches, as eq. 3 has it
 
 
 def order(hits: Sequence[Hit]) -> list[Hit]:
-    """Best first: coverage, then illumination agreement (unasked counts as 0), then id ascending.
+    """Best first: coverage, then light (unasked counts as 0), then content, then id ascending.
 
     One rule for content, illumination and joint retrieval, so that two chained calls rank as one.
     """
-    return sorted(hits, key=lambda hit: (-hit.coverage, -_known(hit.illumination), hit.id))
+    return sorted(hits, key=lambda hit: (-hit.coverage, -_steps(hit.illumination), -hit.content, hit.id))
 
 
-def _known(illumination: float) -> float:
-    return 0.0 if math.isnan(illumination) else illumination
+def rank_light(illumination: float) -> float:
+    """The illumination agreement as it ranks: in thousandths. NaN where it was not asked."""
+    return illumination if math.isnan(illumination) else _steps(illumination) / LIGHTS
+
+
+def rank_score(coverage: float, illumination: float, content: float, patches: int) -> float:
+    """One number, 0..1, that never rises along `order`: it says how well a photo answers a search.
+
+    The object has `patches` patches, so that coverage comes in steps of 1 / patches. The score is
+    (patches * coverage + rest) / (patches + 1), where rest, 0..1, is the content where no light was asked,
+    and otherwise the light with the content between its steps: (1000 * light + content) / 1001. Hence no
+    light makes up for one patch more, and no content for a thousandth of light. 1 is a photo in which all
+    of the object is found again, pixel for pixel, under the same light.
+    """
+    shown = min(max(content, 0.0), 1.0)
+    rest = shown if math.isnan(illumination) else (_steps(illumination) + shown) / (LIGHTS + 1)
+    return (patches * coverage + rest) / (patches + 1)
+
+
+def _steps(illumination: float) -> int:
+    return 0 if math.isnan(illumination) else round(min(max(illumination, 0.0), 1.0) * LIGHTS)
 
 
 def draw(hits: Sequence[Hit], count: int | None, seed: int, query_id: str) -> list[Hit]:

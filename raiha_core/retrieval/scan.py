@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..gallery.protocol import Block, Gallery
-from .exact import Vectors, illumination, partners, vectors
+from .exact import Vectors, best_content, illumination, partners, similarities, vectors
 from .query import Query
 from .ranking import Hit
 
@@ -81,16 +81,17 @@ class _Pass:
         self.joined = [vectors(torch.cat([self.objects[q] for q in group])) for group in self.groups]
 
     def step(self, rows: np.ndarray, photos: Vectors, histogram: Tensor) -> Iterator[tuple]:
-        """Yields (query index, rows, coverage, illumination) of the photos of a block that qualify."""
+        """Yields (query index, rows, coverage, illumination, content) of a block's photos that qualify."""
         if self.request.by == "illumination":
             yield from self._illumination_first(rows, photos, histogram)
             return
         for group, joined in zip(self.groups, self.joined, strict=True):
-            found = partners(joined, photos, self.patches, self.request.content_threshold)  # (m, n)
+            scores = similarities(joined, photos, self.patches)  # (m, n, P)
+            found = partners(scores, joined, photos, self.request.content_threshold)  # (m, n)
             start = 0
             for query in group:
-                part = found[start : start + len(self.objects[query])]
-                start += len(part)
+                mine = slice(start, start + len(self.objects[query]))
+                part, start = found[mine], mine.stop
                 passing = np.flatnonzero(part.any(0) & self.allowed[query, rows])
                 if not len(passing):
                     continue
@@ -99,13 +100,20 @@ class _Pass:
                     light = self._light(query, *self._only(passing, photos, histogram))
                     keep = ~np.isnan(light)
                     passing, share, light = passing[keep], share[keep], light[keep]
-                yield query, rows[passing], share, light
+                content = self._content(scores[mine], self.objects[query], passing, photos)
+                yield query, rows[passing], share, light, content
 
     def _only(self, chosen: np.ndarray, photos: Vectors, histogram: Tensor) -> tuple[Vectors, Tensor]:
         """The patches of some photos of the block."""
         columns = (chosen[:, None] * self.patches + np.arange(self.patches)).ravel()
         index = torch.from_numpy(columns).to(histogram.device)
         return Vectors(photos.exact[index], photos.fast[index]), histogram[index]
+
+    def _content(self, scores: Tensor, own: Tensor, chosen: np.ndarray, photos: Vectors) -> np.ndarray:
+        """Best cosines of some photos of the block with the object."""
+        some = torch.from_numpy(chosen).to(scores.device)
+        columns = (some[:, None] * self.patches + torch.arange(self.patches, device=some.device)).flatten()
+        return best_content(scores[:, some], own, photos.exact[columns])
 
     def _light(self, query: int, photos: Vectors, histogram: Tensor) -> np.ndarray:
         eps_c, eps_a = self.request.content_threshold, self.request.appearance_threshold
@@ -117,8 +125,11 @@ class _Pass:
             passing = np.flatnonzero(~np.isnan(light) & self.allowed[query, rows])
             if len(passing):
                 some, _ = self._only(passing, photos, histogram)
-                found = partners(vectors(objects), some, self.patches, self.request.content_threshold)
-                yield query, rows[passing], found.mean(0), light[passing]
+                own = vectors(objects)
+                scores = similarities(own, some, self.patches)
+                found = partners(scores, own, some, self.request.content_threshold)
+                content = best_content(scores, objects, some.exact)
+                yield query, rows[passing], found.mean(0), light[passing], content
 
 
 def scan(
@@ -156,10 +167,10 @@ def scan(
     for stored in _blocks(gallery, wanted, block):
         histogram = stored.histogram.to(device).flatten(0, 1)
         block_photos = vectors(stored.content.to(device), room)
-        for query, rows, share, light in run.step(stored.rows.numpy(), block_photos, histogram):
+        for query, *columns in run.step(stored.rows.numpy(), block_photos, histogram):
             found[query] += [
-                Hit(row, photos[row].id, covered, agreement)
-                for row, covered, agreement in zip(rows.tolist(), share.tolist(), light.tolist(), strict=True)
+                Hit(row, photos[row].id, *rest)
+                for row, *rest in zip(*(column.tolist() for column in columns), strict=True)
             ]
         done += len(stored)
         if progress is not None:
