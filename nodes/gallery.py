@@ -9,8 +9,9 @@ from pathlib import Path
 from torch import Tensor
 
 from ..raiha_core.gallery.build import BuildReport, build
+from ..raiha_core.gallery.layout import Layout
 from ..raiha_core.gallery.memory import memory_gallery
-from ..raiha_core.gallery.store import Layout, open_gallery
+from ..raiha_core.gallery.store import open_gallery
 from ..raiha_core.images import list_photos
 from .compat import ProgressBar, folder_paths, io, model_management
 from .models import NO_FILE, ManagedEncoder, encoder_files, encoder_names, load_encoder, weights_fingerprint

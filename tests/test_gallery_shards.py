@@ -17,7 +17,7 @@ FOLDERS = [Folder("", "/photos", "../photos"), Folder("trip", "/trip", "", "fold
 
 def entries(count: int) -> list[Entry]:
     photos = [
-        Photo(id=f"\u00e9/{n}\udc80.png", path="", size=n, mtime_ns=n, sha256="ab", width=2, height=3)
+        Photo(id=f"\u00e9/{n}\udc80.png", path="", size=n, mtime_ns=n, sha256="ab" * 32, width=2, height=3)
         for n in range(count)
     ]
     return [Entry(photo, 0, "000000", row) for row, photo in enumerate(photos)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from raiha_core.gallery import shards, store
+from raiha_core.gallery import journal, shards
 from raiha_core.gallery.build import add, build
 from raiha_core.gallery.info import info
 from raiha_core.gallery.listing import read_groups
@@ -62,7 +62,7 @@ def test_moved_photos_are_found_where_one_says(place, photos, tmp_path):
     pixels = open_gallery(place).load(3)
     shutil.move(photos, tmp_path / "new place")
     gallery = open_gallery(place)  # searching needs no photos
-    with pytest.raises(ValueError, match=r"is gone; run .* \(`--photos FOLDER`\)"):
+    with pytest.raises(ValueError, match=r"is gone; build .* where its `photos` are"):
         gallery.load(3)
     assert torch.equal(open_gallery(place, photos=tmp_path / "new place").load(3), pixels)
     with pytest.raises(ValueError, match="nowhere does not exist"):
@@ -319,15 +319,16 @@ def test_a_reader_looks_again_where_repair_replaced_the_shards(place, photos, mo
     for name in ("002.png", "005.png", "008.png", "day/000.png"):
         (photos / name).unlink()
     build(photos, place, encoder=FakeEncoder())
-    whole, real, repaired = digest(open_gallery(place)), store.read_journal, []
+    whole, real, repaired = digest(open_gallery(place)), journal.read_raw, []
 
-    def late(layout):
-        found = real(layout)
+    def late(path):
+        found = real(path)
         if not repaired:
-            repaired.append(repair(place))  # between our look at the manifest and at the shards
+            repaired.append(None)
+            repaired[0] = repair(place)  # between our look at the manifest and at the shards
         return found
 
-    monkeypatch.setattr(store, "read_journal", late)
+    monkeypatch.setattr(journal, "read_raw", late)
     assert digest(open_gallery(place)) == whole
     assert repaired[0].actions
 

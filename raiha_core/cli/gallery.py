@@ -13,11 +13,11 @@ from ..features.encoders import ENCODERS, Encoder, build_encoder
 from ..gallery.build import BuildReport, add, build
 from ..gallery.check import check
 from ..gallery.info import GalleryInfo, info
+from ..gallery.layout import Layout, read_spec
 from ..gallery.listing import read_groups
 from ..gallery.plan import BadFile
 from ..gallery.remove import remove
 from ..gallery.repair import repair
-from ..gallery.store import Layout, read_spec
 from .values import count, device
 
 Subparsers = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
@@ -140,6 +140,9 @@ def _add_check(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     )
     _add_photos(parser)
     parser.add_argument("--no-photos", action="store_true", help="check the gallery's own files only")
+    parser.add_argument(
+        "--fast", action="store_true", help="do not read photos whose size and times are the recorded ones"
+    )
 
 
 def _add_repair(commands: "Subparsers[argparse.ArgumentParser]") -> None:
@@ -199,6 +202,8 @@ def _tell_build(arguments: argparse.Namespace, report: BuildReport) -> int:
         parts.append(f"{len(report.bad)} skipped")
     details = f" ({', '.join(parts)})" if parts else ""
     _tell(arguments, report.to_json(), [f"{report.store}: {report.photos} photos{details}"])
+    for work in report.unfinished:
+        print(f"raiha: note: the gallery is still unfinished: {work}", file=sys.stderr)
     return 0
 
 
@@ -225,6 +230,7 @@ def _describe(found: GalleryInfo) -> list[str]:
         f"thresholds  {_thresholds(found)}",
         f"on disk     {found.shards} shards, {found.bytes / 1e6:.1f} MB, {found.in_use:.0%} in use",
     ]
+    lines += [f"unfinished  {work}" for work in found.unfinished]
     lines += [f"photos in   {folder}" for folder in found.folders]
     if found.grouped:
         lines.append(f"groups      {found.groups}, with {found.grouped} photos")
@@ -249,9 +255,11 @@ def _run_check(arguments: argparse.Namespace) -> int:
             arguments.store,
             photos=arguments.photos,
             with_photos=not arguments.no_photos,
+            fast=arguments.fast,
             progress=progress,
         )
     lines = _shorten([f"{damage.kind}: {damage.message}" for damage in report.damages])
+    lines += [f"not checked: {sentence}" for sentence in report.unchecked]
     count = len(report.damages)
     verdict = "sound" if report.sound else f"{count} damage{'s' if count > 1 else ''}"
     whole = (

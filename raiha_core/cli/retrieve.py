@@ -154,7 +154,8 @@ def _print_table(found: Candidates, seconds: float, sheet: Path | None) -> None:
     for item in found.items:
         light = "-" if math.isnan(item.light) else f"{item.light:.3f}"
         print(
-            f"{item.photo.id:{width}}  {item.score:5.3f}  {item.coverage:8.0%}  {light:>5}  {item.content:7.3f}  "
+            f"{item.photo.id:{width}}  {item.score:5.3f}  {item.coverage:8.0%}  {light:>5}  "
+            f"{item.content:7.3f}  "
             f"{len(item.content_matches)} object, {len(item.illumination_matches)} background"
         )
     for note in found.notes:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .journal import Line
+from .layout import unfinished_work
 from .listing import Listing, list_folder
 from .manifest import Entry, State, folder_of
 from .parallel import map_in_order
@@ -33,6 +34,7 @@ class BuildReport:
     renewed: int  # known by their content: touched, renamed, regrouped, or copies
     unchanged: int
     removed: int  # gone from the folder, or no longer readable
+    unfinished: tuple[str, ...]  # what others had begun in the gallery, and the command that ends it
     excluded: int  # in the folder, but removed on request earlier
     duplicates: int  # photos whose bytes another photo of the gallery has too
     bad: tuple[BadFile, ...]
@@ -94,7 +96,8 @@ def add(
     folder = given.parent if given.is_file() else given
     listing = Listing({given.name: given}, ()) if given.is_file() else list_folder(folder)
     update = _Update(Path(store), encoder, workers, group_by, groups, progress, interrupted)
-    return update.run(folder.resolve(), listing, sync=False, moved=False)
+    only = given.name if given.is_file() else ""
+    return update.run(folder.resolve(), listing, sync=False, moved=False, only=only)
 
 
 @dataclass(slots=True)
@@ -115,7 +118,8 @@ class _Update:
         if self.workers < 1:
             raise ValueError(f"at least 1 worker is needed, got {self.workers}")
 
-    def run(self, folder: Path, listing: Listing, *, sync: bool, moved: bool) -> BuildReport:
+    def run(self, folder: Path, listing: Listing, *, sync: bool, moved: bool, only: str = "") -> BuildReport:
+        """Carry out the plan; `only` is the file that is added, where it is a single one."""
         started = time.monotonic()
         if not listing.files:
             raise ValueError(f"photo folder {folder} holds no photos; nothing was changed")
@@ -126,7 +130,8 @@ class _Update:
                 writer.layout, state.folders, folder, sync=sync, moved=moved
             )
             record = replace(record, group_by=self.group_by or record.group_by)
-            writer.set_folder(index, record)
+            part = "/".join(name for name in (inside, only) if name)
+            writer.set_work(index, record, part, adding=not sync)
             listing = listing.under(inside)
             plan = make_plan(state, index, record, listing, self.groups, sync=sync)
             old_bad = _other_bad(state, index, {record.id_of(file) for file in listing.files}, sync)
@@ -143,6 +148,7 @@ class _Update:
             removed=len(gone) + len(lost),
             unchanged=len(plan.unchanged),
             excluded=len(plan.excluded),
+            unfinished=tuple(unfinished_work(writer.layout, [one], state.folders) for one in state.promises),
             duplicates=_count_duplicates(state),
             bad=bad,
             seconds=time.monotonic() - started,
@@ -154,7 +160,7 @@ class _Update:
         state = writer.state
         failed_before = {name for name, _ in state.bad}
         fresh = any(item.id not in failed_before for item in plan.work)
-        if fresh or plan.regroup or plan.vanished or state.expected is not None:
+        if fresh or plan.regroup or plan.vanished or writer.owes:
             new = sum(item.entry is None for item in plan.work)
             photos = len(state.live) - len(plan.vanished) + new
             writer.begin(photos, len(plan.work) + len(plan.regroup))

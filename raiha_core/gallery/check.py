@@ -6,18 +6,29 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from . import journal
+from .layout import (
+    Layout,
+    is_lost,
+    locate,
+    photo_paths,
+    read_calibration,
+    read_spec,
+    unfinished_work,
+)
 from .lock import is_being_written
-from .manifest import State, progress_of, replay
+from .manifest import Photo, Promise, ShardInfo, State, last_whole, replay
 from .plan import is_untouched
-from .shards import file_digest, shard_names
-from .store import Layout, is_lost, locate, photo_paths, read_calibration, read_spec
+from .regular import is_link
+from .shards import file_digest, open_shard, shard_names
 
 Progress = Callable[[int, int, str], object]
 
 # Kinds of damage that concern the photo folder: the gallery itself is whole all the same.
-_OF_PHOTOS = ("photo-folder-missing", "photo-missing", "photo-changed")
+_OF_PHOTOS = ("photo-folder-missing", "photo-missing", "photo-changed", "photo-unreadable")
 # What a killed writer leaves behind; no reader sees it, and the next writer clears it away.
 _HARMLESS = ("leftover-file", "unlisted-shard", "manifest-torn")
+# Readers see what was whole before.
+_PASSED_OVER = "unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +48,11 @@ class CheckReport:
     photos: int  # that the manifest knows
     readable_as_whole: bool  # `open_gallery` may be trusted: finished, and every feature proved
     damages: tuple[Damage, ...]
+    unchecked: tuple[str, ...] = ()  # what was not looked at, one sentence each
 
     @property
     def sound(self) -> bool:
-        """Nothing at all to say."""
+        """No damage in what was looked at."""
         return not self.damages
 
     def to_json(self) -> dict[str, object]:
@@ -52,13 +64,15 @@ def check(
     *,
     photos: str | Path | None = None,
     with_photos: bool = True,
+    fast: bool = False,
     progress: Progress | None = None,
 ) -> CheckReport:
     """Read every byte of a gallery and compare it with its checksums; changes nothing.
 
     Args:
         photos: where the photo folder lies now, as for `open_gallery`.
-        with_photos: also compare each photo file with what the gallery knows (size and time, else content).
+        with_photos: also compare the bytes of each photo file with the checksum that the gallery knows.
+        fast: do not read photo files whose size and times are the recorded ones.
         progress: called after each shard and photo with (done, total, name).
     Raises: ValueError where there is no gallery at all; OSError.
     """
@@ -66,36 +80,64 @@ def check(
     if not any(path.exists() for path in (layout.spec, layout.manifest, layout.shards)):
         return _nothing_yet(layout, str(store))
     damages = _check_spec(layout)
-    found = journal.read(layout.manifest)
+    found, more = _read_manifest(layout)
+    damages += more
     state, more = _check_manifest(layout, found)
     damages += more
+    damages += _check_rows(state)
     damages += _check_leftovers(layout, state)
     total = len(state.shards) + (len(state.live) if with_photos else 0)
     damages += _check_shards(layout, state, total, progress)
     if with_photos:
-        damages += _check_photos(layout, state, Path(photos) if photos else None, total, progress)
-    whole = all(damage.kind in _OF_PHOTOS + _HARMLESS for damage in damages)
+        damages += _check_photos(layout, state, Path(photos) if photos else None, fast, total, progress)
+    passed_over = (*_OF_PHOTOS, *_HARMLESS, *([_PASSED_OVER] if state.ended else []))
     return CheckReport(
-        store=str(store), photos=len(state.live), readable_as_whole=whole, damages=tuple(damages)
+        store=str(store),
+        photos=len(state.live),
+        readable_as_whole=all(damage.kind in passed_over for damage in damages),
+        damages=tuple(damages),
+        unchecked=_unchecked(len(state.live), with_photos, fast),
     )
+
+
+def _unchecked(count: int, with_photos: bool, fast: bool) -> tuple[str, ...]:
+    if not with_photos:
+        return (f"the {count} photo files were not looked at",)
+    if fast:
+        return ("photo files whose size and times are the recorded ones were not read",)
+    return ()
 
 
 def _nothing_yet(layout: Layout, store: str) -> CheckReport:
     """A build that was killed at its very beginning. Raises: ValueError where there was none at all."""
     if not layout.lock.exists():
         read_spec(layout)  # says what this folder is instead
-    damage = Damage("unfinished", layout.spec.name, "the gallery is unfinished: 0 photos")
+    work = unfinished_work(layout, [Promise(folder=0)], [])
+    damage = Damage("unfinished", layout.spec.name, f"the gallery is unfinished: {work}")
     return CheckReport(store=store, photos=0, readable_as_whole=False, damages=(damage,))
 
 
 def _check_spec(layout: Layout) -> list[Damage]:
+    links = [
+        Damage("link", path.name, f"{path.name} is a link: nothing is written to this gallery through it")
+        for path in (layout.spec, layout.manifest, layout.shards, layout.lock, layout.calibration)
+        if is_link(path)
+    ]
     if not layout.spec.exists():
-        return [Damage("spec-missing", "spec.json", "spec.json is missing")]
+        return [*links, Damage("spec-missing", "spec.json", "spec.json is missing")]
     try:
         read_spec(layout)
-    except ValueError as error:
-        return [Damage("spec-damaged", "spec.json", str(error))]
-    return []
+    except (ValueError, OSError) as error:
+        return [*links, Damage("spec-damaged", "spec.json", str(error))]
+    return links
+
+
+def _read_manifest(layout: Layout) -> tuple[journal.Journal, list[Damage]]:
+    try:
+        return journal.read(layout.manifest), []
+    except (ValueError, OSError) as error:
+        damage = Damage("manifest-damaged", layout.manifest.name, str(error))
+        return journal.Journal((), 0, ()), [damage]
 
 
 def _check_manifest(layout: Layout, found: journal.Journal) -> tuple[State, list[Damage]]:
@@ -112,16 +154,29 @@ def _check_manifest(layout: Layout, found: journal.Journal) -> tuple[State, list
         damages.append(Damage("manifest-torn", name, text))
     try:
         state = replay(found.batches)
+        last_whole(found.batches)
     except ValueError as error:
         return State(), [*damages, Damage("manifest-damaged", name, str(error))]
-    if state.expected is not None and not lost:
+    if not state.finished and not lost:
         what = "is being written" if is_being_written(layout.lock) else "is unfinished"
-        damages.append(Damage("unfinished", name, f"the gallery {what}: {progress_of(state)}"))
+        for promise in state.promises or [Promise(folder=0)]:
+            work = unfinished_work(layout, [promise], state.folders)
+            damages.append(Damage("unfinished", name, f"the gallery {what}: {work}"))
     try:
         read_calibration(layout)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         damages.append(Damage("calibration-damaged", layout.calibration.name, str(error)))
     return state, damages
+
+
+def _check_rows(state: State) -> list[Damage]:
+    """Photos whose features no shard can hold: no writer of ours leaves any."""
+    rows = {name: info.rows for name, info in state.shards.items()}
+    return [
+        Damage("manifest-damaged", name, f"'{name}' has no features: row {entry.row} of {entry.shard}")
+        for name, entry in sorted(state.live.items())
+        if entry.row >= rows.get(entry.shard, 0)
+    ]
 
 
 def _check_leftovers(layout: Layout, state: State) -> list[Damage]:
@@ -141,22 +196,33 @@ def _check_shards(layout: Layout, state: State, total: int, progress: Progress |
     damages = []
     lost = Counter(entry.shard for entry in state.live.values())
     for done, (name, expected) in enumerate(sorted(state.shards.items()), 1):
-        path = layout.shard(name)
         tail = f"; it holds {lost[name]} photos"
-        if not path.exists():
-            damages.append(Damage("shard-missing", path.name, f"{path.name} is missing{tail}"))
-        elif (size := path.stat().st_size) != expected.bytes:
-            text = f"{path.name} has {size} bytes instead of {expected.bytes}{tail}"
-            damages.append(Damage("shard-truncated", path.name, text))
-        elif file_digest(path) != expected.sha256:
-            damages.append(Damage("shard-damaged", path.name, f"{path.name} has changed bytes{tail}"))
+        if found := _shard_damage(layout.shard(name), expected, tail):
+            damages.append(found)
         if progress is not None:
-            progress(done, total, path.name)
+            progress(done, total, layout.shard(name).name)
     return damages
 
 
+def _shard_damage(path: Path, expected: ShardInfo, tail: str) -> Damage | None:
+    name = path.name
+    try:
+        if not path.exists():
+            return Damage("shard-missing", name, f"{name} is missing{tail}")
+        if path.is_file() and (size := path.stat().st_size) != expected.bytes:
+            text = f"{name} has {size} bytes instead of {expected.bytes}{tail}"
+            return Damage("shard-truncated", name, text)
+        if file_digest(path) != expected.sha256:
+            return Damage("shard-damaged", name, f"{name} has changed bytes{tail}")
+        if len(open_shard(path).content) != expected.rows:
+            return Damage("shard-damaged", name, f"{name} has not {expected.rows} rows{tail}")
+    except (ValueError, OSError) as error:
+        return Damage("shard-damaged", name, f"{name} cannot be read: {error}{tail}")
+    return None
+
+
 def _check_photos(
-    layout: Layout, state: State, photos: Path | None, total: int, progress: Progress | None
+    layout: Layout, state: State, photos: Path | None, fast: bool, total: int, progress: Progress | None
 ) -> list[Damage]:
     roots = photo_paths(layout, state, photos)
     damages = [
@@ -165,12 +231,22 @@ def _check_photos(
         if not root.is_dir()
     ]
     for done, (name, entry) in enumerate(sorted(state.live.items()), len(state.shards) + 1):
-        if roots[entry.folder].is_dir():
-            path = Path(locate(state, roots, entry).path)
-            if not path.is_file():
-                damages.append(Damage("photo-missing", name, f"photo {path} is gone"))
-            elif not is_untouched(path, entry) and file_digest(path) != entry.photo.sha256:
-                damages.append(Damage("photo-changed", name, f"photo {path} has changed"))
+        if roots[entry.folder].is_dir() and (found := _photo_damage(locate(state, roots, entry), fast)):
+            damages.append(found)
         if progress is not None:
             progress(done, total, name)
     return damages
+
+
+def _photo_damage(photo: Photo, fast: bool) -> Damage | None:
+    path = Path(photo.path)
+    try:
+        if not path.exists():
+            return Damage("photo-missing", photo.id, f"photo {path} is gone")
+        if fast and is_untouched(path, photo):
+            return None
+        if file_digest(path) != photo.sha256:
+            return Damage("photo-changed", photo.id, f"photo {path} has changed")
+    except (ValueError, OSError) as error:
+        return Damage("photo-unreadable", photo.id, f"photo {path} cannot be read: {error}")
+    return None

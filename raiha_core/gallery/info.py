@@ -4,10 +4,10 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from .layout import Layout, photo_paths, read_calibration, read_journal, read_spec, unfinished_work
 from .lock import is_being_written
 from .manifest import replay
 from .plan import BadFile
-from .store import Layout, photo_paths, read_calibration, read_journal, read_spec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +26,7 @@ class GalleryInfo:
     shards: int
     bytes: int  # of the shards
     in_use: float  # share of the stored rows that photos use; `repair` reclaims the rest
+    unfinished: tuple[str, ...]  # what was begun and not ended, and the commands that end it
     folders: tuple[str, ...]  # where the photos lie now
     bad: tuple[BadFile, ...]  # files that the last finished build could not use
     spec: dict[str, object]
@@ -49,10 +50,10 @@ def info(store: str | Path, *, photos: str | Path | None = None) -> GalleryInfo:
     rows = sum(shard.rows for shard in state.shards.values())
     return GalleryInfo(
         store=str(store),
-        finished=state.expected is None,
+        finished=state.finished,
         being_written=is_being_written(layout.lock),
         photos=len(live),
-        expected=len(live) if state.expected is None else state.expected,
+        expected=state.expected,
         groups=len(groups),
         grouped=sum(groups.values()),
         duplicates=len(live) - len({entry.photo.sha256 for entry in live}),
@@ -60,6 +61,7 @@ def info(store: str | Path, *, photos: str | Path | None = None) -> GalleryInfo:
         shards=len(state.shards),
         bytes=sum(shard.bytes for shard in state.shards.values()),
         in_use=len({(entry.shard, entry.row) for entry in live}) / rows if rows else 1.0,
+        unfinished=tuple(unfinished_work(layout, [one], state.folders) for one in state.promises),
         folders=tuple(str(root) for root in photo_paths(layout, state, Path(photos) if photos else None)),
         bad=tuple(BadFile(name, reason) for name, reason in state.bad),
         spec=spec.to_json(),

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import durable
+from .regular import read_regular
 
 Line = dict[str, object]
+_LONGEST = 1 << 33  # bytes of a manifest: some twenty million photos
 _CLOSING = b'{"kind":"commit"'
 
 
@@ -47,11 +49,16 @@ def rewrite(path: Path, batches: Sequence[Sequence[Line]]) -> None:
 
 
 def read(path: Path) -> Journal:
-    """The whole batches of a manifest; an absent file has none. Raises: OSError."""
+    """The whole batches of a manifest; an absent file has none. Raises: OSError; ValueError."""
+    return parse(read_raw(path))
+
+
+def read_raw(path: Path) -> bytes:
+    """The bytes of a manifest; none where there is no file. Raises: as `read`."""
     try:
-        return parse(path.read_bytes())
+        return read_regular(path, _LONGEST)
     except FileNotFoundError:
-        return Journal((), 0, ())
+        return b""
 
 
 def parse(raw: bytes) -> Journal:
@@ -69,7 +76,10 @@ def parse(raw: bytes) -> Journal:
             continue  # broken here or above: the next whole batch, if one comes, shows how far
         first = number - len(pending) + 1
         damaged += range(first, number - len(batch))
-        batches.append(tuple(json.loads(b"[" + b",".join(batch) + b"]")))
+        try:
+            batches.append(tuple(json.loads(b"[" + b",".join(batch) + b"]")))
+        except (ValueError, RecursionError):  # sealed, and yet no JSON: not written by us
+            damaged += range(number - len(batch), number + 1)
         pending = []
     return Journal(tuple(batches), sum(len(line) + 1 for line in pending) + len(rest), tuple(damaged))
 
@@ -79,7 +89,7 @@ def _closed(pending: list[bytes]) -> list[bytes] | None:
     try:
         closing = json.loads(pending[-1])
         count, digest = int(closing["lines"]), closing["sha256"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
         return None
     if not 0 <= count < len(pending):
         return None

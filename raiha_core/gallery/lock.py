@@ -9,6 +9,7 @@ from pathlib import Path
 
 # Seconds. A reader that asks whether someone writes holds the lock for an instant: longer than that is a
 # writer. Readers wait less, since on Windows alone they can disturb each other.
+_ONLY_OURS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # neither a link nor a pipe
 _WRITER_PATIENCE, _READER_PATIENCE = 1.0, 0.1
 
 
@@ -59,7 +60,7 @@ def writer_lock(path: Path, what: str = "gallery") -> Iterator[None]:
     it cannot be written.
     """
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | _ONLY_OURS, 0o666)
     except OSError as error:
         raise OSError(f"{what} {path.parent} cannot be written: {error.strerror}") from error
     try:
@@ -76,7 +77,7 @@ def writer_lock(path: Path, what: str = "gallery") -> Iterator[None]:
 def is_being_written(path: Path) -> bool:
     """Whether a living process holds the lock file `path`."""
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY | _ONLY_OURS)
     except OSError:  # never written here, or not ours to open: then nobody can be asked
         return False
     try:

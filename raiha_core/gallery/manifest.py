@@ -4,8 +4,9 @@ docs/store-format.md describes the lines. Later lines override earlier ones.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from . import fields
 from .journal import Line
 
 
@@ -17,10 +18,12 @@ class Photo:
     path: str  # where the file lies now; "" for a picture that has no file
     size: int  # bytes
     mtime_ns: int
+    ctime_ns: int = 0  # when the file last changed in any way (Windows: was made); 0 where no one noted it
     sha256: str  # of the file's bytes; equal for duplicates
     width: int  # pixels, as shown (after EXIF orientation)
     height: int
     group: str = ""  # photos of one group (sequence, camera, source picture) exclude each other; "" = none
+    view: str = ""  # difference hash in hex (`shots.view_of`); "" where no one computed it
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,27 @@ class ShardInfo:
     sha256: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promise:
+    """What was begun in a photo folder and is not ended yet: by a living writer, or by one that died."""
+
+    folder: int
+    inside: str = ""  # the subfolder or file that is being added; "" is the whole folder
+    adding: bool = False  # by `add`, which drops nothing, rather than by `build`
+    photos: int = 0  # the gallery will hold
+    todo: int = 0  # photos of these that are still to do
+    since: int = field(default=0, compare=False)  # number of the batch that began it
+
+    def is_kept_by(self, end: "Promise") -> bool:
+        """Whether the end of `end` does all that this promised."""
+        if self.folder != end.folder:
+            return False
+        if not end.adding:
+            return True
+        within = self.inside == end.inside or not end.inside or self.inside.startswith(f"{end.inside}/")
+        return self.adding and within
+
+
 @dataclass(slots=True)
 class State:
     """What the lines of a manifest add up to."""
@@ -69,40 +93,71 @@ class State:
     excluded: set[str] = field(default_factory=set)  # removed on request: `build` leaves them out
     by_content: dict[str, Entry] = field(default_factory=dict)  # SHA-256 -> features, dead ones too
     bad: tuple[tuple[str, str], ...] = ()  # (id, reason) of the last finished build
-    expected: int | None = 0  # photos there will be while a build is unfinished; None once it has ended
-    todo: int = 0  # of these, photos still to do
+    promises: list[Promise] = field(default_factory=list)  # begun and not ended, oldest first
+    ended: bool = False  # whether it was ever whole
+    batches: int = field(default=0, compare=False)
+    _named: int = field(default=0, compare=False)  # the folder that the current batch speaks of
+
+    @property
+    def finished(self) -> bool:
+        """Whether all that was promised is here."""
+        return self.ended and not self.promises
+
+    @property
+    def expected(self) -> int:
+        """Photos there will be once all is done."""
+        return max([len(self.live), *(promise.photos for promise in self.promises)])
 
     def apply(self, batch: Iterable[Line]) -> None:
         """Follow one batch. Raises: ValueError for a line that this version does not know."""
+        self._named = 0
         for line in batch:
             try:
                 self._apply(line)
-            except (KeyError, TypeError) as error:
-                raise ValueError(f"not a manifest line: {line} ({error})") from None
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"not a manifest line: {line!r:.200} ({error})") from None
+        self.batches += 1
 
     def _apply(self, line: Mapping) -> None:
         kind = line["kind"]
         if kind == "photo":
-            entry = entry_from_line(line)
-            self.live[entry.photo.id] = self.by_content[entry.photo.sha256] = entry
-            self.excluded.discard(entry.photo.id)
-            self.todo = max(0, self.todo - 1)
+            self._add(entry_from_line(line, len(self.folders)))
         elif kind == "shard":
-            self.shards[line["name"]] = ShardInfo(line["rows"], line["bytes"], line["sha256"])
+            self.shards[fields.shard(line, "name")] = shard_from_line(line)
         elif kind == "remove":
-            self.live.pop(line["id"], None)
+            name = fields.text(line, "id")
+            self.live.pop(name, None)
             if line["why"] == "asked":
-                self.excluded.add(line["id"])
+                self.excluded.add(name)
         elif kind == "folder":
-            folder = Folder(line["name"], line["path"], line["relative"], line["group_by"])
-            self.folders[line["index"] :] = [folder, *self.folders[line["index"] + 1 :]]
+            self._named = fields.number(line, "index", most=len(self.folders))
+            self.folders[self._named : self._named + 1] = [folder_from_line(line)]
         elif kind == "begin":
-            self.expected, self.todo = line["photos"], line["todo"]
+            self._begin(line)
         elif kind == "end":
-            self.expected, self.todo = None, 0
-            self.bad = tuple((bad["id"], bad["reason"]) for bad in line["bad"])
+            self._end(line)
         else:
-            raise ValueError(f"not a manifest line: {line}")
+            raise ValueError("of an unknown kind")
+
+    def _add(self, entry: Entry) -> None:
+        self.live[entry.photo.id] = self.by_content[entry.photo.sha256] = entry
+        self.excluded.discard(entry.photo.id)
+        if self.promises:  # the last one that was begun is the one that is being kept
+            latest = self.promises[-1]
+            self.promises[-1] = replace(latest, todo=max(0, latest.todo - 1))
+
+    def _begin(self, line: Mapping) -> None:
+        new = promise_from_line(line, self._named, self.batches)
+        old = [promise for promise in self.promises if promise.is_kept_by(new)]
+        since = min([new.since, *(promise.since for promise in old)])
+        self.promises = [*(one for one in self.promises if one not in old), replace(new, since=since)]
+
+    def _end(self, line: Mapping) -> None:
+        kept = promise_from_line({"photos": 0, "todo": 0, **line}, 0, 0)
+        whole = "folder" not in line  # so wrote versions that knew of one promise only
+        self.promises = [one for one in self.promises if not (whole or one.is_kept_by(kept))]
+        self.ended = True
+        self.bad = tuple((fields.text(bad, "id"), fields.text(bad, "reason")) for bad in line["bad"])
 
 
 def replay(batches: Sequence[Sequence[Line]]) -> State:
@@ -113,16 +168,27 @@ def replay(batches: Sequence[Sequence[Line]]) -> State:
     return state
 
 
-def finished_part(batches: Sequence[Sequence[Line]]) -> int:
-    """How many leading batches end with no build under way: the last state that was whole."""
-    whole, under_way = 0, True
-    for number, batch in enumerate(batches, 1):
-        for line in batch:
-            if line["kind"] in ("begin", "end"):
-                under_way = line["kind"] == "begin"
-        if not under_way:
-            whole = number
-    return whole
+def last_whole(batches: Sequence[Sequence[Line]]) -> State:
+    """The state that readers may see: each photo folder as it was before what is under way there began.
+
+    Photos that were removed on request are gone. Nothing was ever whole where it has not `ended`.
+    """
+    state = replay(batches)
+    pending: dict[int, int] = {}
+    for promise in state.promises:
+        pending[promise.folder] = min(promise.since, pending.get(promise.folder, promise.since))
+    if not pending:
+        return state
+    before = State()
+    whole: dict[str, Entry] = {}
+    for number, batch in enumerate(batches):
+        for folder, since in pending.items():
+            if since == number:
+                whole |= {name: entry for name, entry in before.live.items() if entry.folder == folder}
+        before.apply(batch)
+    live = {name: entry for name, entry in state.live.items() if entry.folder not in pending}
+    state.live = live | {name: entry for name, entry in whole.items() if name not in state.excluded}
+    return state
 
 
 def folder_of(folders: Sequence[Folder], photo_id: str) -> int:
@@ -133,13 +199,6 @@ def folder_of(folders: Sequence[Folder], photo_id: str) -> int:
     return 0
 
 
-def progress_of(state: State) -> str:
-    """How far an unfinished build has come, for a message."""
-    if not state.expected:
-        return "0 photos"
-    return f"{state.expected - state.todo} of {state.expected} photos"
-
-
 def photo_line(entry: Entry) -> Line:
     p = entry.photo
     return {
@@ -148,27 +207,33 @@ def photo_line(entry: Entry) -> Line:
         "folder": entry.folder,
         "size": p.size,
         "mtime_ns": p.mtime_ns,
+        "ctime_ns": p.ctime_ns,
         "sha256": p.sha256,
         "width": p.width,
         "height": p.height,
         "group": p.group,
+        "view": p.view,
         "shard": entry.shard,
         "row": entry.row,
     }
 
 
-def entry_from_line(line: Mapping) -> Entry:
+def entry_from_line(line: Mapping, folders: int) -> Entry:
+    """A photo line of a store that has `folders` photo folders. Raises: ValueError, KeyError, TypeError."""
     photo = Photo(
-        id=line["id"],
+        id=fields.inner_path(line, "id"),
         path="",
-        size=line["size"],
-        mtime_ns=line["mtime_ns"],
-        sha256=line["sha256"],
-        width=line["width"],
-        height=line["height"],
-        group=line["group"],
+        size=fields.number(line, "size"),
+        mtime_ns=fields.time(line, "mtime_ns"),
+        ctime_ns=fields.time(line, "ctime_ns", 0),
+        sha256=fields.digest(line, "sha256"),
+        width=fields.number(line, "width"),
+        height=fields.number(line, "height"),
+        group=fields.text(line, "group"),
+        view=fields.view(line, "view"),
     )
-    return Entry(photo, line["folder"], line["shard"], line["row"])
+    folder = fields.number(line, "folder", most=folders - 1)
+    return Entry(photo, folder, fields.shard(line, "shard"), fields.number(line, "row"))
 
 
 def folder_line(index: int, folder: Folder) -> Line:
@@ -182,6 +247,15 @@ def folder_line(index: int, folder: Folder) -> Line:
     }
 
 
+def folder_from_line(line: Mapping) -> Folder:
+    return Folder(
+        fields.path(line, "name"),
+        fields.path(line, "path"),
+        fields.path(line, "relative"),
+        fields.text(line, "group_by"),
+    )
+
+
 def shard_line(name: str, info: ShardInfo) -> Line:
     return {
         "kind": "shard",
@@ -192,14 +266,43 @@ def shard_line(name: str, info: ShardInfo) -> Line:
     }
 
 
+def shard_from_line(line: Mapping) -> ShardInfo:
+    rows, size = fields.number(line, "rows"), fields.number(line, "bytes")
+    return ShardInfo(rows, size, fields.digest(line, "sha256"))
+
+
+def begin_line(promise: Promise) -> Line:
+    return {"kind": "begin", "photos": promise.photos, "todo": promise.todo, **_whose(promise)}
+
+
+def end_line(bad: Sequence[tuple[str, str]], kept: Promise | None = None) -> Line:
+    """What `kept` promised is done; all that was promised, where it is None."""
+    line: Line = {"kind": "end", "bad": [{"id": name, "reason": why} for name, why in bad]}
+    return line if kept is None else {**line, **_whose(kept)}
+
+
+def _whose(promise: Promise) -> Line:
+    return {"folder": promise.folder, "inside": promise.inside, "adding": promise.adding}
+
+
+def promise_from_line(line: Mapping, folder: int, batch: int) -> Promise:
+    """A begin line of batch number `batch`; one of an older version speaks of photo folder `folder`."""
+    return Promise(
+        folder=fields.number(line, "folder", default=folder),
+        inside=fields.inner_path(line, "inside", ""),
+        adding=line.get("adding", False) is True,
+        photos=fields.number(line, "photos"),
+        todo=fields.number(line, "todo"),
+        since=batch,
+    )
+
+
 def snapshot_lines(state: State) -> list[Line]:
     """The shortest batch that replays to `state` (features of dead photos are forgotten)."""
     lines = [folder_line(index, folder) for index, folder in enumerate(state.folders)]
     lines += [shard_line(name, info) for name, info in sorted(state.shards.items())]
     lines += [{"kind": "remove", "id": name, "why": "asked"} for name in sorted(state.excluded)]
     lines += [photo_line(entry) for _, entry in sorted(state.live.items())]
-    if state.expected is not None:
-        lines.append({"kind": "begin", "photos": state.expected, "todo": state.todo})
-    else:
-        lines.append({"kind": "end", "bad": [{"id": name, "reason": why} for name, why in state.bad]})
-    return lines
+    if state.finished:
+        return [*lines, end_line(state.bad)]
+    return [*lines, *(begin_line(promise) for promise in state.promises or [Promise(folder=0)])]

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .layout import Layout, folder_root
 from .listing import Listing, folder_group, is_inside
-from .manifest import Entry, Folder, State
-from .store import Layout, folder_root
+from .manifest import Entry, Folder, Photo, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ def _group(
 
 
 def _place(plan: Plan, item: Item) -> None:
-    if item.entry is None or not is_untouched(item.path, item.entry):
+    known = item.entry is not None and is_untouched(item.path, item.entry.photo)
+    if item.entry is None or not known or not item.entry.photo.view:
         plan.work.append(item)
     elif item.entry.photo.group != item.group:
         photo = replace(item.entry.photo, group=item.group)
@@ -95,13 +96,23 @@ def _place(plan: Plan, item: Item) -> None:
         plan.unchanged.append(item.id)
 
 
-def is_untouched(path: Path, entry: Entry) -> bool:
-    """Whether a file has the size and time that the gallery knows. Raises nothing."""
+def is_untouched(path: Path, photo: Photo) -> bool:
+    """Whether a file has the size and both times that the gallery knows. Raises nothing."""
     try:
         found = path.stat()
     except OSError:
         return False
-    return (found.st_size, found.st_mtime_ns) == (entry.photo.size, entry.photo.mtime_ns)
+    return bool(photo.ctime_ns) and found.st_size == photo.size and has_times(found, photo)
+
+
+def has_times(found: os.stat_result, photo: Photo) -> bool:
+    """Whether a file was neither written nor changed in any other way since it was indexed.
+
+    The time of change cannot be set by a program that keeps the time of writing, as `touch -r` does; on
+    Windows it is the time of making. Galleries of older versions do not know it.
+    """
+    written = found.st_mtime_ns == photo.mtime_ns
+    return written and photo.ctime_ns in (0, found.st_ctime_ns)
 
 
 def choose_folder(
@@ -126,7 +137,7 @@ def choose_folder(
         return 0, replace(here, group_by=folders[0].group_by), ""
     raise ValueError(
         f"gallery {layout.root} was built from {folders[0].path}; to add the photos of {path} run "
-        f"`raiha gallery add`, or say `--moved` if they are the same photos in a new place"
+        f"`raiha gallery add`; if they are the same photos in a new place, say that they `moved`"
     )
 
 

@@ -13,6 +13,7 @@ from .manifest import Entry, Photo
 from .plan import Item
 from .protocol import PatchEncoder
 from .shards import file_digest
+from .shots import view_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +50,25 @@ def _read(item: Item, folder: int, known: Mapping[str, Entry], encoder: PatchEnc
         path="",
         size=before.st_size,
         mtime_ns=before.st_mtime_ns,
+        ctime_ns=before.st_ctime_ns,
         sha256=digest,
         width=0,
         height=0,
         group=item.group,
     )
-    if same := known.get(digest):
-        photo = replace(photo, width=same.photo.width, height=same.photo.height)
+    same = known.get(digest)
+    if same is not None and same.photo.view:
+        photo = replace(photo, width=same.photo.width, height=same.photo.height, view=same.photo.view)
         return Reading(item, replace(same, photo=photo, folder=folder))
     pixels = read_picture(item.path).pixels
+    photo = replace(photo, width=pixels.shape[3], height=pixels.shape[2], view=view_of(pixels))
+    if same is not None:  # encoded by a version that stored no view
+        return Reading(item, replace(same, photo=photo, folder=folder))
     with torch.no_grad():
         patches = store(encoder.encode(pixels))
     after = item.path.stat()
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise ValueError("changed while it was read; build again")
-    photo = replace(photo, width=pixels.shape[3], height=pixels.shape[2])
     return Reading(item, Entry(photo, folder, "", 0), patches)
 
 

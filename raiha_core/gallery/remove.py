@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from .layout import photo_paths
 from .manifest import State
-from .store import photo_paths
 from .writer import Writer
 
 

@@ -5,6 +5,7 @@ no longer names are deleted: a kill anywhere leaves a gallery that can be repair
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import torch
 
 from ..features.spec import FeatureSpec, differences
 from . import journal
+from .layout import Layout, OtherFormatError, read_calibration, read_spec, refuse_links, write_spec
 from .lock import writer_lock
-from .manifest import Entry, ShardInfo, State, replay
+from .manifest import Entry, Promise, ShardInfo, State, last_whole, replay
 from .manifest import snapshot_lines as snapshot
 from .plan import BadFile
 from .shards import (
@@ -27,7 +29,6 @@ from .shards import (
     shard_names,
     write_shard,
 )
-from .store import Layout, OtherFormatError, read_calibration, read_spec, write_spec
 from .writer import disk_trouble, remove_leftovers
 
 
@@ -65,10 +66,11 @@ def repair(store: str | Path) -> RepairReport:
     layout = Layout(Path(store))
     if not any(path.exists() for path in (layout.spec, layout.manifest, layout.shards)):
         read_spec(layout)
+    refuse_links(layout)
     with writer_lock(layout.lock), disk_trouble(layout.root):
         actions = [f"deleted the half-written {path.name}" for path in remove_leftovers(layout)]
         found = journal.read(layout.manifest)
-        state = replay(found.batches)
+        state, seen = _replayed(layout, found)
         salvage = _sift(layout, state)
         spec = _mend_spec(layout, salvage, actions)
         if found.damaged or found.torn:
@@ -77,20 +79,22 @@ def repair(store: str | Path) -> RepairReport:
         if not layout.manifest.exists():
             actions.append(f"wrote {layout.manifest.name} anew")
         dropped = _drop(state, salvage)
+        _drop(seen, salvage)
         recovered = _recover(state, spec, salvage)
         if not found.batches:  # nobody knows whether the build was finished: `build` will
-            state.expected, state.todo = len(state.live), 0
+            state.promises = [Promise(folder=0, photos=len(state.live))]
         if dropped:
             actions.append(f"dropped {len(dropped)} photos with their damaged shards")
         if recovered:
             actions.append(f"took {len(recovered)} photos back from their shards")
-        actions += _compact(layout, spec, state)
+        actions += _compact(layout, spec, state, seen)
         actions += _mend_calibration(layout)
         unnamed = [name for name in shard_names(layout.shards) if name not in state.shards]
         if actions or dropped or recovered or unnamed:
-            journal.rewrite(layout.manifest, [snapshot(state)])
+            journal.rewrite(layout.manifest, _batches(state, seen))
         for name in unnamed:
-            layout.shard(name).unlink()
+            with suppress(PermissionError):  # Windows does not delete what a reader has mapped
+                layout.shard(name).unlink()
             why = salvage.broken.get(name, "nothing in it is in use")
             actions.append(f"deleted {layout.shard(name).name}: {why}")
     return RepairReport(
@@ -100,6 +104,26 @@ def repair(store: str | Path) -> RepairReport:
         dropped=tuple(dropped),
         actions=tuple(actions),
     )
+
+
+def _replayed(layout: Layout, found: journal.Journal) -> tuple[State, State]:
+    """What the manifest says: all of it, and what readers see of it."""
+    try:
+        return replay(found.batches), last_whole(found.batches)
+    except ValueError as error:
+        raise ValueError(
+            f"gallery {layout.root} cannot be repaired: {error}; delete it and build it again"
+        ) from None
+
+
+def _batches(state: State, seen: State) -> list[list[journal.Line]]:
+    """A manifest that replays to `state`, and shows `seen` to readers while work is under way."""
+    if not state.promises or not seen.ended:
+        return [snapshot(state)]
+    gone = sorted(seen.live.keys() - state.live.keys() - state.excluded)
+    removed: list[journal.Line] = [{"kind": "remove", "id": name, "why": "gone"} for name in gone]
+    whole = replace(seen, shards=state.shards, promises=[])
+    return [snapshot(whole), [*removed, *snapshot(state)]]
 
 
 def _sift(layout: Layout, state: State) -> _Salvage:
@@ -179,7 +203,6 @@ def _recover(state: State, spec: FeatureSpec, salvage: _Salvage) -> tuple[str, .
             if key not in state.live and key not in state.excluded and place is not None:
                 back[key] = replace(entry, shard=place.shard, row=place.row)
     state.live |= back
-    state.todo = max(0, state.todo - len(back))
     in_use = {entry.shard for entry in state.live.values()}
     for name in salvage.orphans:
         if name not in in_use:
@@ -187,10 +210,11 @@ def _recover(state: State, spec: FeatureSpec, salvage: _Salvage) -> tuple[str, .
     return tuple(sorted(back))
 
 
-def _compact(layout: Layout, spec: FeatureSpec, state: State) -> list[str]:
+def _compact(layout: Layout, spec: FeatureSpec, state: State, seen: State) -> list[str]:
     """Merge shards that are more than half dead, or less than half full. Returns: what was done."""
+    both = [*state.live.values(), *seen.live.values()]
     alive: dict[str, set[int]] = {name: set() for name in state.shards}
-    for entry in state.live.values():
+    for entry in both:
         alive[entry.shard].add(entry.row)
     most = capacity(spec)
     dead = [name for name, rows in alive.items() if 2 * len(rows) < state.shards[name].rows]
@@ -198,7 +222,7 @@ def _compact(layout: Layout, spec: FeatureSpec, state: State) -> list[str]:
     victims = sorted([*dead, *(small if len(small) > 1 or dead else [])])
     if not victims:
         return []
-    moving = [entry for _, entry in sorted(state.live.items()) if entry.shard in victims]
+    moving = sorted({entry for entry in both if entry.shard in victims}, key=_place)
     rows: dict[tuple[str, int], None] = dict.fromkeys((entry.shard, entry.row) for entry in moving)
     places: dict[tuple[str, int], tuple[str, int]] = {}
     used = [*state.shards, *shard_names(layout.shards)]
@@ -208,12 +232,17 @@ def _compact(layout: Layout, spec: FeatureSpec, state: State) -> list[str]:
         part = list(rows)[start : start + most]
         places |= {old: (name, row) for row, old in enumerate(part)}
         state.shards[name] = _rewrite(layout, spec, state, name, part, moving)
-    for entry in moving:
-        name, row = places[entry.shard, entry.row]
-        state.live[entry.photo.id] = replace(entry, shard=name, row=row)
+    for some in (state, seen):
+        for key, entry in some.live.items():
+            name, row = places.get((entry.shard, entry.row), (entry.shard, entry.row))
+            some.live[key] = replace(entry, shard=name, row=row)
     for name in victims:
         del state.shards[name]
     return [f"merged {len(victims)} shards with {len(rows)} photos in use"]
+
+
+def _place(entry: Entry) -> tuple[str, str, int]:
+    return entry.photo.id, entry.shard, entry.row
 
 
 def _rewrite(

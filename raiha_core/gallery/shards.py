@@ -18,7 +18,8 @@ from torch import Tensor
 from .. import durable
 from ..features.spec import FeatureSpec, from_json
 from ..opening import openable
-from .manifest import Entry, Folder, ShardInfo, entry_from_line, folder_line, photo_line
+from .manifest import Entry, Folder, ShardInfo, entry_from_line, folder_from_line, folder_line, photo_line
+from .regular import open_regular
 
 SUFFIX = ".safetensors"
 _MOST_PHOTOS = 128  # what a kill may cost: ten seconds of encoding on two cores
@@ -100,22 +101,22 @@ def open_shard(path: Path) -> Shard:
     """
     header, start = _read_header(path)
     size = path.stat().st_size
-    with openable(path) as name:
-        mapped = torch.from_file(name, shared=False, size=size, dtype=torch.uint8)
     try:
+        with openable(path) as name:
+            mapped = torch.from_file(name, shared=False, size=size, dtype=torch.uint8)
         return Shard(*(_view(mapped[start:], header[name]) for name in ("content", "histogram", "norms")))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a whole shard: {error}") from None
 
 
 def _read_header(path: Path) -> tuple[dict, int]:
     """The JSON header of a safetensors file, and where its numbers start."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         length = int.from_bytes(file.read(8), "little")
         text = file.read(min(length, _LONGEST_HEADER))
     try:
         header = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not a whole shard: {error}") from None
     if len(text) != length or not isinstance(header, dict):
         raise ValueError(f"{path} is not a whole shard: its header is cut")
@@ -123,10 +124,12 @@ def _read_header(path: Path) -> tuple[dict, int]:
 
 
 def _view(numbers: Tensor, entry: dict) -> Tensor:
-    """One tensor of a mapped file. Raises: RuntimeError or ValueError where the file is too short."""
+    """One tensor of a mapped file. Raises: RuntimeError or ValueError where its header lies."""
     first, last = entry["data_offsets"]
     if not 0 <= first <= last <= len(numbers):
         raise ValueError("it ends before its numbers do")
+    if any(not isinstance(side, int) or side < 0 for side in entry["shape"]):
+        raise ValueError(f"a tensor of shape {entry['shape']!r:.80}")
     return numbers[first:last].view(_TYPES[entry["dtype"]]).view(entry["shape"])
 
 
@@ -139,10 +142,10 @@ def read_notes(path: Path) -> ShardNotes:
     try:
         notes = json.loads(_read_header(path)[0]["__metadata__"]["raiha"])
         spec = from_json(notes["spec"])
-        folders = tuple(Folder(f["name"], f["path"], f["relative"], f["group_by"]) for f in notes["folders"])
-        entries = tuple(entry_from_line(line) for line in notes["photos"])
+        folders = tuple(folder_from_line(line) for line in notes["folders"])
+        entries = tuple(entry_from_line(line, len(folders)) for line in notes["photos"])
         digest = notes.pop("sha256")
-    except (ValueError, KeyError, TypeError) as error:
+    except (AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a whole shard: {error}") from None
     tensors = {"content": shard.content, "histogram": shard.histogram, "norms": shard.norms}
     if _own_digest(notes, tensors) != digest:
@@ -151,9 +154,9 @@ def read_notes(path: Path) -> ShardNotes:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read piece by piece. Raises: OSError."""
+    """SHA-256 of a file, read piece by piece. Raises: OSError; ValueError where it is no regular file."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()

@@ -6,9 +6,9 @@ writer does later. docs/store-format.md states the format and its invariants.
 Shapes: n photos in a block, P patches per photo, D content numbers, K histogram bins.
 """
 
-import json
+import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,175 +16,56 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import durable
-from ..features.spec import FeatureSpec, from_json
+from ..features.spec import FeatureSpec
 from ..images import read_picture
 from . import journal
+from .layout import (
+    Layout,
+    cure,
+    locate,
+    photo_paths,
+    read_calibration,
+    read_spec,
+    unfinished_work,
+    whole_journal,
+)
 from .lock import is_being_written
-from .manifest import Entry, Folder, Photo, ShardInfo, State, finished_part, progress_of, replay
+from .manifest import Promise, State, last_whole, replay
+from .plan import has_times
 from .protocol import Block, content_fingerprint
-from .shards import Shard, file_digest, open_shard, shard_names, shard_path
+from .shards import Shard, file_digest, open_shard
 
-FORMAT = 1
 _THRESHOLDS = ("content_threshold", "appearance_threshold")
-
-
-class OtherFormatError(ValueError):
-    """The store was written by another version of this software: not damaged, not ours to touch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where the parts of a store lie."""
-
-    root: Path
-
-    @property
-    def spec(self) -> Path:
-        return self.root / "spec.json"
-
-    @property
-    def manifest(self) -> Path:
-        return self.root / "manifest.jsonl"
-
-    @property
-    def shards(self) -> Path:
-        return self.root / "shards"
-
-    @property
-    def lock(self) -> Path:
-        return self.root / "lock"
-
-    @property
-    def calibration(self) -> Path:
-        return self.root / "calibration.json"
-
-    def shard(self, name: str) -> Path:
-        return shard_path(self.shards, name)
-
-
-def write_spec(layout: Layout, spec: FeatureSpec) -> None:
-    text = json.dumps({"format": FORMAT, "spec": spec.to_json()}, indent=2)
-    durable.write_text(layout.spec, text + "\n")
-
-
-def read_spec(layout: Layout) -> FeatureSpec:
-    """The feature space of a store. Raises: ValueError naming the store where it has none."""
-    if not layout.root.is_dir():
-        raise ValueError(f"gallery {layout.root} does not exist; make it with `raiha gallery build`")
-    try:
-        data = json.loads(layout.spec.read_bytes())
-    except FileNotFoundError:
-        if layout.manifest.exists() or shard_names(layout.shards):
-            raise ValueError(
-                f"gallery {layout.root} is damaged: spec.json is missing; {_cure(layout)}"
-            ) from None
-        if layout.lock.exists():
-            raise ValueError(
-                f"gallery {layout.root} is unfinished: 0 photos; run `raiha gallery build` again"
-            ) from None
-        raise ValueError(f"{layout.root} is not a gallery: it has no spec.json") from None
-    except ValueError as error:
-        raise ValueError(f"gallery {layout.root} is damaged: spec.json: {error}; {_cure(layout)}") from None
-    try:
-        if data["format"] != FORMAT:
-            raise OtherFormatError(
-                f"gallery {layout.root} has format {data['format']}, and this version reads {FORMAT}"
-            )
-        return from_json(data["spec"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"gallery {layout.root} is damaged: spec.json: {error}; {_cure(layout)}") from None
-
-
-def read_calibration(layout: Layout) -> dict[str, object]:
-    """What `raiha calibrate` left, {} where it has not run. Raises: ValueError where it is unreadable."""
-    try:
-        found = json.loads(layout.calibration.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise ValueError(f"{layout.calibration} is damaged: {error}; run `raiha calibrate` again") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"{layout.calibration} is damaged: not an object; run `raiha calibrate` again")
-    return found
-
-
-def read_journal(layout: Layout) -> journal.Journal:
-    """The manifest, torn tail aside. Raises: ValueError naming the store where lines are broken or lost."""
-    found = journal.read(layout.manifest)
-    if is_lost(layout, found):
-        raise ValueError(
-            f"gallery {layout.root} is damaged: {layout.manifest.name} is missing or empty; {_cure(layout)}"
-        )
-    if found.damaged:
-        raise ValueError(
-            f"gallery {layout.root} is damaged: line {found.damaged[0]} of manifest.jsonl; {_cure(layout)}"
-        )
-    return found
-
-
-def is_lost(layout: Layout, found: journal.Journal) -> bool:
-    """Whether the manifest says nothing although there are shards: lines are written before any shard."""
-    return not found.batches and bool(shard_names(layout.shards))
-
-
-def folder_root(layout: Layout, folder: Folder) -> Path:
-    """Where a photo folder lies now: where it was, or beside the store if both moved together."""
-    recorded = Path(folder.path)
-    if folder.relative and not recorded.is_dir():
-        beside = (layout.root / folder.relative).resolve()
-        if beside.is_dir():
-            return beside
-    return recorded
-
-
-def photo_paths(layout: Layout, state: State, photos: Path | None) -> list[Path]:
-    """The root of each photo folder; `photos` takes the place of the first."""
-    roots = [folder_root(layout, folder) for folder in state.folders]
-    if photos is not None:
-        if not photos.is_dir():
-            raise ValueError(f"photo folder {photos} does not exist")
-        roots[:1] = [photos.resolve()]
-    return roots
-
-
-def locate(state: State, roots: Sequence[Path], entry: Entry) -> Photo:
-    """The photo of an entry, with its path filled in."""
-    photo = entry.photo
-    return Photo(  # `replace` would take half the time of opening a large gallery
-        id=photo.id,
-        path=f"{roots[entry.folder]}/{state.folders[entry.folder].file_of(photo.id)}",
-        size=photo.size,
-        mtime_ns=photo.mtime_ns,
-        sha256=photo.sha256,
-        width=photo.width,
-        height=photo.height,
-        group=photo.group,
-    )
+_LOOKS = 8  # at a manifest that `repair` keeps replacing
 
 
 def open_gallery(
     path: str | Path, *, photos: str | Path | None = None, allow_partial: bool = False
 ) -> "StoredGallery":
-    """Open a gallery for reading.
+    """Open a gallery for reading: each of its photo folders as it was when it was last whole.
+
+    What a writer is doing, or had begun when it died, is not seen; `notes` of the gallery name it.
 
     Args:
         photos: where its photo folder lies now, if neither where it was nor beside the store.
-        allow_partial: open the finished part of an interrupted build.
-    Raises: ValueError naming the store where it is none, unfinished, damaged, or of another version.
+        allow_partial: open also what an interrupted build has finished so far.
+    Raises: ValueError naming the store where it is none, never was whole, is damaged, or of another version.
     """
     layout = Layout(Path(path))
     spec = read_spec(layout)
-    for attempt in range(3):  # `repair` may replace the shards between our two looks
-        found = read_journal(layout)
+    for look in range(_LOOKS):
+        raw = journal.read_raw(layout.manifest)
+        found = whole_journal(layout, journal.parse(raw))
         state = _readable_state(layout, found, allow_partial)
         try:
-            shards = {name: _open(layout, spec, name, state.shards[name]) for name in _used_shards(state)}
-        except ValueError:
-            if attempt == 2 or journal.read(layout.manifest) == found:
+            shards = {name: _open(layout, spec, name, state) for name in _used_shards(state)}
+        except (ValueError, OSError):
+            if look == _LOOKS - 1 or _is_still(layout, raw, found):
                 raise
-            continue
-        break
+            continue  # `repair` has replaced the manifest and the shards since we read it
+        _refuse_rows(layout, state)
+        if _is_still(layout, raw, found):  # else a shard may bear the name of an older one
+            break
     calibration = read_calibration(layout)
     if all(name in calibration for name in _THRESHOLDS):
         spec = _with_thresholds(layout, spec, calibration)
@@ -192,43 +73,67 @@ def open_gallery(
     return StoredGallery(layout, spec, state, roots, shards)
 
 
+def _is_still(layout: Layout, raw: bytes, found: journal.Journal) -> bool:
+    """Whether the manifest only grew since it was read as `raw`."""
+    return journal.read_raw(layout.manifest).startswith(raw[: len(raw) - found.torn])
+
+
 def _readable_state(layout: Layout, found: journal.Journal, allow_partial: bool) -> State:
     """The state that a reader may see."""
-    state = replay(found.batches)
-    if state.expected is None or allow_partial:
+    try:
+        state = replay(found.batches) if allow_partial else last_whole(found.batches)
+    except ValueError as error:
+        raise ValueError(f"gallery {layout.root} is damaged: {error}; {cure(layout)}") from None
+    if state.ended or allow_partial:
         return state
-    written = is_being_written(layout.lock)
-    whole = finished_part(found.batches)
-    if written and whole:  # what was whole before the writer began
-        return replay(found.batches[:whole])
-    done = progress_of(state)
-    if written:
-        raise ValueError(f"gallery {layout.root} is being built by another process: {done} so far")
-    raise ValueError(f"gallery {layout.root} is unfinished: {done}; run `raiha gallery build` again")
+    if is_being_written(layout.lock):
+        done = sum(promise.photos - promise.todo for promise in state.promises)
+        raise ValueError(
+            f"gallery {layout.root} is being built by another process: "
+            f"{done} of {state.expected} photos so far"
+        )
+    promises = state.promises or [Promise(folder=0)]
+    raise ValueError(
+        f"gallery {layout.root} is unfinished: {unfinished_work(layout, promises, state.folders)}"
+    )
 
 
 def _used_shards(state: State) -> list[str]:
     return sorted({entry.shard for entry in state.live.values()})
 
 
-def _open(layout: Layout, spec: FeatureSpec, name: str, expected: ShardInfo) -> Shard:
+def _refuse_rows(layout: Layout, state: State) -> None:
+    """Raises: ValueError where a photo has no row in its shard."""
+    rows = {name: info.rows for name, info in state.shards.items()}
+    for name, entry in state.live.items():
+        if entry.row >= rows.get(entry.shard, 0):
+            raise ValueError(f"gallery {layout.root} is damaged: '{name}' has no features; {cure(layout)}")
+
+
+def _open(layout: Layout, spec: FeatureSpec, name: str, state: State) -> Shard:
     """Map a shard whose size is what the manifest says. Its numbers are proved by `check`, not here."""
-    path = layout.shard(name)
+    path, expected = layout.shard(name), state.shards.get(name)
+    if expected is None:
+        raise ValueError(f"gallery {layout.root} is damaged: no line tells of {path.name}; {cure(layout)}")
     try:
         size = path.stat().st_size
     except FileNotFoundError:
         raise ValueError(
-            f"gallery {layout.root} is damaged: {path.name} is missing; {_cure(layout)}"
+            f"gallery {layout.root} is damaged: {path.name} is missing; {cure(layout)}"
         ) from None
     if size != expected.bytes:
         raise ValueError(
             f"gallery {layout.root} is damaged: {path.name} has {size} bytes instead of {expected.bytes}; "
-            f"{_cure(layout)}"
+            f"{cure(layout)}"
         )
     shard = open_shard(path)
-    if shard.content.shape != (expected.rows, spec.patches, spec.dim):
+    content = (expected.rows, spec.patches, spec.dim), torch.float16
+    histogram = (expected.rows, spec.patches, spec.histogram.bins), torch.uint8
+    if (shard.content.shape, shard.content.dtype) != content or (
+        (shard.histogram.shape, shard.histogram.dtype) != histogram
+    ):
         raise ValueError(
-            f"gallery {layout.root} is damaged: {path.name} is not of {spec.name}; {_cure(layout)}"
+            f"gallery {layout.root} is damaged: {path.name} is not of {spec.name}; {cure(layout)}"
         )
     return shard
 
@@ -245,8 +150,11 @@ def _with_thresholds(layout: Layout, spec: FeatureSpec, calibration: dict) -> Fe
         raise ValueError(f"{layout.calibration} is damaged: {error}; run `raiha calibrate` again") from None
 
 
-def _cure(layout: Layout) -> str:
-    return f"run `raiha gallery check {layout.root}`, then `raiha gallery repair {layout.root}`"
+def _notes(layout: Layout, state: State) -> tuple[str, ...]:
+    if not state.promises or is_being_written(layout.lock):
+        return ()
+    work = unfinished_work(layout, state.promises, state.folders)
+    return (f"gallery {layout.root} is seen as it was before an interruption: {work}",)
 
 
 class StoredGallery:
@@ -258,7 +166,8 @@ class StoredGallery:
         self.layout = layout
         self.spec = spec
         self.name = layout.root.name or str(layout.root)
-        self.unfinished = state.expected is not None  # only where it was opened with allow_partial
+        self.unfinished = bool(state.promises)  # what is under way is seen with allow_partial only
+        self.notes = _notes(layout, state)
         entries = [entry for _, entry in sorted(state.live.items())]
         self.photos = tuple(locate(state, roots, entry) for entry in entries)
         names = sorted(shards)
@@ -288,23 +197,34 @@ class StoredGallery:
             raise IndexError(f"rows {index.tolist()} are not all in 0..{len(self) - 1}")
         return self._block(index)
 
+    def trouble(self, row: int, *, quick: bool = False) -> str:
+        """Why the photo cannot be loaded, in one sentence; "" where it can.
+
+        Size and times are compared; where they differ the bytes are, or with `quick` only the size.
+        """
+        photo = self.photos[row]
+        path = Path(photo.path)
+        try:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                return f"{path} is not a regular file"
+            same = found.st_size == photo.size
+            if same and not has_times(found, photo) and not quick:
+                same = file_digest(path) == photo.sha256
+        except FileNotFoundError:
+            return f"photo {path} of gallery {self.name} is gone"
+        except (OSError, ValueError) as error:
+            return f"photo {path} of gallery {self.name} cannot be read: {error}"
+        return "" if same else f"photo {path} has changed since gallery {self.name} was built"
+
     def load(self, row: int) -> Tensor:
         """The photo's pixels, (1, 3, H, W) float32 sRGB 0..1, full size.
 
         Raises: ValueError naming the photo where it is gone, changed, or unreadable.
         """
-        photo = self.photos[row]
-        path = Path(photo.path)
-        advice = "run `raiha gallery build` again, or say where the photos are now (`--photos FOLDER`)"
-        try:
-            found = path.stat()
-            same = (found.st_size, found.st_mtime_ns) == (photo.size, photo.mtime_ns)
-            same = same or (found.st_size == photo.size and file_digest(path) == photo.sha256)
-        except FileNotFoundError:
-            raise ValueError(f"photo {path} of gallery {self.name} is gone; {advice}") from None
-        if not same:
-            raise ValueError(f"photo {path} has changed since gallery {self.name} was built; {advice}")
-        return read_picture(path).pixels
+        if trouble := self.trouble(row):
+            raise ValueError(f"{trouble}; build the gallery again, or say where its `photos` are now")
+        return read_picture(Path(self.photos[row].path)).pixels
 
     def duplicates(self) -> list[tuple[int, ...]]:
         """Rows of photos whose files are equal byte for byte, two or more each."""

@@ -18,10 +18,21 @@ from ..features.patches import StoredPatches
 from ..features.spec import FeatureSpec, require_same_space
 from . import journal
 from .journal import Line
+from .layout import Layout, read_journal, read_spec, refuse_links, write_spec
 from .lock import writer_lock
-from .manifest import Entry, Folder, State, folder_line, photo_line, replay, shard_line
+from .manifest import (
+    Entry,
+    Folder,
+    Promise,
+    State,
+    begin_line,
+    end_line,
+    folder_line,
+    photo_line,
+    replay,
+    shard_line,
+)
 from .shards import capacity, encode_shard, next_name, shard_names, write_shard
-from .store import Layout, read_journal, read_spec, write_spec
 
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
@@ -38,7 +49,7 @@ class Writer:
         self.state = State()
         self._wanted = spec  # None: the store must be there already
         self._stack = ExitStack()
-        self._begun = False
+        self._work = Promise(folder=0)  # what this writer does
         self._folder: list[Line] = []
         self._entries: list[Entry] = []  # waiting for the next shard, in order
         self._patches: list[StoredPatches] = []  # the rows of the next shard
@@ -52,6 +63,7 @@ class Writer:
                     self.layout.root.mkdir(parents=True, exist_ok=True)
             elif not self.layout.manifest.exists():
                 read_spec(self.layout)  # says what this folder is, before a lock is put there
+            refuse_links(self.layout)
             stack.enter_context(writer_lock(self.layout.lock))
             remove_leftovers(self.layout)
             self._open()
@@ -77,7 +89,6 @@ class Writer:
             if found.torn:  # a kill cut the last batch: what follows must not be glued to it
                 journal.rewrite(self.layout.manifest, found.batches)
         self.state = replay(found.batches)
-        self._begun = self.state.expected is not None
         self._shard = next_name(list(self.state.shards))
 
     @property
@@ -95,15 +106,20 @@ class Writer:
             journal.append(self.layout.manifest, lines)
         self.state.apply(lines)
 
-    def set_folder(self, index: int, folder: Folder) -> None:
-        """Note where photos lie; written with the next batch."""
+    def set_work(self, index: int, folder: Folder, inside: str, *, adding: bool) -> None:
+        """Say in which photo folder the work is, and which part of it; written with the next batch."""
+        self._work = Promise(folder=index, inside=inside, adding=adding)
         if index == len(self.state.folders) or self.state.folders[index] != folder:
             self._folder = [folder_line(index, folder)]
 
     def begin(self, photos: int, todo: int) -> None:
-        """From here to `end` the gallery is unfinished: it will hold `photos`, and `todo` are to do."""
-        self._append([{"kind": "begin", "photos": photos, "todo": todo}])
-        self._begun = True
+        """From here to `end` this work is unfinished: the gallery will hold `photos`, `todo` are to do."""
+        self._append([begin_line(replace(self._work, photos=photos, todo=todo))])
+
+    @property
+    def owes(self) -> bool:
+        """Whether this work, begun now or by a writer that died, is still to be ended."""
+        return not self.state.ended or any(one.is_kept_by(self._work) for one in self.state.promises)
 
     def add(self, entry: Entry, patches: StoredPatches | None) -> None:
         """Queue a photo; one without `patches` keeps the shard and row that its entry names.
@@ -126,7 +142,7 @@ class Writer:
         """Make what is queued durable: the shard, then the lines that make it visible."""
         if not self._entries:
             return
-        if not self._begun:
+        if not any(one.is_kept_by(self._work) for one in self.state.promises):
             self.begin(len(self.state.live), len(self._entries))
         lines: list[Line] = []
         if self._patches:
@@ -142,12 +158,10 @@ class Writer:
         self._shard = next_name(list(self.state.shards))
 
     def end(self, removed: Sequence[Line], bad: Sequence[tuple[str, str]]) -> None:
-        """Flush, forget the removed photos, and declare the gallery whole, in one batch."""
+        """Flush, forget the removed photos, and declare the work done, in one batch."""
         self.flush()
-        end: Line = {"kind": "end", "bad": [{"id": name, "reason": why} for name, why in bad]}
-        if self._begun or self._folder or removed or tuple(bad) != self.state.bad:
-            self._append([*removed, end])
-        self._begun = False
+        if self.owes or self._folder or removed or tuple(bad) != self.state.bad:
+            self._append([*removed, end_line(bad, self._work)])
 
 
 def remove_leftovers(layout: Layout) -> list[Path]:

@@ -24,8 +24,9 @@ from raiha_core.features.spec import FeatureSpec
 from raiha_core.gallery.build import build
 from raiha_core.gallery.check import check
 from raiha_core.gallery.info import info
+from raiha_core.gallery.layout import Layout
 from raiha_core.gallery.manifest import Entry, Folder, Photo
-from raiha_core.gallery.store import Layout, StoredGallery, open_gallery
+from raiha_core.gallery.store import StoredGallery, open_gallery
 from raiha_core.gallery.writer import Writer
 from raiha_core.images import list_photos, read_picture
 

@@ -1,0 +1,46 @@
+"""Opening what must be an ordinary file: a store may come from a stranger, and name anything.
+
+A device or a pipe would hang a reader or fill its memory; a link would lead a writer out of the store.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe must not hang us
+
+
+@contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading. Raises: OSError; ValueError where it is a device, a pipe or a folder."""
+    try:
+        handle = os.open(path, _READ)
+    except OSError as error:
+        if path.is_dir():  # Windows refuses before one can ask
+            raise ValueError(f"{path} is not a regular file") from None
+        raise error
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise ValueError(f"{path} is not a regular file")
+        yield file
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a file. Raises: OSError; ValueError where it is no regular file, or holds more."""
+    with open_regular(path) as file:
+        raw = file.read(most + 1)
+    if len(raw) > most:
+        raise ValueError(f"{path} is larger than {most} bytes")
+    return raw
+
+
+def is_link(path: Path) -> bool:
+    """Whether a name is a symbolic link, or on Windows a junction."""
+    try:
+        state = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISLNK(state.st_mode) or bool(getattr(state, "st_reparse_tag", 0))
