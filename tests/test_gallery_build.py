@@ -309,7 +309,7 @@ def test_an_interrupted_build_keeps_what_was_done(photos, tmp_path, error):
     with pytest.raises(error):
         build(photos, tmp_path / "store", encoder=FakeEncoder(), progress=count, interrupted=interrupted)
     with pytest.raises(
-        ValueError, match="is unfinished: 6 of 11 photos; run `raiha gallery build .*photos .*store` again"
+        ValueError, match=r"is unfinished: 6 of 11 photos; run `raiha gallery build .*photos .*store` again"
     ):
         open_gallery(tmp_path / "store")
     partial = open_gallery(tmp_path / "store", allow_partial=True)

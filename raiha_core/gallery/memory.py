@@ -13,6 +13,7 @@ from ..features.patches import StoredPatches, store
 from ..features.spec import FeatureSpec
 from .manifest import Photo
 from .protocol import Block, PatchEncoder, content_fingerprint
+from .shots import view_of
 
 
 class MemoryGallery:
@@ -27,6 +28,7 @@ class MemoryGallery:
         patches: StoredPatches,
     ) -> None:
         self.name = name
+        self.notes: tuple[str, ...] = ()
         self.spec = spec
         self.photos = tuple(photos)  # sorted by id, as are the rows of `patches` and `images`
         self.fingerprint = content_fingerprint(spec, self.photos)
@@ -49,6 +51,9 @@ class MemoryGallery:
         if len(index) and (int(index.min()) < 0 or int(index.max()) >= len(self)):
             raise IndexError(f"rows {index.tolist()} are not all in 0..{len(self) - 1}")
         return Block(index, self._patches.content[index], self._patches.histogram[index])
+
+    def trouble(self, row: int, *, quick: bool = False) -> str:
+        return ""
 
     def load(self, row: int) -> Tensor:
         return self._images[row]
@@ -95,10 +100,22 @@ def memory_gallery(
     return MemoryGallery(name, spec, photos, [pictures[n] for n in order], together)
 
 
-def _photo(name: str, picture: Tensor) -> Photo:
+def picture_digest(picture: Tensor) -> str:
+    """SHA-256 of a picture (1, 3, H, W): what a photo of such a gallery has in place of its file's."""
     pixels = picture.detach().to("cpu", torch.float32).contiguous().numpy().tobytes()
     height, width = picture.shape[2:]
-    digest = hashlib.sha256(f"{height}x{width} ".encode() + pixels).hexdigest()
+    return hashlib.sha256(f"{height}x{width} ".encode() + pixels).hexdigest()
+
+
+def _photo(name: str, picture: Tensor) -> Photo:
+    height, width = picture.shape[2:]
     return Photo(
-        id=name, path="", size=len(pixels), mtime_ns=0, sha256=digest, width=width, height=height, group=""
+        id=name,
+        path="",
+        size=4 * picture.numel(),
+        mtime_ns=0,
+        sha256=picture_digest(picture),
+        width=width,
+        height=height,
+        view=view_of(picture),
     )

@@ -42,6 +42,10 @@ class Gallery(Protocol):
         """For messages."""
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a search should say of the gallery, in sentences: that an interrupted build is not seen."""
+
+    @property
     def photos(self) -> Sequence[Photo]:
         """Live photos, sorted by id."""
 
@@ -56,6 +60,9 @@ class Gallery(Protocol):
 
     def gather(self, rows: Sequence[int]) -> Block:
         """The photos at `rows`, in that order. Raises: IndexError for a row that is not there."""
+
+    def trouble(self, row: int, *, quick: bool = False) -> str:
+        """Why the photo cannot be loaded, in one sentence; "" where it can. `quick` reads no file."""
 
     def load(self, row: int) -> Tensor:
         """The photo's pixels at full size, (1, 3, H, W) float32 sRGB 0..1.

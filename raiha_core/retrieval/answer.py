@@ -10,8 +10,10 @@ from .explain import explain
 from .query import Query
 from .ranking import Hit, draw, order, rank_score
 from .scan import Request
+from .shots import Shots
 
 GATHER = 64  # photos read at once to be explained
+MOST_NOTES = 3  # photos that are named when they cannot be loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,8 @@ class Asked:
     considered: int
     excluded: int
     notes: tuple[str, ...]
+    one_place: bool  # photos of one shot share one place among the chosen
+    available: bool  # photos that cannot be loaded are passed over
 
 
 def answer(asked: Asked, hits: list[Hit], top_k: int | None, seed: int | None) -> Candidates:
@@ -35,7 +39,7 @@ def answer(asked: Asked, hits: list[Hit], top_k: int | None, seed: int | None) -
         # A search by content asks no light, so its appearance threshold means nothing.
         of_light = asked.before if request.by == "content" else request
         request = replace(request, by="both", appearance_threshold=of_light.appearance_threshold)
-    chosen = order(hits)[:top_k] if seed is None else draw(hits, top_k, seed, query.id)
+    chosen, said = _choose(asked, hits, top_k, seed)
     return Candidates(
         gallery=asked.gallery,
         spec=asked.gallery.spec,
@@ -49,10 +53,44 @@ def answer(asked: Asked, hits: list[Hit], top_k: int | None, seed: int | None) -
         grid=asked.gallery.spec.grid,
         foreground=query.foreground,
         background=query.background,
-        notes=(*asked.notes, *_why_empty(asked, hits)),
+        notes=(*asked.notes, *asked.gallery.notes, *said, *_why_empty(asked, hits)),
         query_id=query.id,
         query_digest=query.digest,
     )
+
+
+def _choose(
+    asked: Asked, hits: Sequence[Hit], top_k: int | None, seed: int | None
+) -> tuple[list[Hit], tuple[str, ...]]:
+    """The hits to take, in order, and why others were passed over."""
+    if not asked.one_place and not asked.available:
+        return (order(hits)[:top_k] if seed is None else draw(hits, top_k, seed, asked.query.id)), ()
+    ranked = order(hits) if seed is None else draw(hits, None, seed, asked.query.id)
+    shots = Shots(asked.gallery) if asked.one_place and seed is None else None
+    chosen: list[Hit] = []
+    lost: list[str] = []
+    for hit in ranked:
+        if len(chosen) == top_k:
+            break
+        if shots is not None and shots.has(hit.row):
+            continue
+        # all that qualify are asked for by the first of two searches: no file is read for it
+        if asked.available and (trouble := asked.gallery.trouble(hit.row, quick=top_k is None)):
+            lost.append(trouble)
+            continue
+        chosen.append(hit)
+        if shots is not None:
+            shots.add(hit.row)
+    return chosen, _passed_over(lost)
+
+
+def _passed_over(lost: Sequence[str]) -> tuple[str, ...]:
+    """At most a few sentences about photos that cannot be loaded."""
+    more = len(lost) - MOST_NOTES
+    remedy = "build the gallery again, or say where its `photos` are now"
+    named = [f"passed over: {trouble}" for trouble in lost[:MOST_NOTES]]
+    rest = [f"passed over: {more} more photos that are gone or changed"] if more > 0 else []
+    return (*named, *rest, *([remedy] if lost else []))
 
 
 def _completes(before: Candidates, query: Query, request: Request) -> bool:

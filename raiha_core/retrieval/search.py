@@ -1,7 +1,7 @@
 """The one call behind the retrieval nodes, the command line, the RAHarmony4 builder and the trainer."""
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from ..features.encoders import build_encoder
 from ..features.patches import PatchFeatures
 from ..features.spec import require_same_space
+from ..gallery.memory import picture_digest
 from ..gallery.protocol import Gallery, PatchEncoder
 from .answer import Asked, answer
 from .candidates import Candidate, Candidates, references
@@ -78,6 +79,8 @@ def search_many(
     appearance_threshold: float | None = None,
     exclude: Sequence[Exclusion] | Exclusion | None = None,
     within: Sequence[Candidates] | None = None,
+    one_place: bool = True,
+    available: bool = False,
     block: int = BLOCK,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
@@ -94,6 +97,9 @@ def search_many(
         content_threshold, appearance_threshold: in (0, 1]; None takes those of the gallery's spec.
         exclude: for all queries, or one for each.
         within: earlier answers, one for each query, whose `items` are the only photos considered.
+        one_place: of photos of one shot (copies, other formats and sizes, frames of a burst) only the best
+            is taken. A random draw, and an answer of all that qualify (`top_k` None), takes them all.
+        available: photos that are gone or changed are passed over; `notes` name them.
         block: photos compared at once; changes speed and memory only.
         progress: called with (photos done, photos in all); what it raises ends the search.
     Raises: ValueError for a threshold outside (0, 1], a query of another feature space (naming both),
@@ -119,7 +125,20 @@ def search_many(
     found = scan(gallery, queries, request, allowed, block=block, device=device, progress=progress)
     return [
         answer(
-            Asked(gallery, query, request, before, int(row.sum()), left_out, tuple(said)), hits, top_k, seed
+            Asked(
+                gallery,
+                query,
+                request,
+                before,
+                int(row.sum()),
+                left_out,
+                tuple(said),
+                one_place and top_k is not None,
+                available,
+            ),
+            hits,
+            top_k,
+            seed,
         )
         for query, hits, before, row, left_out, said in zip(
             queries, found, earlier, allowed, excluded, notes, strict=True
@@ -144,6 +163,8 @@ def search(
     exclude_ids: Collection[str] = (),
     query_id: str = "",
     within: Candidates | None = None,
+    one_place: bool = True,
+    available: bool = True,
     device: torch.device | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Candidates:
@@ -158,6 +179,7 @@ def search(
             encoder is loaded by name.
         query_id: with `seed`, decides the random draw.
         Others as in `search_many`.
+    The composite itself is left out of a gallery of pictures in memory; of one on disk, by `exclude_sha256`.
     Returns: at most top_k photos, best first; `notes` say why there are none. A mask without any
         background patch finds nothing in light, but content still works.
     Raises: ValueError as `search_many`, and for an empty mask, NaN, or shapes that disagree.
@@ -167,6 +189,7 @@ def search(
     for given, name in ((encoder, "the encoder"), (features, "the composite")):
         if given is not None:  # before the composite is encoded in vain
             require_same_space(given.spec, gallery.spec, name, f"'{gallery.name}'")
+    exclusion = Exclusion(sha256=exclude_sha256, groups=exclude_groups, ids=exclude_ids)
     only_encoder = encoder if features is None else None
     query = make_query(composite, mask, encoder=only_encoder, features=features, query_id=query_id)
     return search_many(
@@ -177,8 +200,10 @@ def search(
         seed=seed,
         content_threshold=content_threshold,
         appearance_threshold=appearance_threshold,
-        exclude=Exclusion(sha256=exclude_sha256, groups=exclude_groups, ids=exclude_ids),
+        exclude=replace(exclusion, sha256={*exclusion.sha256, picture_digest(composite)}),
         within=None if within is None else [within],
+        one_place=one_place,
+        available=available,
         device=device or "cpu",
         progress=progress,
     )[0]

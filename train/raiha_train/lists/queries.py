@@ -143,6 +143,7 @@ def answer_all(
                 [query for query, _ in loaded],
                 # a cap must not hide the band of other light, nor the draw be taken outside of it
                 top_k=None if rules.appearance_below is not None else rules.top_k,
+                one_place=False,  # the paper's own rule
                 seed=rules.seed,
                 content_threshold=rules.content_threshold,
                 appearance_threshold=rules.appearance_threshold,
