@@ -68,7 +68,8 @@ def _describe(report: BuildReport) -> str:
         if (count := getattr(report, name))
     )
     bad = [f"skipped {file.id}: {file.reason}" for file in report.bad]
-    return "\n".join([f"{report.photos} photos ({counts}) in {report.seconds:.1f} s", *bad])
+    more = [f"still unfinished: {work}" for work in report.unfinished]
+    return "\n".join([f"{report.photos} photos ({counts}) in {report.seconds:.1f} s", *bad, *more])
 
 
 class LoadEncoder(io.ComfyNode):
@@ -140,6 +141,13 @@ class LoadGallery(io.ComfyNode):
                     placeholder="/path/to/gallery",
                     tooltip="The folder of a gallery elsewhere; read only with the entry '(path below)'.",
                 ),
+                io.String.Input(
+                    "photos",
+                    default="",
+                    optional=True,
+                    placeholder="/path/to/photos",
+                    tooltip="Where its photos lie now, if they were moved; empty where they were.",
+                ),
             ],
             outputs=[
                 Gallery.Output("gallery", display_name="gallery", tooltip="The photos to search in."),
@@ -148,7 +156,9 @@ class LoadGallery(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, gallery: str | None = None, path: str | None = "") -> str:
+    def fingerprint_inputs(
+        cls, gallery: str | None = None, path: str | None = "", photos: str | None = ""
+    ) -> str:
         return _store_fingerprint(cls._store(gallery or "", path or "-"))
 
     @staticmethod
@@ -160,9 +170,11 @@ class LoadGallery(io.ComfyNode):
         return Path(path.strip()).expanduser()
 
     @classmethod
-    def execute(cls, gallery: str, path: str = "") -> io.NodeOutput:
-        found = open_gallery(cls._store(gallery, path))
-        return io.NodeOutput(found, f"{len(found)} photos with features '{found.spec.name}'")
+    def execute(cls, gallery: str, path: str = "", photos: str = "") -> io.NodeOutput:
+        moved = Path(photos.strip()).expanduser() if photos.strip() else None
+        found = open_gallery(cls._store(gallery, path), photos=moved)
+        report = [f"{len(found)} photos with features '{found.spec.name}'", *found.notes]
+        return io.NodeOutput(found, "\n".join(report))
 
 
 class BuildGallery(io.ComfyNode):
@@ -252,17 +264,21 @@ class ImagesToGallery(io.ComfyNode):
             node_id="Raiha_ImagesToGallery",
             display_name="Images to Gallery (Raiha)",
             category="Raiha",
-            description="Makes an image batch searchable as it is, without a folder on disk.",
+            description="Makes images searchable as they are, a batch or a list of any sizes, without a "
+            "folder on disk. The composite itself is never found among them.",
             search_aliases=["batch", "reference images", "ad-hoc gallery"],
+            is_input_list=True,  # a list of images is one gallery, not one each
             inputs=[
-                io.Image.Input("images", tooltip="The photos to search in, as one batch."),
+                io.Image.Input("images", tooltip="The photos to search in: a batch, or a list."),
                 Encoder.Input("encoder", tooltip="What sees the photos; searches need the same one."),
             ],
             outputs=[Gallery.Output("gallery", display_name="gallery", tooltip="The photos to search in.")],
         )
 
     @classmethod
-    def execute(cls, images: Tensor, encoder: object) -> io.NodeOutput:
-        eyes = require(encoder, ManagedEncoder, "encoder")
-        pixels = from_image(images).float()
-        return io.NodeOutput(memory_gallery([one[None] for one in pixels], eyes.resident()))
+    def execute(cls, images: list[Tensor], encoder: list[object]) -> io.NodeOutput:
+        eyes = [require(one, ManagedEncoder, "encoder") for one in encoder]
+        if any(one.spec != eyes[0].spec for one in eyes):
+            raise ValueError("a gallery has one encoder, and a list of different ones came in")
+        pictures = [one[None] for batch in images for one in from_image(batch).float()]
+        return io.NodeOutput(memory_gallery(pictures, eyes[0].resident()))

@@ -48,6 +48,7 @@ def write_on(store, trip, rounds, begun):
     shards._MOST_PHOTOS = 2
     for _ in range(rounds):
         add(trip, store, encoder=FakeEncoder())
+        time.sleep(0.05)  # long enough for a reader to come by
         remove(store, ["trip:*"])
         repair(store)
         begun.touch()

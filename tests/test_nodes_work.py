@@ -1,5 +1,7 @@
 """What the pack's nodes do, in the embedded host: the whole road, and node by node against the core."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -140,10 +142,13 @@ def test_defaults_of_the_options_are_the_presets_own(schemas):
 def test_an_image_batch_is_a_gallery_too_and_a_stored_one_can_be_opened(host):
     build = small_gallery()
     host.run({**ENCODER, "4": build})
+    folder = host.folder("input")
+    Image.open(folder / "photos" / "sklearn_flower.png").save(folder / "other.png")
     prompt = {
         **PAIR,
         **ENCODER,
-        "20": node("ImageBatch", image1=["1", 0], image2=["1", 0]),
+        "19": node("LoadImage", image="other.png"),
+        "20": node("ImageBatch", image1=["1", 0], image2=["19", 0]),
         "21": node("Raiha_ImagesToGallery", images=["20", 0], encoder=["3", 0]),
         "5": search("Content", gallery="21"),
         "13": node("PreviewAny", source=["5", 2]),
@@ -153,12 +158,59 @@ def test_an_image_batch_is_a_gallery_too_and_a_stored_one_can_be_opened(host):
     }
     outputs = host.run(prompt).outputs
     first = outputs["13"]["text"][0].splitlines()
-    assert first[0].startswith("2 of 2 photos")
-    assert "000000: content 1.000" in first[1]  # the composite itself, twice; ties go to the lower name
+    assert first[0].startswith("1 of 1 photos")
+    assert first[1].startswith("1. 000001: ")  # the composite itself, 000000, is left out
     assert "skimage_coffee.png" in outputs["14"]["text"][0]
     outside = str(host.folder("user") / "raiha" / "galleries" / "small")
     prompt["4"] = node("Raiha_LoadGallery", gallery="(path below)", path=outside)
     assert host.run(prompt).outputs["14"] == outputs["14"]
+
+
+def test_moved_photos_are_found_where_load_gallery_is_told(host):
+    folder = host.folder("input") / "moving"
+    shutil.copytree(host.folder("input") / "photos", folder)
+    build = node("Raiha_BuildGallery", encoder=["3", 0], photos="input: moving", name="moving")
+    host.run({**ENCODER, "4": build})
+    prompt = {
+        **PAIR,
+        **ENCODER,
+        "4": node("Raiha_LoadGallery", gallery="moving"),
+        "5": search("Content"),
+        "14": node("PreviewAny", source=["5", 2]),
+    }
+    prompt["5"]["inputs"]["top_k"] = 4
+    before = host.run(prompt).outputs["14"]["text"][0]
+    assert before.startswith("3 of 3 photos")
+    folder.rename(host.folder("input") / "elsewhere")
+    prompt["5"]["inputs"]["top_k"] = 5  # else the host keeps the answer
+    lost = host.run(prompt).outputs["14"]["text"][0]
+    assert lost.startswith("0 of 3 photos")
+    assert "passed over: photo " in lost
+    assert "--" not in lost
+    prompt["4"]["inputs"]["photos"] = str(host.folder("input") / "elsewhere")
+    assert host.run(prompt).outputs["14"]["text"][0].splitlines()[1:] == before.splitlines()[1:]
+
+
+@pytest.mark.parametrize("batches", [[2, 1], [1, 1, 1], [3]])
+def test_a_list_of_images_becomes_one_gallery(host, batches):
+    nodes = pack("nodes.gallery")
+    assert nodes.ImagesToGallery.define_schema().is_input_list
+    with host.session():
+        encoder = nodes.LoadEncoder.execute("lite0-fast").args[0]
+        sizes = [(40, 30), (24, 50), (32, 32)]
+        images = [torch.rand(count, *size, 3) for count, size in zip(batches, sizes, strict=False)]
+        (gallery,) = nodes.ImagesToGallery.execute(images=images, encoder=[encoder]).args
+    assert [photo.id for photo in gallery.photos] == ["000000", "000001", "000002"]
+    pictures = [one.movedim(-1, 0)[None] for batch in images for one in batch]
+    assert all(torch.equal(gallery.load(n), pictures[n]) for n in range(3))
+
+
+def test_encoders_of_two_kinds_make_no_gallery(host):
+    nodes = pack("nodes.gallery")
+    with host.session():
+        encoders = [nodes.LoadEncoder.execute(name).args[0] for name in ("lite0-fast", "lite0")]
+        with pytest.raises(ValueError, match="a gallery has one encoder"):
+            nodes.ImagesToGallery.execute(images=[torch.rand(1, 8, 8, 3)], encoder=encoders)
 
 
 def test_a_random_draw_depends_on_its_seed_only(host):

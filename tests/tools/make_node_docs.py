@@ -33,14 +33,14 @@ Choose 16 bits for a 16-bit composite: pixels outside the mask then leave exactl
 | `comfy` | what CLIPVisionLoader gives: DINOv2, DINOv3, SigLIP, CLIP |""",
     "Raiha_LoadGallery": """\
 Galleries made by this pack lie in ComfyUI's user folder under `raiha/galleries`. One made by
-`raiha gallery build` opens by its path.""",
+`raiha gallery build` opens by its path. Where its photos were moved, say in `photos` where they are now.""",
     "Raiha_BuildGallery": """\
 The photo folder is never written to. Files that cannot be read are named in `report` and skipped.
 Stopping the run keeps what is done. A gallery belongs to the encoder that built it: build another one, by
 another name, for another encoder.""",
     "Raiha_ImagesToGallery": """\
-For a handful of pictures that are in the workflow already. The pictures of a batch have one size; a
-folder of photos of different sizes is for Build Gallery.""",
+For a handful of pictures that are in the workflow already: a batch, or a list of pictures of any sizes,
+which becomes one gallery.""",
     "Raiha_RetrieveByContent": """\
 As the first of two searches keep all photos (`top_k` 0) and connect `candidates` to `within` of Retrieve
 by Illumination. If `report` says that none reaches the threshold, lower it: small galleries seldom hold
