@@ -61,6 +61,15 @@ def _store_fingerprint(store: Path) -> str:
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
+def _state_of(path: Path) -> tuple[int, int, int]:
+    """Size and times of a file; zeros for a link that leads nowhere."""
+    try:
+        state = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
 def _describe(report: BuildReport) -> str:
     counts = ", ".join(
         f"{count} {name}"
@@ -68,7 +77,7 @@ def _describe(report: BuildReport) -> str:
         if (count := getattr(report, name))
     )
     bad = [f"skipped {file.id}: {file.reason}" for file in report.bad]
-    more = [f"still unfinished: {work}" for work in report.unfinished]
+    more = [*report.notes, *(f"still unfinished: {work}" for work in report.unfinished)]
     return "\n".join([f"{report.photos} photos ({counts}) in {report.seconds:.1f} s", *bad, *more])
 
 
@@ -226,10 +235,7 @@ class BuildGallery(io.ComfyNode):
         folder: str | None = "",
     ) -> str:
         source = _photo_folder(photos or _BELOW, folder or "")
-        files = [
-            (path.relative_to(source).as_posix(), (state := path.stat()).st_size, state.st_mtime_ns)
-            for path in list_photos(source)
-        ]
+        files = [(path.relative_to(source).as_posix(), *_state_of(path)) for path in list_photos(source)]
         store = _store_fingerprint(_galleries() / (name or ""))
         return hashlib.sha256(json.dumps([files, store]).encode()).hexdigest()
 

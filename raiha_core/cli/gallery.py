@@ -202,6 +202,8 @@ def _tell_build(arguments: argparse.Namespace, report: BuildReport) -> int:
         parts.append(f"{len(report.bad)} skipped")
     details = f" ({', '.join(parts)})" if parts else ""
     _tell(arguments, report.to_json(), [f"{report.store}: {report.photos} photos{details}"])
+    for note in report.notes:
+        print(f"raiha: note: {note}", file=sys.stderr)
     for work in report.unfinished:
         print(f"raiha: note: the gallery is still unfinished: {work}", file=sys.stderr)
     return 0

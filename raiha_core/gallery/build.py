@@ -38,6 +38,7 @@ class BuildReport:
     excluded: int  # in the folder, but removed on request earlier
     duplicates: int  # photos whose bytes another photo of the gallery has too
     bad: tuple[BadFile, ...]
+    notes: tuple[str, ...]  # what the folder holds besides photos, in a sentence
     seconds: float
 
     def to_json(self) -> dict[str, object]:
@@ -151,6 +152,7 @@ class _Update:
             unfinished=tuple(unfinished_work(writer.layout, [one], state.folders) for one in state.promises),
             duplicates=_count_duplicates(state),
             bad=bad,
+            notes=listing.notes,
             seconds=time.monotonic() - started,
             **counts,
         )

@@ -13,7 +13,7 @@ _BIGGEST = (1 << 63) - 1
 _SEPARATORS = re.compile(r"[/\\]" if os.sep == "\\" else "/")
 
 
-def text(line: Mapping, name: str, default: str | None = None, most: int = _LONGEST_TEXT) -> str:
+def text_field(line: Mapping, name: str, default: str | None = None, most: int = _LONGEST_TEXT) -> str:
     """A string field without NUL. Raises: ValueError naming the field; KeyError where it must be there."""
     value = line[name] if default is None else line.get(name, default)
     if not isinstance(value, str) or len(value) > most or "\0" in value:
@@ -21,44 +21,46 @@ def text(line: Mapping, name: str, default: str | None = None, most: int = _LONG
     return value
 
 
-def number(line: Mapping, name: str, least: int = 0, most: int = _BIGGEST, default: int | None = None) -> int:
-    """A whole number in `least`..`most`. Raises: as `text`."""
+def number_field(
+    line: Mapping, name: str, least: int = 0, most: int = _BIGGEST, default: int | None = None
+) -> int:
+    """A whole number in `least`..`most`. Raises: as `text_field`."""
     value = line[name] if default is None else line.get(name, default)
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise ValueError(f"'{name}' must be a whole number of {least} to {most}, got {value!r:.80}")
     return value
 
 
-def time(line: Mapping, name: str, default: int | None = None) -> int:
-    """Nanoseconds since 1970, also before it. Raises: as `text`."""
-    return number(line, name, -_BIGGEST, _BIGGEST, default)
+def time_field(line: Mapping, name: str, default: int | None = None) -> int:
+    """Nanoseconds since 1970, also before it. Raises: as `text_field`."""
+    return number_field(line, name, -_BIGGEST, _BIGGEST, default)
 
 
-def path(line: Mapping, name: str) -> str:
-    """A path of any kind. Raises: as `text`."""
-    return text(line, name, most=_LONGEST_NAME)
+def path_field(line: Mapping, name: str) -> str:
+    """A path of any kind. Raises: as `text_field`."""
+    return text_field(line, name, most=_LONGEST_NAME)
 
 
-def inner_path(line: Mapping, name: str, default: str | None = None) -> str:
-    """A path that stays below its folder. Raises: as `text`."""
-    value = text(line, name, default, _LONGEST_NAME)
+def inner_path_field(line: Mapping, name: str, default: str | None = None) -> str:
+    """A path that stays below its folder. Raises: as `text_field`."""
+    value = text_field(line, name, default, _LONGEST_NAME)
     if value.startswith("/") or ".." in _SEPARATORS.split(value):
         raise ValueError(f"'{name}' leads out of its folder: {value!r:.80}")
     return value
 
 
-def digest(line: Mapping, name: str) -> str:
-    """A SHA-256 in hex. Raises: as `text`."""
+def digest_field(line: Mapping, name: str) -> str:
+    """A SHA-256 in hex. Raises: as `text_field`."""
     return _matching(line[name], name, _DIGEST)
 
 
-def shard(line: Mapping, name: str) -> str:
-    """The number that names a shard file. Raises: as `text`."""
+def shard_field(line: Mapping, name: str) -> str:
+    """The number that names a shard file. Raises: as `text_field`."""
     return _matching(line[name], name, _SHARD)
 
 
-def view(line: Mapping, name: str) -> str:
-    """A difference hash in hex; "" in stores that knew none yet. Raises: as `text`."""
+def view_field(line: Mapping, name: str) -> str:
+    """A difference hash in hex; "" in stores that knew none yet. Raises: as `text_field`."""
     return _matching(line.get(name, ""), name, _VIEW)
 
 

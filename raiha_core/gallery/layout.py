@@ -103,9 +103,9 @@ def _bounded(spec: FeatureSpec) -> FeatureSpec:
     texts = ("name", "encoder", "layer", "weights", "centring", "threshold_source")
     for part, limits in ((spec, whole), (spec.histogram, bins)):
         for name, most in limits.items():
-            fields.number(part.to_json() if part is spec else asdict(spec.histogram), name, 1, most)
+            fields.number_field(part.to_json() if part is spec else asdict(spec.histogram), name, 1, most)
     for name in texts:
-        fields.text(spec.to_json(), name, most=1 << 12)
+        fields.text_field(spec.to_json(), name, most=1 << 12)
     return spec
 
 

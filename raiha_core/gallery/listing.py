@@ -15,13 +15,15 @@ class Listing:
 
     files: dict[str, Path]
     closed: tuple[tuple[str, str], ...]  # subfolders that cannot be read: (path, reason)
+    notes: tuple[str, ...] = ()  # what was passed over, in a sentence
 
     def under(self, inside: str) -> "Listing":
         """The same listing as seen from a folder above, `inside` being the way down."""
         if not inside:
             return self
         files = {f"{inside}/{file}": path for file, path in self.files.items()}
-        return Listing(files, tuple((f"{inside}/{where}", why) for where, why in self.closed))
+        closed = tuple((f"{inside}/{where}", why) for where, why in self.closed)
+        return Listing(files, closed, self.notes)
 
 
 def list_folder(folder: Path) -> Listing:

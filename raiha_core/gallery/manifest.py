@@ -123,14 +123,14 @@ class State:
         if kind == "photo":
             self._add(entry_from_line(line, len(self.folders)))
         elif kind == "shard":
-            self.shards[fields.shard(line, "name")] = shard_from_line(line)
+            self.shards[fields.shard_field(line, "name")] = shard_from_line(line)
         elif kind == "remove":
-            name = fields.text(line, "id")
+            name = fields.text_field(line, "id")
             self.live.pop(name, None)
             if line["why"] == "asked":
                 self.excluded.add(name)
         elif kind == "folder":
-            self._named = fields.number(line, "index", most=len(self.folders))
+            self._named = fields.number_field(line, "index", most=len(self.folders))
             self.folders[self._named : self._named + 1] = [folder_from_line(line)]
         elif kind == "begin":
             self._begin(line)
@@ -157,7 +157,9 @@ class State:
         whole = "folder" not in line  # so wrote versions that knew of one promise only
         self.promises = [one for one in self.promises if not (whole or one.is_kept_by(kept))]
         self.ended = True
-        self.bad = tuple((fields.text(bad, "id"), fields.text(bad, "reason")) for bad in line["bad"])
+        self.bad = tuple(
+            (fields.text_field(bad, "id"), fields.text_field(bad, "reason")) for bad in line["bad"]
+        )
 
 
 def replay(batches: Sequence[Sequence[Line]]) -> State:
@@ -221,19 +223,19 @@ def photo_line(entry: Entry) -> Line:
 def entry_from_line(line: Mapping, folders: int) -> Entry:
     """A photo line of a store that has `folders` photo folders. Raises: ValueError, KeyError, TypeError."""
     photo = Photo(
-        id=fields.inner_path(line, "id"),
+        id=fields.inner_path_field(line, "id"),
         path="",
-        size=fields.number(line, "size"),
-        mtime_ns=fields.time(line, "mtime_ns"),
-        ctime_ns=fields.time(line, "ctime_ns", 0),
-        sha256=fields.digest(line, "sha256"),
-        width=fields.number(line, "width"),
-        height=fields.number(line, "height"),
-        group=fields.text(line, "group"),
-        view=fields.view(line, "view"),
+        size=fields.number_field(line, "size"),
+        mtime_ns=fields.time_field(line, "mtime_ns"),
+        ctime_ns=fields.time_field(line, "ctime_ns", 0),
+        sha256=fields.digest_field(line, "sha256"),
+        width=fields.number_field(line, "width"),
+        height=fields.number_field(line, "height"),
+        group=fields.text_field(line, "group"),
+        view=fields.view_field(line, "view"),
     )
-    folder = fields.number(line, "folder", most=folders - 1)
-    return Entry(photo, folder, fields.shard(line, "shard"), fields.number(line, "row"))
+    folder = fields.number_field(line, "folder", most=folders - 1)
+    return Entry(photo, folder, fields.shard_field(line, "shard"), fields.number_field(line, "row"))
 
 
 def folder_line(index: int, folder: Folder) -> Line:
@@ -249,10 +251,10 @@ def folder_line(index: int, folder: Folder) -> Line:
 
 def folder_from_line(line: Mapping) -> Folder:
     return Folder(
-        fields.path(line, "name"),
-        fields.path(line, "path"),
-        fields.path(line, "relative"),
-        fields.text(line, "group_by"),
+        fields.path_field(line, "name"),
+        fields.path_field(line, "path"),
+        fields.path_field(line, "relative"),
+        fields.text_field(line, "group_by"),
     )
 
 
@@ -267,8 +269,8 @@ def shard_line(name: str, info: ShardInfo) -> Line:
 
 
 def shard_from_line(line: Mapping) -> ShardInfo:
-    rows, size = fields.number(line, "rows"), fields.number(line, "bytes")
-    return ShardInfo(rows, size, fields.digest(line, "sha256"))
+    rows, size = fields.number_field(line, "rows"), fields.number_field(line, "bytes")
+    return ShardInfo(rows, size, fields.digest_field(line, "sha256"))
 
 
 def begin_line(promise: Promise) -> Line:
@@ -288,11 +290,11 @@ def _whose(promise: Promise) -> Line:
 def promise_from_line(line: Mapping, folder: int, batch: int) -> Promise:
     """A begin line of batch number `batch`; one of an older version speaks of photo folder `folder`."""
     return Promise(
-        folder=fields.number(line, "folder", default=folder),
-        inside=fields.inner_path(line, "inside", ""),
+        folder=fields.number_field(line, "folder", default=folder),
+        inside=fields.inner_path_field(line, "inside", ""),
         adding=line.get("adding", False) is True,
-        photos=fields.number(line, "photos"),
-        todo=fields.number(line, "todo"),
+        photos=fields.number_field(line, "photos"),
+        todo=fields.number_field(line, "todo"),
         since=batch,
     )
 

@@ -27,11 +27,27 @@ class Asked:
     considered: int
     excluded: int
     notes: tuple[str, ...]
-    one_place: bool  # photos of one shot share one place among the chosen
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """Which of the photos that qualify are taken."""
+
+    top_k: int | None  # None: all
+    seed: int | None  # of a random draw; None: the best first
+    one_place: bool  # of photos of one shot only the best, where neither all are taken nor drawn
     available: bool  # photos that cannot be loaded are passed over
 
+    def __post_init__(self) -> None:
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1, got {self.top_k}")
 
-def answer(asked: Asked, hits: list[Hit], top_k: int | None, seed: int | None) -> Candidates:
+    @property
+    def tells_shots(self) -> bool:
+        return self.one_place and self.top_k is not None and self.seed is None
+
+
+def answer(asked: Asked, hits: list[Hit], rule: Rule) -> Candidates:
     """The best of the hits, or a random draw of them, with scores and matched pairs."""
     query, request = asked.query, asked.request
     if asked.before is not None and _completes(asked.before, query, request):
@@ -39,7 +55,7 @@ def answer(asked: Asked, hits: list[Hit], top_k: int | None, seed: int | None) -
         # A search by content asks no light, so its appearance threshold means nothing.
         of_light = asked.before if request.by == "content" else request
         request = replace(request, by="both", appearance_threshold=of_light.appearance_threshold)
-    chosen, said = _choose(asked, hits, top_k, seed)
+    chosen, said = _choose(asked, hits, rule)
     return Candidates(
         gallery=asked.gallery,
         spec=asked.gallery.spec,
@@ -59,28 +75,24 @@ def answer(asked: Asked, hits: list[Hit], top_k: int | None, seed: int | None) -
     )
 
 
-def _choose(
-    asked: Asked, hits: Sequence[Hit], top_k: int | None, seed: int | None
-) -> tuple[list[Hit], tuple[str, ...]]:
+def _choose(asked: Asked, hits: Sequence[Hit], rule: Rule) -> tuple[list[Hit], tuple[str, ...]]:
     """The hits to take, in order, and why others were passed over."""
-    if not asked.one_place and not asked.available:
-        return (order(hits)[:top_k] if seed is None else draw(hits, top_k, seed, asked.query.id)), ()
-    ranked = order(hits) if seed is None else draw(hits, None, seed, asked.query.id)
-    shots = Shots(asked.gallery) if asked.one_place and seed is None else None
+    count = None if rule.available else rule.top_k
+    ranked = order(hits) if rule.seed is None else draw(hits, count, rule.seed, asked.query.id)
+    shots = Shots(asked.gallery)
     chosen: list[Hit] = []
     lost: list[str] = []
     for hit in ranked:
-        if len(chosen) == top_k:
+        if len(chosen) == rule.top_k:
             break
-        if shots is not None and shots.has(hit.row):
+        if rule.tells_shots and shots.has(hit.row):
             continue
         # all that qualify are asked for by the first of two searches: no file is read for it
-        if asked.available and (trouble := asked.gallery.trouble(hit.row, quick=top_k is None)):
+        if rule.available and (trouble := asked.gallery.trouble(hit.row, quick=rule.top_k is None)):
             lost.append(trouble)
             continue
         chosen.append(hit)
-        if shots is not None:
-            shots.add(hit.row)
+        shots.add(hit.row)
     return chosen, _passed_over(lost)
 
 

@@ -11,7 +11,7 @@ from ..features.patches import PatchFeatures
 from ..features.spec import require_same_space
 from ..gallery.memory import picture_digest
 from ..gallery.protocol import Gallery, PatchEncoder
-from .answer import Asked, answer
+from .answer import Asked, Rule, answer
 from .candidates import Candidate, Candidates, references
 from .query import Query, make_query, query_from_patches
 from .scan import BLOCK, Request, scan
@@ -105,8 +105,7 @@ def search_many(
     Raises: ValueError for a threshold outside (0, 1], a query of another feature space (naming both),
         `within` of another gallery, or a gallery that holds NaN.
     """
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"top_k must be at least 1, got {top_k}")
+    rule = Rule(top_k=top_k, seed=seed, one_place=one_place, available=available)
     spec = gallery.spec
     request = Request(
         by=by,
@@ -124,22 +123,7 @@ def search_many(
     allowed, notes, excluded = _allowed(gallery, queries, exclusions, earlier)
     found = scan(gallery, queries, request, allowed, block=block, device=device, progress=progress)
     return [
-        answer(
-            Asked(
-                gallery,
-                query,
-                request,
-                before,
-                int(row.sum()),
-                left_out,
-                tuple(said),
-                one_place and top_k is not None,
-                available,
-            ),
-            hits,
-            top_k,
-            seed,
-        )
+        answer(Asked(gallery, query, request, before, int(row.sum()), left_out, tuple(said)), hits, rule)
         for query, hits, before, row, left_out, said in zip(
             queries, found, earlier, allowed, excluded, notes, strict=True
         )
@@ -178,8 +162,7 @@ def search(
         encoder, features: what the composite's patches come from; with neither, the gallery's own
             encoder is loaded by name.
         query_id: with `seed`, decides the random draw.
-        Others as in `search_many`.
-    The composite itself is left out of a gallery of pictures in memory; of one on disk, by `exclude_sha256`.
+        Others as in `search_many`; a gallery of pictures in memory gives never the composite itself.
     Returns: at most top_k photos, best first; `notes` say why there are none. A mask without any
         background patch finds nothing in light, but content still works.
     Raises: ValueError as `search_many`, and for an empty mask, NaN, or shapes that disagree.
