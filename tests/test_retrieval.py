@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raiha_core.retrieval import oracle
-from raiha_core.retrieval.exact import appearance_of_pairs, band, partners, similarities, vectors
+from raiha_core.retrieval.exact import appearance_of_pairs, band, similarities, vectors
 from raiha_core.retrieval.search import Exclusion, search_many
 from tests.retrieval_cases import make_gallery, make_query, make_spec, random_patches, true_set
 
@@ -349,9 +349,7 @@ def test_the_band_covers_a_float32_product_and_bfloat16():
         rough = (a.bfloat16().float() * b.bfloat16().float()).sum(1)
         assert (rough.double() - exact).abs().max() < band(768, torch.device("cpu"))
         assert (
-            partners(
-                similarities(vectors(a[:4]), vectors(b[:6]), 1), vectors(a[:4]), vectors(b[:6]), 0.01
-            ).tolist()
+            similarities(vectors(a[:4]), vectors(b[:6]), 1).partners(0.01).tolist()
             == (exact_matrix(a[:4], b[:6]) >= 0.01).tolist()
         )
     finally:
@@ -404,3 +402,22 @@ def test_the_photo_that_shows_a_small_object_best_is_kept_whatever_its_name(name
         assert answer.qualified >= 8
         assert answer.items[0].photo.id == name
         assert answer.items[0].score > answer.items[1].score
+
+
+@pytest.mark.parametrize("dim", [5, 64, 320])
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+def test_the_best_content_is_exact_where_float32_cannot_tell(dim, precision):
+    # Photos hold neighbours of one vector in float16: float32 sums may take any of them for the best.
+    spec = make_spec(grid=3, dim=dim)
+    content, histogram = random_patches(spec, 8, dim)
+    content[1:, 3:] = content[0, 4] + (content[1:, 3:] * 2**-9).to(torch.float16)
+    query = make_query(spec, content[0], histogram[0], [2, 4, 6])
+    objects, rest = content[0][[2, 4, 6]], content[1:].flatten(0, 1)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(precision)
+        compared = similarities(vectors(objects), vectors(rest), spec.patches)
+        found = compared.best_content(slice(0, 3), np.array([6, 0, 3]))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert found.tolist() == [oracle.best_content(query, content[1 + n]) for n in (6, 0, 3)]

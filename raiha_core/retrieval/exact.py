@@ -58,45 +58,56 @@ def band(dim: int, device: torch.device) -> float:
     return error + (2.0**-7 + 2.0**-15 if torch.get_float32_matmul_precision() == "medium" else 0)
 
 
-def similarities(query: Vectors, photos: Vectors, patches: int) -> Tensor:
-    """Cosines of m query patches with n photos' patches in float32: (m, n, patches), good to `band`."""
-    return (query.fast @ photos.fast.T).view(len(query), -1, patches)
+@dataclass(frozen=True, slots=True)
+class Similarities:
+    """Cosines of m query patches with all patches of n photos."""
+
+    query: Vectors  # m
+    photos: Vectors  # n * P, photo after photo
+    scores: Tensor  # (m, n, P) float32, good to `band`
+    best: np.ndarray  # (m, n): the largest over a photo's patches
+
+    def partners(self, threshold: float) -> np.ndarray:
+        """Which query patches have a partner, some patch at >= threshold, in which photo: (m, n) bool."""
+        found = self.best >= threshold
+        for i, r in np.argwhere(np.abs(self.best - threshold) <= self.query.band):
+            cosines = self._of(r).double() @ self.query.exact[i].double()
+            found[i, r] = cosines.amax().item() >= threshold
+        return found
+
+    def best_content(self, objects: slice, chosen: np.ndarray) -> np.ndarray:
+        """Eq. 3's best cosine, exactly: of the query patches `objects` with each of the photos `chosen`.
+
+        The true best pair lies within one band of its float32 score, and so does the one that seems best.
+        """
+        best = self.best[objects][:, chosen]
+        least = best.max(0) - 2 * self.query.band
+        found = np.full(len(chosen), -np.inf)
+        i, k = np.nonzero(best >= least)
+        device = self.scores.device
+        pairs = torch.from_numpy(i + objects.start).to(device), torch.from_numpy(chosen[k]).to(device)
+        close = self.scores[pairs] >= torch.from_numpy(least[k]).to(device)[:, None]  # (pairs, P)
+        patches = close.shape[1]
+        for part in close.nonzero().split(PAIRS_AT_ONCE):
+            pair, j = part.unbind(1)
+            first = self.query.exact[pairs[0][pair]].double()
+            second = self.photos.exact[pairs[1][pair] * patches + j].double()
+            np.maximum.at(found, k[pair.cpu().numpy()], (first * second).sum(1).cpu().numpy())
+        return found
+
+    def _of(self, photo: int) -> Tensor:
+        patches = self.scores.shape[2]
+        return self.photos.exact[photo * patches : (photo + 1) * patches]
 
 
-def partners(scores: Tensor, query: Vectors, photos: Vectors, threshold: float) -> np.ndarray:
-    """Which query patches have a partner in which photo: some patch with cosine >= threshold.
-
-    Args: scores: their `similarities` (m, n, P). query: m vectors. photos: n * P, photo after photo.
-    Returns: (m, n) bool.
-    Raises: ValueError where the photos hold NaN.
-    """
-    patches = scores.shape[2]
+def similarities(query: Vectors, photos: Vectors, patches: int) -> Similarities:
+    """Compare m query vectors with n * patches vectors. Raises: ValueError where the photos hold NaN."""
+    scores = (query.fast @ photos.fast.T).view(len(query), -1, patches)
     # From here on a few numbers per photo: numpy has a tenth of torch's cost per call.
     best = scores.amax(2).cpu().numpy()
     if not np.isfinite(best).all():
         raise ValueError("the stored features hold NaN or infinite values")
-    found = best >= threshold
-    for i, r in np.argwhere(np.abs(best - threshold) <= query.band):
-        photo = photos.exact[r * patches : (r + 1) * patches]
-        found[i, r] = (photo.double() @ query.exact[i].double()).amax().item() >= threshold
-    return found
-
-
-def best_content(scores: Tensor, query: Tensor, photos: Tensor) -> np.ndarray:
-    """Eq. 3's best cosine of each photo, exactly.
-
-    Args: scores: `similarities` (m, n, P) of query (m, D) float16 and photos (n * P, D) float16.
-    Returns: (n,) float64.
-    """
-    patches, margin = scores.shape[2], band(query.shape[1], query.device)
-    best = scores.amax((0, 2))
-    # The true best pair lies within one band of its float32 score, and so does the one that seems best.
-    i, r, j = (scores >= (best - 2 * margin)[None, :, None]).nonzero().unbind(1)
-    found = torch.full_like(best, -torch.inf, dtype=torch.float64)
-    for part in torch.arange(len(i), device=i.device).split(PAIRS_AT_ONCE):
-        pair, photo = query[i[part]].double(), photos[r[part] * patches + j[part]].double()
-        found.scatter_reduce_(0, r[part], (pair * photo).sum(1), "amax")
-    return found.cpu().numpy()
+    return Similarities(query, photos, scores, best)
 
 
 def content_cosines(query: Tensor, photos: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..gallery.protocol import Block, Gallery
-from .exact import Vectors, best_content, illumination, partners, similarities, vectors
+from .exact import Vectors, illumination, similarities, vectors
 from .query import Query
 from .ranking import Hit
 
@@ -86,8 +86,8 @@ class _Pass:
             yield from self._illumination_first(rows, photos, histogram)
             return
         for group, joined in zip(self.groups, self.joined, strict=True):
-            scores = similarities(joined, photos, self.patches)  # (m, n, P)
-            found = partners(scores, joined, photos, self.request.content_threshold)  # (m, n)
+            compared = similarities(joined, photos, self.patches)
+            found = compared.partners(self.request.content_threshold)  # (m, n)
             start = 0
             for query in group:
                 mine = slice(start, start + len(self.objects[query]))
@@ -100,20 +100,13 @@ class _Pass:
                     light = self._light(query, *self._only(passing, photos, histogram))
                     keep = ~np.isnan(light)
                     passing, share, light = passing[keep], share[keep], light[keep]
-                content = self._content(scores[mine], self.objects[query], passing, photos)
-                yield query, rows[passing], share, light, content
+                yield query, rows[passing], share, light, compared.best_content(mine, passing)
 
     def _only(self, chosen: np.ndarray, photos: Vectors, histogram: Tensor) -> tuple[Vectors, Tensor]:
         """The patches of some photos of the block."""
         columns = (chosen[:, None] * self.patches + np.arange(self.patches)).ravel()
         index = torch.from_numpy(columns).to(histogram.device)
         return Vectors(photos.exact[index], photos.fast[index]), histogram[index]
-
-    def _content(self, scores: Tensor, own: Tensor, chosen: np.ndarray, photos: Vectors) -> np.ndarray:
-        """Best cosines of some photos of the block with the object."""
-        some = torch.from_numpy(chosen).to(scores.device)
-        columns = (some[:, None] * self.patches + torch.arange(self.patches, device=some.device)).flatten()
-        return best_content(scores[:, some], own, photos.exact[columns])
 
     def _light(self, query: int, photos: Vectors, histogram: Tensor) -> np.ndarray:
         eps_c, eps_a = self.request.content_threshold, self.request.appearance_threshold
@@ -125,10 +118,9 @@ class _Pass:
             passing = np.flatnonzero(~np.isnan(light) & self.allowed[query, rows])
             if len(passing):
                 some, _ = self._only(passing, photos, histogram)
-                own = vectors(objects)
-                scores = similarities(own, some, self.patches)
-                found = partners(scores, own, some, self.request.content_threshold)
-                content = best_content(scores, objects, some.exact)
+                compared = similarities(vectors(objects), some, self.patches)
+                found = compared.partners(self.request.content_threshold)
+                content = compared.best_content(slice(0, len(objects)), np.arange(len(passing)))
                 yield query, rows[passing], found.mean(0), light[passing], content
 
 
