@@ -11,7 +11,7 @@ import pytest
 
 from raiha_core import durable
 from raiha_core.gallery import shards
-from raiha_core.gallery.build import build
+from raiha_core.gallery.build import add, build
 from raiha_core.gallery.check import check
 from raiha_core.gallery.remove import remove
 from raiha_core.gallery.repair import repair
@@ -162,6 +162,33 @@ def test_a_repair_survives_a_kill_at_every_write(photos, tmp_path, how):
         assert digest(open_gallery(place)) == whole
         assert check(place).sound
     assert n == 3  # the merged shard, then the manifest
+
+
+@pytest.mark.parametrize("how", ["before", "torn", "after"])
+def test_an_add_that_was_killed_is_not_lost_by_building_the_other_folder(photos, tmp_path, how):
+    trip = write_photos(tmp_path / "trip", 6, first_seed=40)
+    build(photos, tmp_path / "old", encoder=FakeEncoder())
+    before = digest(open_gallery(tmp_path / "old"))
+    shutil.copytree(tmp_path / "old", tmp_path / "whole")
+    add(trip, tmp_path / "whole", encoder=FakeEncoder())
+    whole = digest(open_gallery(tmp_path / "whole"))
+    for n in itertools.count(1):
+        place = tmp_path / str(n)
+        shutil.copytree(tmp_path / "old", place)
+        if not killed_at(n, how, lambda place=place: add(trip, place, encoder=FakeEncoder())):
+            break
+        seen = digest(open_gallery(place))
+        assert seen in (before, whole)
+        unfinished = build(photos, place, encoder=FakeEncoder()).unfinished  # as one might be advised
+        begun = n > 1 or how == "after"
+        if seen == before and begun:
+            assert [f"raiha gallery add {trip} {place}" in work for work in unfinished] == [True]
+            assert not check(place).sound
+        assert digest(open_gallery(place)) == seen
+        add(trip, place, encoder=FakeEncoder())
+        assert digest(open_gallery(place)) == whole
+        assert check(place).sound
+    assert n == 7  # begin, two shards and their lines, end: six writes
 
 
 def test_two_kills_in_a_row(photos, tmp_path):
