@@ -1,39 +1,174 @@
-"""Mask files: which of a file's samples are the mask, and their values.
+"""Mask files: which of a file's samples are the mask, and what their codes mean.
 
-Shapes: one mask is (1, 1, H, W). How files are decoded is in `decoding.py`.
+Shapes: one mask is (1, 1, H, W); codes and indices of a file are (H, W). How files are decoded is in
+`decoding.py`, what holds for masks of any origin in `mask_meaning.py`.
 """
 
-from dataclasses import replace
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from PIL import Image
 from torch import Tensor
 
 from .decoding import decode
 from .icc import to_srgb
+from .mask_meaning import LARGEST_LABEL, MaskWarning, blackened, choose_label
 from .raster import MAX_PIXELS, Raster, to_tensor, upright
 
 _NOT_GREY = 16 / 255  # channels of a grey mask may differ this much, through lossy compression
+_MODE_OF_PALETTES = "P"  # Pillow's name
 
 
-def _grey_values(raster: Raster, path: Path) -> Tensor:
-    # Without the profile: a mask's codes are shares of cover, not colours.
+class LabelAbsentError(ValueError):
+    """The label that was asked for is not in this mask, although it may be in the next one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MaskFile:
+    """What a mask file says."""
+
+    values: Tensor  # (1, 1, H, W) float32, 0..1, upright
+    notes: tuple[str, ...] = ()  # sentences on what was done to the file's codes
+    orientation: int = 1  # EXIF, 1..8, applied already
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Palette:
+    indices: np.ndarray  # (H, W) uint8
+    colours: np.ndarray  # (256, 3) uint8
+
+
+def _read_palette(path: Path, orientation: int) -> _Palette | None:
+    """The indices of a file that has a palette; decoders give its colours only. None for other files."""
+    try:
+        image = Image.open(path)
+    except OSError:  # a format that Pillow does not know has no palette
+        return None
+    with image:
+        palette = image.getpalette("RGB") if image.mode == _MODE_OF_PALETTES else None
+        if palette is None:
+            return None
+        colours: np.ndarray = np.zeros((256, 3), np.uint8)
+        colours[: len(palette) // 3] = np.reshape(palette, (-1, 3))
+        stored = Raster(samples=np.asarray(image)[:, :, None], orientation=orientation)
+    return _Palette(indices=upright(stored).samples[:, :, 0], colours=colours)
+
+
+def _is_grey(channels: np.ndarray, full: int) -> bool:
+    return int((channels.max(-1).astype(np.int32) - channels.min(-1)).max()) <= _NOT_GREY * full
+
+
+def _as_cover(inside: np.ndarray) -> Tensor:
+    return torch.from_numpy(inside.astype(np.float32))[None, None]
+
+
+def _one_label(codes: np.ndarray, label: int, name: str) -> MaskFile:
+    """The pixels of one label. Raises: LabelAbsentError listing the labels where it is not among them."""
+    inside = codes == label
+    if not inside.any():
+        found = np.unique(codes)
+        listed = ", ".join(map(str, found[:20])) + (", ..." if len(found) > 20 else "")
+        raise LabelAbsentError(f"{name} has no pixel of label {label}; its values are {listed}")
+    return MaskFile(values=_as_cover(inside))
+
+
+def _of_labels(codes: np.ndarray, name: str) -> MaskFile:
+    label, notes = choose_label([int(code) for code in np.unique(codes)], name)
+    if label is None:
+        return MaskFile(values=_as_cover(codes > 0))
+    return MaskFile(values=_as_cover(codes == label), notes=notes)
+
+
+def _of_palette(palette: _Palette, name: str) -> MaskFile | None:
+    """The mask that a palette file holds; None where its colours are to be read as a grey picture.
+
+    Indices are labels, but many programs write an ordinary black and white mask with a palette, in
+    which white may well be index 0.
+    """
+    used = np.unique(palette.indices)
+    shown = palette.colours[used].astype(np.int32)
+    if _is_grey(shown, 255):
+        greys = shown.mean(1)
+        if len(used) == 1 or len(used) > LARGEST_LABEL:
+            return None
+        if len(used) == 2 and greys.min() <= 2:
+            brighter = used[int(greys.argmax())]
+            full = greys.max() >= 255
+            note = f"{name} is a mask of labels: its value {brighter} is taken as the object"
+            return MaskFile(values=_as_cover(palette.indices == brighter), notes=() if full else (note,))
+    return _of_labels(palette.indices, name)
+
+
+def _of_codes(codes: np.ndarray, samples: int, full: int, name: str) -> MaskFile:
+    """A mask of codes (H, W), each the sum of so many samples whose full scale is `full`."""
+    if 0 < codes.max() <= samples * LARGEST_LABEL and codes.min() == 0:
+        return _of_labels(np.rint(codes / samples).astype(np.uint8), name)
+    # one division of whole numbers, so that equal channels give code / full to the bit
+    values = to_tensor(codes[:, :, None], samples * full)
+    blacker, notes = blackened(values, name)
+    return MaskFile(values=blacker if notes else values, notes=notes)
+
+
+def _grey_sum(raster: Raster, path: Path) -> np.ndarray:
+    """(H, W) sums of the three channels.
+
+    Without the profile: a mask's codes are shares of cover, not colours.
+    """
     codes = to_srgb(replace(raster, profile=None), path)
-    if (codes.max(2) - codes.min(2)).max() > _NOT_GREY * raster.full:
+    if not _is_grey(codes, raster.full):
         raise ValueError(f"{path} is a colour picture without alpha; a mask must be grey or have an alpha")
-    # the mean as one division of whole numbers, so that equal channels give code / full to the bit
-    return to_tensor(codes.sum(2, dtype=np.uint32, keepdims=True), 3 * raster.full)
+    return codes.sum(2, dtype=np.uint32)
 
 
-def read_mask(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """Read a mask (1, 1, H, W) float32, 0..1: the alpha where it varies, else the grey values.
+def read_mask_file(
+    path: str | Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    label: int | None = None,
+    transparent_is_object: bool = False,
+) -> MaskFile:
+    """Read a mask: the alpha where it varies, else the grey values, or one of the labels that it holds.
 
     Soft edges and 16 bits are kept, EXIF orientation is applied, ICC profiles are not: code / full
-    scale is the value.
-    Raises: as `read_picture`; ValueError for a colour picture whose alpha does not vary.
+    scale is the value. A palette, or integers up to 20, are labels: one beside 0 becomes 1, with a
+    note. Codes of 1 and 2 of 255 become 0, with a note, where more pixels have them than a soft edge.
+    Args:
+        label: the code that is the object; alpha is then passed over.
+        transparent_is_object: as ComfyUI's mask editor saves it: any alpha counts, and 0 is the object.
+    Raises: as `read_picture`; ValueError for a colour picture whose alpha does not vary, for several
+        labels (listed) of which none was chosen, and for a label that is not there.
     """
     path = Path(path)
-    raster = upright(decode(path, max_pixels))
-    if raster.alpha is not None and raster.alpha.min() != raster.alpha.max():
-        return to_tensor(raster.alpha[:, :, None], raster.full)
-    return _grey_values(raster, path)
+    stored = decode(path, max_pixels)
+    raster = upright(stored)
+    found = _read(path, stored.orientation, raster, label, transparent_is_object)
+    return replace(found, orientation=stored.orientation)
+
+
+def _read(
+    path: Path, orientation: int, raster: Raster, label: int | None, transparent_is_object: bool
+) -> MaskFile:
+    name = str(path)
+    alpha = raster.alpha
+    if label is None and alpha is not None:
+        if transparent_is_object:
+            return MaskFile(values=1 - to_tensor(alpha[:, :, None], raster.full))
+        if alpha.min() != alpha.max():
+            return _of_codes(alpha, 1, raster.full, name)
+    palette = _read_palette(path, orientation)
+    if label is not None:
+        codes = palette.indices if palette is not None else np.rint(_grey_sum(raster, path) / 3)
+        return _one_label(codes, label, name)
+    found = None if palette is None else _of_palette(palette, name)
+    return found or _of_codes(_grey_sum(raster, path), 3, raster.full, name)
+
+
+def read_mask(path: str | Path, *, max_pixels: int = MAX_PIXELS, label: int | None = None) -> Tensor:
+    """The values of `read_mask_file`: (1, 1, H, W) float32, 0..1; its notes become `MaskWarning`s."""
+    found = read_mask_file(path, max_pixels=max_pixels, label=label)
+    for note in found.notes:
+        warnings.warn(note, MaskWarning, stacklevel=2)
+    return found.values

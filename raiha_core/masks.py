@@ -4,17 +4,21 @@ Masks are (B, 1, H, W) with 1 on the pasted object; soft edges are allowed.
 Shapes: B images, G patches per side of the square patch grid.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
+OVERSHOOT = 1.0  # no filter leaves 0..1 by more: what does is on another scale
 
-def check_pair(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The pair with equal batch sizes; batch 1 broadcasts.
+
+def check_tensors(composite: Tensor, mask: Tensor) -> None:
+    """Check the form of both, whatever their sizes.
 
     Args:
-        composite: sRGB (B, 3, H, W), floating point, values 0..1.
-        mask: (B, 1, H, W), floating point, values 0..1.
-    Raises: ValueError naming both shapes, or the offending value.
+        composite: sRGB (B, 3, H, W), floating point.
+        mask: (B, 1, h, w), floating point.
+    Raises: ValueError naming the shape, dtype or NaN that is wrong, or batches that do not match.
     """
     if composite.ndim != 4 or composite.shape[1] != 3:
         raise ValueError(f"the composite must be (B, 3, H, W), got {tuple(composite.shape)}")
@@ -25,21 +29,43 @@ def check_pair(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
             raise ValueError(f"the {name} must be floating point, got {tensor.dtype}")
         if 0 in tensor.shape:
             raise ValueError(f"the {name} is empty: {tuple(tensor.shape)}")
+    if not torch.isfinite(composite).all():
+        raise ValueError("the composite holds NaN or infinite values")
+    low, high = mask.amin().item(), mask.amax().item()
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"mask values must be finite numbers in 0..1, got {low:g}..{high:g}")
+    images, weights = composite.shape[0], mask.shape[0]
+    if images != weights and 1 not in (images, weights):
+        raise ValueError(f"{images} composites and {weights} masks: the batches must match, or one be 1")
+
+
+def clamped(mask: Tensor) -> Tensor:
+    """The mask in 0..1; itself where it lies there. Blur, bicubic scaling and rounding leave that range.
+
+    Raises: ValueError naming the range where it is no overshoot but another scale, such as 0..255.
+    """
+    low, high = mask.amin().item(), mask.amax().item()
+    if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+        raise ValueError(f"mask values must lie in 0..1, got {low:g}..{high:g}: divide by full scale first")
+    return mask if low >= 0 and high <= 1 else mask.clamp(0, 1)
+
+
+def check_pair(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The pair with equal batch sizes, batch 1 broadcasts, and the mask's overshoot clamped.
+
+    Args:
+        composite: sRGB (B, 3, H, W), floating point, values 0..1.
+        mask: (B, 1, H, W), floating point, values 0..1.
+    Raises: ValueError naming both shapes, or the offending value.
+    """
+    check_tensors(composite, mask)
     if composite.shape[-2:] != mask.shape[-2:]:
         raise ValueError(
             f"the mask is {mask.shape[-1]}x{mask.shape[-2]} but the composite is "
             f"{composite.shape[-1]}x{composite.shape[-2]}; they must have the same size"
         )
-    if not torch.isfinite(composite).all():
-        raise ValueError("the composite holds NaN or infinite values")
-    low, high = mask.amin().item(), mask.amax().item()
-    if not (low >= 0 and high <= 1):  # also catches NaN
-        raise ValueError(f"mask values must lie in 0..1, got {low:g}..{high:g}")
-    images, masks = composite.shape[0], mask.shape[0]
-    if images != masks and 1 not in (images, masks):
-        raise ValueError(f"{images} composites and {masks} masks: the batches must match, or one be 1")
-    batch = max(images, masks)
-    return composite.expand(batch, -1, -1, -1), mask.expand(batch, -1, -1, -1)
+    batch = max(composite.shape[0], mask.shape[0])
+    return composite.expand(batch, -1, -1, -1), clamped(mask).expand(batch, -1, -1, -1)
 
 
 def _cell_overlaps(size: int, grid: int) -> Tensor:

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from . import masks, render
+from . import mask_meaning, masks, render
 from .features.encoders import Encoder
 from .features.references import Reference
 from .harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer
@@ -19,7 +19,7 @@ from .harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer
 References = Sequence[Reference] | Sequence[Sequence[Reference]]
 
 
-class HarmonizeWarning(UserWarning):
+class HarmonizeWarning(mask_meaning.MaskWarning):
     """Something the caller should know, although a correct picture came out."""
 
 
@@ -38,14 +38,9 @@ def per_composite(references: References, batch: int) -> list[Sequence[Reference
 
 def _rows_with_an_object(mask: Tensor) -> list[int]:
     """Indices of the images whose mask is not empty; warns about the others."""
-    filled = (mask.flatten(1) > 0).any(1)
-    empty = (~filled).nonzero().flatten().tolist()
-    if empty:
-        which = "the mask is" if len(mask) == 1 else f"the masks of images {empty} are"
-        warnings.warn(
-            f"{which} empty: nothing to harmonize, the input comes back", HarmonizeWarning, stacklevel=3
-        )
-    return filled.nonzero().flatten().tolist()
+    if note := mask_meaning.empty_note(mask):
+        warnings.warn(note, HarmonizeWarning, stacklevel=3)
+    return (mask.flatten(1) > 0).any(1).nonzero().flatten().tolist()
 
 
 def _require_guidance(mask: Tensor, rows: list[int], references: list[Sequence[Reference]]) -> None:
@@ -67,24 +62,32 @@ def harmonize(
     encoder: Encoder | None = None,
     strength: float = 1.0,
     exact: bool = False,
+    as_stored: bool = False,
 ) -> Tensor:
     """Change the look of the masked object until it belongs to its background.
 
     Args:
         composite: sRGB (B, 3, H, W), floating point, values 0..1, any size.
-        mask: (B, 1, H, W), 1 = pasted object, soft edges allowed; batch 1 broadcasts.
+        mask: (B, 1, H, W), 1 = pasted object, soft edges allowed; batch 1 broadcasts. Masks of labels,
+            of another size and so on are understood as `mask_meaning` says, with a `HarmonizeWarning`.
         references: for all composites, or one row for each of them; may be empty.
         model: a loaded harmonizer, the name of a preset or shipped weights, or a .safetensors file.
         encoder: needed only by networks that read patch features; loaded by name where left out.
         strength: 0 gives the composite, 1 the harmonizer's full answer.
         exact: inside the mask as a published network's authors render at full size (`render.apply`).
+        as_stored: take the mask for what it is, of the composite's own size, as evaluation demands.
     Returns: (B, 3, H, W) in the composite's dtype and on its device; outside the mask the
         composite's own bits. An empty mask gives the composite back, with a `HarmonizeWarning`.
-    Raises: ValueError naming the offending shape or value, as `masks.check_pair` does; where a mask
-        leaves no background and no reference is given; where features of two spaces meet.
+    Raises: ValueError naming the offending shape or value, as `mask_meaning.understand` does; where a
+        mask leaves no background and no reference is given; where features of two spaces meet.
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must lie in 0..1, got {strength}")
+    if not as_stored:
+        meant = mask_meaning.understand(composite, mask)
+        mask = meant.mask
+        for note in meant.notes:
+            warnings.warn(note, HarmonizeWarning, stacklevel=2)
     composite, mask = masks.check_pair(composite, mask)
     rows_of_references = per_composite(references, len(composite))
     rows = _rows_with_an_object(mask)

@@ -34,14 +34,15 @@ FIRST: dict[str, set[str]] = {
     "png": {"raster", "exif"},
     "tiff": {"raster"},
     "decoding": {"raster", "exif", "png", "tiff"},
-    "mask_files": {"raster", "decoding", "icc"},
+    "render": {"color"},
+    "mask_meaning": {"masks", "render"},
+    "mask_files": {"raster", "decoding", "icc", "mask_meaning"},
     "images": {"raster", "decoding", "icc", "durable", "mask_files"},
 }
 ABOVE: dict[str, set[str]] = {
     "features": set(),
     "gallery": {"features"},
     "retrieval": {"features", "gallery"},
-    "render": set(),
     "models": {"features", "render"},
     "checkpoint": {"features", "render", "models"},
     "convert": {"features", "render", "models", "checkpoint"},

@@ -1,5 +1,6 @@
 """The one call behind the retrieval nodes, the command line, the RAHarmony4 builder and the trainer."""
 
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ from ..features.patches import PatchFeatures
 from ..features.spec import require_same_space
 from ..gallery.memory import picture_digest
 from ..gallery.protocol import Gallery, PatchEncoder
+from ..mask_meaning import MaskWarning, understand
 from .answer import Asked, Rule, answer
 from .candidates import Candidate, Candidates, references
 from .query import Query, make_query, query_from_patches
@@ -174,7 +176,10 @@ def search(
             require_same_space(given.spec, gallery.spec, name, f"'{gallery.name}'")
     exclusion = Exclusion(sha256=exclude_sha256, groups=exclude_groups, ids=exclude_ids)
     only_encoder = encoder if features is None else None
-    query = make_query(composite, mask, encoder=only_encoder, features=features, query_id=query_id)
+    meant = understand(composite, mask)
+    for note in meant.notes:
+        warnings.warn(note, MaskWarning, stacklevel=2)
+    query = make_query(composite, meant.mask, encoder=only_encoder, features=features, query_id=query_id)
     return search_many(
         gallery,
         [query],

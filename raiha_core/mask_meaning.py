@@ -1,0 +1,209 @@
+"""What a mask means, decided in one place for the node, the command line and Python alike.
+
+People bring masks of labels, masks whose black is not 0, masks that left 0..1 on the way, masks of
+another size, inverted ones, and none at all. The rules, in their order: no mask was given; overshoot;
+labels; nearly black; size; polarity. Data sets of evaluation and training are read as stored instead.
+Shapes: B masks (B, 1, H, W), 1 = pasted object.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import masks
+from .render import shrink
+
+LARGEST_LABEL = 20  # codes up to here are labels: no soft mask is so faint everywhere
+NEARLY_BLACK = 2.01 / 255  # codes 1 and 2 of 255: Photoshop's and JPEG's black
+_NOISE_FLOOR = 0.05  # a share of nearly black pixels above this is no soft edge, and is said
+_ASPECT = 0.01  # sides whose ratio differs by less than this are one shape
+_PLACEHOLDER = (64, 64)  # what LoadImage hands over for a picture without alpha
+# By what a wire's values came from a file's codes: 8 bits, ComfyUI's way with grey files, 16 bits.
+_WIRE_SCALES = (255, 65535 / 256, 65535)
+
+
+class MaskWarning(UserWarning):
+    """What was done to a mask before it was used."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """How messages call a mask and its composite, and the EXIF orientations that were applied to them."""
+
+    mask: str = "the mask"
+    composite: str = "the composite"
+    mask_orientation: int | None = None  # None: not known, as behind a wire
+    composite_orientation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """A mask as it was meant, and in sentences what was done to it."""
+
+    mask: Tensor  # (B, 1, H, W), 0..1
+    notes: tuple[str, ...]
+
+
+def understand(
+    composite: Tensor, mask: Tensor, *, invert: bool = False, origin: Origin | None = None
+) -> Meaning:
+    """The mask as it was meant for this composite.
+
+    What is understood already comes back as it is, so the rules may be applied twice.
+    Args:
+        composite: sRGB (B, 3, H, W), floating point.
+        mask: (B or 1, 1, h, w), floating point, of nearly the composite's aspect.
+        invert: the object is where the mask is 0.
+    Returns: the mask at the composite's size, in its own dtype.
+    Raises: ValueError in one sentence where no mask was given, where it holds NaN, several labels, or
+        is of another shape than the composite, and as `masks.check_tensors` does.
+    """
+    origin = origin or Origin()
+    masks.check_tensors(composite, mask)
+    size = (composite.shape[-2], composite.shape[-1])
+    require_given(mask, size, origin.mask)
+    mask = masks.clamped(mask)
+    notes: tuple[str, ...] = ()
+    for rule in (_wire_labels, blackened):
+        mask, note = rule(mask, origin.mask)
+        notes += note
+    mask, note = fitted(mask, size, origin)
+    notes += note
+    if invert:
+        mask, _ = blackened(1 - mask, origin.mask)  # what was nearly white is nearly black now
+    return Meaning(mask, notes + _polarity(mask, origin.mask) + _sideways(mask, origin))
+
+
+def require_given(mask: Tensor, size: tuple[int, int], name: str = "the mask") -> None:
+    """Refuse what stands for no mask.
+
+    Raises: ValueError for 64x64 zeros or ones beside a picture of another size (height, width), which
+        is what LoadImage gives for a picture without alpha, and for 1/255 everywhere, which it gives
+        for grey, CMYK and GIF pictures.
+    """
+    low, high = mask.amin().item(), mask.amax().item()
+    small = mask.shape[-2:] == _PLACEHOLDER and size != _PLACEHOLDER
+    if low == high and ((small and low in (0, 1)) or 0.5 / 255 < low < 1.5 / 255):
+        kind = f"{mask.shape[-1]}x{mask.shape[-2]} and {low:.3g} everywhere"
+        raise ValueError(
+            f"no mask was given: {name} is {kind}, which is what ComfyUI's LoadImage hands over for a "
+            "picture without alpha; draw a mask in the mask editor, or load one with Load Mask (Raiha)"
+        )
+
+
+def choose_label(found: Sequence[int], name: str) -> tuple[int | None, tuple[str, ...]]:
+    """The label that is the object, of the codes found in a mask of labels; None where all is background.
+
+    Raises: ValueError listing the labels where there are several beside 0.
+    """
+    objects = [code for code in found if code]
+    if len(objects) > 1:
+        listed = ", ".join(map(str, found[:LARGEST_LABEL])) + (", ..." if len(found) > LARGEST_LABEL else "")
+        raise ValueError(
+            f"{name} is a mask of labels with the values {listed}: choose the object's (label), "
+            "or save a soft mask as a grey picture"
+        )
+    if not objects:
+        return None, ()
+    return objects[0], (f"{name} is a mask of labels: its value {objects[0]} is taken as the object",)
+
+
+def _wire_labels(mask: Tensor, name: str) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels that a reader divided by full scale: whole codes, the largest at most 20, 0 among them."""
+    high = mask.amax().item()
+    if not 0 < high < (LARGEST_LABEL + 0.5) / 255 or mask.amin().item() > 0:
+        return mask, ()
+    for scale in _WIRE_SCALES:
+        codes = mask.float() * scale
+        whole = codes.round()
+        if 1 <= whole.amax().item() <= LARGEST_LABEL and (codes - whole).abs().amax().item() < 0.02:
+            label, notes = choose_label([int(code) for code in whole.unique().tolist()], name)
+            return whole.eq(float(label or 0)).to(mask.dtype), notes
+    return mask, ()
+
+
+def blackened(mask: Tensor, name: str) -> tuple[Tensor, tuple[str, ...]]:
+    """The mask with 1/255 and 2/255 as 0; said where that is more than a soft edge has."""
+    faint = (mask > 0) & (mask <= NEARLY_BLACK)
+    if not faint.any():
+        return mask, ()
+    share = faint.float().mean().item()
+    note = f"{name} is nearly black (at most 2 of 255) in {share:.0%} of its pixels: they count as outside"
+    return mask.masked_fill(faint, 0), (note,) if share > _NOISE_FLOOR else ()
+
+
+def _one_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    return abs(size[0] * other[1] / (size[1] * other[0]) - 1) <= _ASPECT
+
+
+def fitted(mask: Tensor, size: tuple[int, int], origin: Origin) -> tuple[Tensor, tuple[str, ...]]:
+    """The mask at the picture's size (height, width), resized where both have one aspect.
+
+    Raises: ValueError with both sizes and the remedy where they have not.
+    """
+    own = (mask.shape[-2], mask.shape[-1])
+    if own == size:
+        return mask, ()
+    sizes = f"{origin.mask} is {own[1]}x{own[0]} but {origin.composite} is {size[1]}x{size[0]}"
+    if _one_shape(own, size):
+        return shrink(mask, size).to(mask.dtype), (f"{sizes}: the mask was resized",)
+    if _one_shape(own[::-1], size):
+        raise ValueError(f"{sizes}{_turned(origin)}")
+    raise ValueError(
+        f"{sizes}; they must show the same frame: make the mask from this picture, or crop both alike"
+    )
+
+
+def _turned(origin: Origin) -> str:
+    """How the sides of one of the two were swapped, and what to do about it."""
+    for name, orientation, other in (
+        (origin.composite, origin.composite_orientation, "the mask"),
+        (origin.mask, origin.mask_orientation, "the composite"),
+    ):
+        if orientation is not None and orientation >= 5:
+            return (
+                f" as {name} was turned upright by its EXIF orientation {orientation}; {other} fits it as "
+                f"stored: save both upright, or turn {other} in the same way"
+            )
+    return (
+        "; one of them lies on its side, as when an EXIF orientation is applied to one and not to the other: "
+        "save both upright"
+    )
+
+
+def _sideways(mask: Tensor, origin: Origin) -> tuple[str, ...]:
+    """Said where sizes cannot tell whether a mask was drawn before or after its photo was turned."""
+    turned = origin.composite_orientation or 1
+    fits_both = turned < 5 or _one_shape((mask.shape[-2], mask.shape[-1]), (mask.shape[-1], mask.shape[-2]))
+    if turned == 1 or origin.mask_orientation != 1 or not fits_both:
+        return ()
+    return (
+        f"{origin.composite} was turned upright by its EXIF orientation {turned}, {origin.mask} has none: "
+        "if it was drawn on the photo as stored, the object lies elsewhere",
+    )
+
+
+def _polarity(mask: Tensor, name: str) -> tuple[str, ...]:
+    inside = mask[:, 0] > 0.5
+    frame = torch.cat(
+        [inside[:, 0], inside[:, -1], inside[:, 1:-1, 0], inside[:, 1:-1, -1]], 1
+    )  # (B, pixels of the border)
+    most = (frame.float().mean(1) > 0.5) & (inside.flatten(1).float().mean(1) > 0.5)
+    # a mask without background is another matter: there references alone guide, or an error says so
+    if not (most & ~(mask > 0).flatten(1).all(1)).any():
+        return ()
+    return (
+        f"{name} looks inverted: it touches most of the border and holds more than half of the picture "
+        "(white must be the object; invert it if not)",
+    )
+
+
+def empty_note(mask: Tensor) -> str | None:
+    """What to say of masks without an object, None where all have one."""
+    empty = (~(mask.flatten(1) > 0).any(1)).nonzero().flatten().tolist()
+    if not empty:
+        return None
+    which = "the mask is" if len(mask) == 1 else f"the masks of images {empty} are"
+    return f"{which} empty: nothing to harmonize, the input comes back"
