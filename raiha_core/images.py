@@ -39,6 +39,7 @@ class Picture:
     )  # (1, 1, H, W) float32, 0..1, not multiplied into the pixels; None if the file has none
     bit_depth: int  # 8 or 16: what the file holds, and what keeps all of it when written
     path: Path
+    orientation: int = 1  # EXIF, 1..8, applied already
 
 
 def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -51,12 +52,14 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         than `max_pixels` (refused before it is decoded).
     """
     path = Path(path)
-    raster = upright(decode(path, max_pixels))
+    stored = decode(path, max_pixels)
+    raster = upright(stored)
     return Picture(
         pixels=to_tensor(to_srgb(raster, path), raster.full),
         alpha=None if raster.alpha is None else to_tensor(raster.alpha[:, :, None], raster.full),
         bit_depth=8 if raster.full == 255 else 16,
         path=path,
+        orientation=stored.orientation,
     )
 
 

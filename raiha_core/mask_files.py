@@ -104,12 +104,16 @@ def _of_palette(palette: _Palette, name: str) -> MaskFile | None:
 
 def _of_codes(codes: np.ndarray, samples: int, full: int, name: str) -> MaskFile:
     """A mask of codes (H, W), each the sum of so many samples whose full scale is `full`."""
-    if 0 < codes.max() <= samples * LARGEST_LABEL and codes.min() == 0:
+    low, high = codes.min(), codes.max()
+    if low < high <= samples * LARGEST_LABEL:
         return _of_labels(np.rint(codes / samples).astype(np.uint8), name)
     # one division of whole numbers, so that equal channels give code / full to the bit
     values = to_tensor(codes[:, :, None], samples * full)
-    blacker, notes = blackened(values, name)
-    return MaskFile(values=blacker if notes else values, notes=notes)
+    if low < high:  # the same everywhere is no mask, which is judged beside the picture
+        blacker, notes = blackened(values, name)
+        if notes:
+            return MaskFile(values=blacker, notes=notes)
+    return MaskFile(values=values)
 
 
 def _grey_sum(raster: Raster, path: Path) -> np.ndarray:

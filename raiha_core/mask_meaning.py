@@ -28,6 +28,10 @@ class MaskWarning(UserWarning):
     """What was done to a mask before it was used."""
 
 
+class SeveralLabelsError(ValueError):
+    """A mask of several labels, of which none was chosen."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origin:
     """How messages call a mask and its composite, and the EXIF orientations that were applied to them."""
@@ -36,6 +40,7 @@ class Origin:
     composite: str = "the composite"
     mask_orientation: int | None = None  # None: not known, as behind a wire
     composite_orientation: int | None = None
+    remedy: str = "invert the mask"  # for one that is inverted, in the words of what is used
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def understand(
     notes += note
     if invert:
         mask, _ = blackened(1 - mask, origin.mask)  # what was nearly white is nearly black now
-    return Meaning(mask, notes + _polarity(mask, origin.mask) + _sideways(mask, origin))
+    return Meaning(mask, notes + _polarity(mask, origin) + _sideways(mask, origin))
 
 
 def require_given(mask: Tensor, size: tuple[int, int], name: str = "the mask") -> None:
@@ -96,14 +101,13 @@ def require_given(mask: Tensor, size: tuple[int, int], name: str = "the mask") -
 def choose_label(found: Sequence[int], name: str) -> tuple[int | None, tuple[str, ...]]:
     """The label that is the object, of the codes found in a mask of labels; None where all is background.
 
-    Raises: ValueError listing the labels where there are several beside 0.
+    Raises: SeveralLabelsError listing them where there are several beside 0.
     """
     objects = [code for code in found if code]
     if len(objects) > 1:
         listed = ", ".join(map(str, found[:LARGEST_LABEL])) + (", ..." if len(found) > LARGEST_LABEL else "")
-        raise ValueError(
-            f"{name} is a mask of labels with the values {listed}: choose the object's (label), "
-            "or save a soft mask as a grey picture"
+        raise SeveralLabelsError(
+            f"{name} is a mask of labels with the values {listed}: choose the object's label"
         )
     if not objects:
         return None, ()
@@ -111,9 +115,9 @@ def choose_label(found: Sequence[int], name: str) -> tuple[int | None, tuple[str
 
 
 def _wire_labels(mask: Tensor, name: str) -> tuple[Tensor, tuple[str, ...]]:
-    """Labels that a reader divided by full scale: whole codes, the largest at most 20, 0 among them."""
-    high = mask.amax().item()
-    if not 0 < high < (LARGEST_LABEL + 0.5) / 255 or mask.amin().item() > 0:
+    """Labels that a reader divided by full scale: whole codes, the largest at most 20."""
+    low, high = mask.amin().item(), mask.amax().item()
+    if not low < high < (LARGEST_LABEL + 0.5) / 255:
         return mask, ()
     for scale in _WIRE_SCALES:
         codes = mask.float() * scale
@@ -152,21 +156,22 @@ def fitted(mask: Tensor, size: tuple[int, int], origin: Origin) -> tuple[Tensor,
     if _one_shape(own[::-1], size):
         raise ValueError(f"{sizes}{_turned(origin)}")
     raise ValueError(
-        f"{sizes}; they must show the same frame: make the mask from this picture, or crop both alike"
+        f"{sizes}; they must have the same size: make the mask from this picture, or crop both alike"
     )
 
 
 def _turned(origin: Origin) -> str:
     """How the sides of one of the two were swapped, and what to do about it."""
-    for name, orientation, other in (
-        (origin.composite, origin.composite_orientation, "the mask"),
-        (origin.mask, origin.mask_orientation, "the composite"),
-    ):
-        if orientation is not None and orientation >= 5:
-            return (
-                f" as {name} was turned upright by its EXIF orientation {orientation}; {other} fits it as "
-                f"stored: save both upright, or turn {other} in the same way"
-            )
+    if (origin.composite_orientation or 1) >= 5:
+        return (
+            f", as turned upright by its EXIF orientation {origin.composite_orientation}; the mask fits it "
+            "as stored: save the picture upright, or turn the mask in the same way"
+        )
+    if (origin.mask_orientation or 1) >= 5:
+        return (
+            f"; the mask was turned upright by its EXIF orientation {origin.mask_orientation}, and would fit "
+            "as stored: remove that from the mask, or turn the picture in the same way"
+        )
     return (
         "; one of them lies on its side, as when an EXIF orientation is applied to one and not to the other: "
         "save both upright"
@@ -185,7 +190,7 @@ def _sideways(mask: Tensor, origin: Origin) -> tuple[str, ...]:
     )
 
 
-def _polarity(mask: Tensor, name: str) -> tuple[str, ...]:
+def _polarity(mask: Tensor, origin: Origin) -> tuple[str, ...]:
     inside = mask[:, 0] > 0.5
     frame = torch.cat(
         [inside[:, 0], inside[:, -1], inside[:, 1:-1, 0], inside[:, 1:-1, -1]], 1
@@ -195,8 +200,8 @@ def _polarity(mask: Tensor, name: str) -> tuple[str, ...]:
     if not (most & ~(mask > 0).flatten(1).all(1)).any():
         return ()
     return (
-        f"{name} looks inverted: it touches most of the border and holds more than half of the picture "
-        "(white must be the object; invert it if not)",
+        f"{origin.mask} looks inverted: it touches most of the border and holds more than half of the "
+        f"picture; if its object is black, {origin.remedy}",
     )
 
 

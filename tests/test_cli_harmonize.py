@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from raiha_core.cli import main
-from raiha_core.cli.pairs import folder_jobs, mask_for
 
 
 @pytest.fixture
@@ -105,19 +104,6 @@ def test_a_wrong_call_exits_with_2(pair):
     with pytest.raises(SystemExit) as stop:
         run("harmonize", pair / "c.png")
     assert stop.value.code == 2
-
-
-def test_masks_by_stem_then_by_the_rule_of_iharmony4(tmp_path):
-    masks = {"a_1": tmp_path / "a_1.png", "a_1_2": tmp_path / "a_1_2.png"}
-    assert mask_for(tmp_path / "a_1_1.jpg", masks) == masks["a_1"]
-    assert mask_for(tmp_path / "a_1_2.jpg", masks) == masks["a_1_2"]
-    assert mask_for(tmp_path / "b.jpg", masks) is None
-
-
-def test_missing_masks_are_counted_before_any_work(tmp_path):
-    (tmp_path / "masks").mkdir()
-    with pytest.raises(ValueError, match=r"2 of 2 composites have no mask.*a\.png"):
-        folder_jobs([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "masks", tmp_path / "out", False)
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,9 @@ def test_one_bit_palette_and_jpeg_masks(tmp_path):
     for name in ("one.png", "palette.png", "rgb.webp"):
         assert torch.equal(read_mask(tmp_path / name), as_tensor(grey))
     image.convert("RGB").save(tmp_path / "lossy.jpg", quality=80)
-    assert (read_mask(tmp_path / "lossy.jpg") - as_tensor(grey)).abs().max() < 0.1
+    with pytest.warns(UserWarning, match="nearly black"):  # the noise around what was black
+        lossy = read_mask(tmp_path / "lossy.jpg")
+    assert (lossy - as_tensor(grey)).abs().max() < 0.1
 
 
 def test_a_mask_is_turned_but_its_profile_is_not_applied(tmp_path):

@@ -179,11 +179,21 @@ def test_empty_answers_say_why(gallery):
     assert len(ask(gallery, mask=full, by="content")) == 4, "content needs no background"
 
 
+@pytest.mark.filterwarnings("ignore::raiha_core.mask_meaning.MaskWarning")
+@pytest.mark.parametrize(
+    "spoil", [lambda m: m / 255, lambda m: m.clamp_min(2 / 255), lambda m: m * 1.2 - 0.1]
+)
+def test_a_search_understands_masks_as_harmonize_does(gallery, spoil):
+    expected, found = ask(gallery, mask=square_mask()), ask(gallery, mask=spoil(square_mask()))
+    assert torch.equal(found.foreground, expected.foreground)
+    assert torch.equal(found.background, expected.background)
+
+
 def test_wrong_queries_are_refused(gallery):
     composite, mask = picture(1), square_mask()
     for arguments, message in (
         ((composite, torch.zeros(1, 1, 32, 32)), "the mask is empty"),
-        ((composite, torch.zeros(1, 1, 16, 16)), "must have the same size"),
+        ((composite, torch.zeros(1, 1, 16, 24)), "must have the same size"),
         ((composite * torch.nan, mask), "NaN"),
         ((composite.expand(2, -1, -1, -1), mask), "one composite at a time"),
     ):

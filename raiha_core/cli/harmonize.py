@@ -4,7 +4,6 @@ import argparse
 import json
 import sys
 import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +16,13 @@ from ..gallery.protocol import Gallery
 from ..gallery.store import open_gallery
 from ..gallery.writer import is_disk_full
 from ..harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer
-from ..images import list_photos, read_picture, require_writable, write_picture
-from ..pipeline import HarmonizeWarning, harmonize
+from ..images import read_picture, require_writable, write_picture
+from ..pipeline import harmonize
 from ..retrieval.search import references as load_references
 from ..retrieval.search import search
 from .errors import sentence
 from .outputs import require_apart, require_place
-from .pairs import Job, file_digest, folder_jobs, read_pair
+from .pairs import Job, add_mask_options, file_digest, folder_jobs, mask_notes_told, read_pair
 from .values import count, device, share
 
 TOP_K = 4
@@ -33,12 +32,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "harmonize",
         description="Harmonize one composite, or a folder of composites. For a folder, masks are found by "
-        "equal stem or by iHarmony4's rule (NAME_VARIANT.jpg -> NAME.png), and each result is "
-        "OUT/STEM.png; finished ones are skipped unless --overwrite is given.",
+        "relative path, by equal stem, as NAME_mask.png (also beside NAME.png), or by iHarmony4's rule "
+        "(NAME_VARIANT.jpg -> NAME.png); one mask serves all. Each result is OUT/STEM.png, sub-folders "
+        "kept; finished ones are skipped unless --overwrite is given.",
         epilog="example: raiha harmonize composite.png --mask mask.png --gallery store -o result.png",
     )
     parser.add_argument("composite", type=Path, help="a picture, or a folder of pictures")
     parser.add_argument("--mask", type=Path, required=True, help="white = object; or a folder of masks")
+    add_mask_options(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--gallery", type=Path, help="a store to retrieve references from")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="where the gallery's photos lie now")
@@ -127,29 +128,31 @@ def load_tools(arguments: argparse.Namespace) -> Tools:
 def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dict[str, object]:
     """Read, retrieve, harmonize, write. Returns: the report of one picture."""
     started = time.perf_counter()
-    picture, mask = read_pair(job.composite, job.mask)
+    folder = arguments.composite.is_dir()  # in one frame of many the object may be out of sight
+    picture, meant = read_pair(
+        job.composite, job.mask, label=arguments.label, invert=arguments.invert_mask, label_may_lack=folder
+    )
+    mask, notes = meant.mask, meant.notes
     depth = arguments.bit_depth or picture.bit_depth
     require_writable(job.output, alpha=picture.alpha is not None, bit_depth=depth)  # before the work
-    references = tools.references
-    notes: tuple[str, ...] = ()
-    if not (mask > 0).any():
-        references, notes = (), (f"{job.mask} is empty: {job.composite} comes back unchanged",)
-    elif tools.gallery is not None:
-        found = search(
-            tools.gallery,
-            picture.pixels,
-            mask,
-            encoder=tools.encoder,
-            by=arguments.by or "both",
-            top_k=tools.top_k,
-            seed=arguments.random,
-            exclude_sha256=[file_digest(job.composite)],
-            query_id=job.composite.name,
-            device=arguments.device,
-        )
-        references, notes = load_references(found, encoder=tools.encoder), found.notes
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", HarmonizeWarning)  # the note above names the file
+    with mask_notes_told():
+        references = tools.references
+        if not (mask > 0).any():
+            references, notes = (), (*notes, f"{job.mask} is empty: {job.composite} comes back unchanged")
+        elif tools.gallery is not None:
+            found = search(
+                tools.gallery,
+                picture.pixels,
+                mask,
+                encoder=tools.encoder,
+                by=arguments.by or "both",
+                top_k=tools.top_k,
+                seed=arguments.random,
+                exclude_sha256=[file_digest(job.composite)],
+                query_id=job.composite.name,
+                device=arguments.device,
+            )
+            references, notes = load_references(found, encoder=tools.encoder), (*notes, *found.notes)
         result = harmonize(
             picture.pixels.to(arguments.device),
             mask.to(arguments.device),
@@ -198,16 +201,20 @@ def _naming(error: Exception, job: Job) -> str:
 
 def run_folder(arguments: argparse.Namespace) -> int:
     for folder in (arguments.composite, arguments.mask):
-        require_apart(arguments.output, folder)
-    composites = list_photos(arguments.composite)
-    if not composites:
-        raise ValueError(f"the folder {arguments.composite} holds no picture")
-    jobs, skipped = folder_jobs(composites, arguments.mask, arguments.output, arguments.overwrite)
+        if folder.is_dir():
+            require_apart(arguments.output, folder)
+    jobs, skipped, no_composites = folder_jobs(
+        arguments.composite, arguments.mask, arguments.output, arguments.overwrite
+    )
+    if no_composites and arguments.mask.resolve() != arguments.composite.resolve():
+        number = f"{len(no_composites)} pictures among the composites are"
+        print(f"raiha: note: {number} taken as masks by their names: {no_composites[0]}", file=sys.stderr)
     tools = load_tools(arguments) if jobs else None
     arguments.output.mkdir(parents=True, exist_ok=True)
     reports, failed = [], []
     for job in tqdm(jobs, unit="picture", disable=not sys.stderr.isatty()):
         assert tools is not None
+        job.output.parent.mkdir(parents=True, exist_ok=True)
         try:
             reports.append(harmonize_file(job, tools, arguments))
         except (ValueError, OSError) as error:  # one bad picture must not lose the others
@@ -228,9 +235,12 @@ def run_folder(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.composite.is_dir():
-        for name, path in (("--mask", arguments.mask), ("--output", arguments.output)):
-            if path.exists() and not path.is_dir():
-                raise ValueError(f"{arguments.composite} is a folder, so {name} must be one too: {path}")
+        if arguments.output.exists() and not arguments.output.is_dir():
+            raise ValueError(
+                f"{arguments.composite} is a folder, so --output must be one too: {arguments.output}"
+            )
+        if not arguments.mask.exists():
+            raise ValueError(f"{arguments.mask} does not exist")
         return run_folder(arguments)
     if not arguments.composite.exists():
         raise ValueError(f"{arguments.composite} does not exist")

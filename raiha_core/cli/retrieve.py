@@ -5,6 +5,7 @@ import json
 import math
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from ..features.encoders import build_encoder
@@ -14,7 +15,7 @@ from ..images import require_writable, write_picture
 from ..retrieval.search import Candidate, Candidates, references, search
 from ..sheet import captions, matches_sheet
 from .outputs import require_place
-from .pairs import file_digest, read_pair
+from .pairs import add_mask_options, file_digest, mask_notes_told, read_pair
 from .values import count, device, threshold
 
 
@@ -27,6 +28,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("composite", type=Path, help="a picture with a pasted object")
     parser.add_argument("--mask", type=Path, required=True, help="its mask (white = object)")
+    add_mask_options(parser)
     parser.add_argument("--gallery", type=Path, required=True, metavar="STORE", help="where to search")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="where its photos lie now, if moved")
     parser.add_argument("--top-k", type=count, default=4, help="photos to list (default 4)")
@@ -58,28 +60,32 @@ def run(arguments: argparse.Namespace) -> int:
         require_writable(arguments.sheet, alpha=False, bit_depth=8)  # before the work, not after it
         require_place(arguments.sheet, [arguments.composite, arguments.mask])
     started = time.perf_counter()
-    picture, mask = read_pair(arguments.composite, arguments.mask)
-    gallery = open_gallery(arguments.gallery, photos=arguments.photos)
-    found = search(
-        gallery,
-        picture.pixels,
-        mask,
-        encoder=build_encoder(gallery.spec.encoder, weights=arguments.weights, device=arguments.device),
-        by=arguments.by,
-        top_k=arguments.top_k,
-        seed=arguments.random,
-        content_threshold=arguments.content_threshold,
-        appearance_threshold=arguments.appearance_threshold,
-        exclude_sha256=[file_digest(arguments.composite)],
-        exclude_groups=arguments.exclude_group,
-        query_id=arguments.composite.name,
-        device=arguments.device,
+    picture, meant = read_pair(
+        arguments.composite, arguments.mask, label=arguments.label, invert=arguments.invert_mask
     )
+    gallery = open_gallery(arguments.gallery, photos=arguments.photos)
+    with mask_notes_told():
+        found = search(
+            gallery,
+            picture.pixels,
+            meant.mask,
+            encoder=build_encoder(gallery.spec.encoder, weights=arguments.weights, device=arguments.device),
+            by=arguments.by,
+            top_k=arguments.top_k,
+            seed=arguments.random,
+            content_threshold=arguments.content_threshold,
+            appearance_threshold=arguments.appearance_threshold,
+            exclude_sha256=[file_digest(arguments.composite)],
+            exclude_groups=arguments.exclude_group,
+            query_id=arguments.composite.name,
+            device=arguments.device,
+        )
+    found = replace(found, notes=(*meant.notes, *found.notes))
     seconds = time.perf_counter() - started
     if arguments.sheet is not None:
         sheet = matches_sheet(
             picture.pixels,
-            mask,
+            meant.mask,
             references(found),
             grid=found.grid,
             title=f"References for {arguments.composite.name}",

@@ -42,6 +42,13 @@ def count(text: str) -> int:
     return value
 
 
+def label(text: str) -> int:
+    """A code of a mask of labels: a whole number in 0..65535."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a whole number in 0..65535, got '{text}'")
+    return int(text)
+
+
 def device(text: str) -> str:
     """A device that this machine has, by torch's name for it: tried, because a name alone says nothing."""
     try:
