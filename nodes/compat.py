@@ -10,6 +10,7 @@ if __name__.startswith("raiha_embedded."):
     from ..workflows.host_io import ComfyExtension
     from ..workflows.host_services import (
         ProgressBar,
+        PromptServer,
         folder_paths,
         model_management,
         model_patcher,
@@ -25,3 +26,4 @@ else:
     import folder_paths
     from comfy.ops import manual_cast as operations
     from comfy.utils import ProgressBar
+    from server import PromptServer

@@ -15,8 +15,9 @@ from .models import (
     load_named_harmonizer,
     weights_fingerprint,
 )
+from .notes import show_notes
 from .sockets import HarmonizerSocket, ReferenceList, References, require
-from .tensors import alpha_of, from_pair, to_image
+from .tensors import alpha_of, from_pair, invert_input, to_image
 
 _LOG = logging.getLogger("raiha")
 
@@ -89,7 +90,9 @@ class Harmonize(io.ComfyNode):
                     tooltip="Photos that show the object's content under the background's light; "
                     "without them the background alone guides.",
                 ),
+                invert_input(),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Image.Output(
                     "image", display_name="image", tooltip="The composite with its object at home."
@@ -99,11 +102,17 @@ class Harmonize(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, composite: Tensor, mask: Tensor, harmonizer: object, strength: float, references: object = None
+        cls,
+        composite: Tensor,
+        mask: Tensor,
+        harmonizer: object,
+        strength: float,
+        references: object = None,
+        invert_mask: bool = False,
     ) -> io.NodeOutput:
         model = require(harmonizer, ManagedHarmonizer, "harmonizer")
         given = None if references is None else require(references, References, "references")
-        pixels, weight = from_pair(composite, mask)
+        pixels, weight, notes = from_pair(composite, mask, invert=invert_mask)
         photos = () if given is None else given.load()
         if given is not None and not photos:
             _LOG.warning(
@@ -111,7 +120,7 @@ class Harmonize(io.ComfyNode):
                 "; ".join(given.candidates.notes) or "lower the thresholds or add photos",
             )
         result = model.run(pixels, weight, photos, None if given is None else given.encoder, strength)
-        return io.NodeOutput(to_image(result, alpha_of(composite)))
+        return io.NodeOutput(to_image(result, alpha_of(composite)), ui=show_notes(cls, notes) or None)
 
 
 def _share(name: str, default: float, tooltip: str) -> io.Input:

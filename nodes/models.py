@@ -5,6 +5,7 @@ Networks rest and run where ComfyUI's memory manager says; what has no weights n
 
 import logging
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from ..raiha_core.harmonizer import (
     shipped_weights,
 )
 from ..raiha_core.model_folders import user_weights
-from ..raiha_core.pipeline import harmonize
+from ..raiha_core.pipeline import HarmonizeWarning, harmonize
 from .compat import folder_paths, model_management, model_patcher, operations
 
 _LOG = logging.getLogger("raiha")
@@ -141,14 +142,16 @@ class ManagedHarmonizer:
             working = _PLANES * composite[:, 0].numel() * 4
             model_management.load_models_gpu(together, memory_required=working)
             device = self._patcher.load_device
-        result = harmonize(
-            composite.to(device),
-            mask.to(device),
-            references,
-            self.harmonizer,
-            encoder=None if encoder is None else encoder.encoder,
-            strength=strength,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HarmonizeWarning)  # `from_pair` has the notes for the node
+            result = harmonize(
+                composite.to(device),
+                mask.to(device),
+                references,
+                self.harmonizer,
+                encoder=None if encoder is None else encoder.encoder,
+                strength=strength,
+            )
         return result.to(model_management.intermediate_device())
 
 

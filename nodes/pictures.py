@@ -6,13 +6,16 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..raiha_core.images import read_mask, read_picture, write_picture
+from ..raiha_core.images import read_picture, write_picture
+from ..raiha_core.mask_files import read_mask_file
 from .compat import folder_paths, io, model_management, ui
+from .notes import show_notes
 from .tensors import from_image, from_mask, to_image, to_mask
 
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
 _EXAMPLES = ("demo", "scenes/photos", "scenes/cutouts")
 _PREFIX = "example: "  # in the list of pictures; no file of the input folder is meant
+_AUTOMATIC, _OPAQUE, _TRANSPARENT = "automatic", "opaque", "transparent"
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
@@ -62,6 +65,27 @@ def _fingerprint(name: str | None) -> str:
     return hashlib.sha256(_path(name).read_bytes()).hexdigest()
 
 
+def _mask_means() -> io.Input:
+    """What alpha says; new inputs are optional and stand last."""
+    return io.Combo.Input(
+        "mask_means",
+        options=[_AUTOMATIC, _OPAQUE, _TRANSPARENT],
+        default=_AUTOMATIC,
+        optional=True,
+        tooltip="Which alpha marks the object. automatic: opaque, as in a cut-out; in what ComfyUI's mask "
+        "editor saved, what was painted, which it stores as transparent.",
+    )
+
+
+def _transparent_is_object(name: str, mask_means: str) -> bool:
+    """Whether alpha 0 is the object; the mask editor's files are known by ComfyUI's names for them."""
+    if mask_means != _AUTOMATIC:
+        return mask_means == _TRANSPARENT
+    file = name.replace("\\", "/").rsplit("/", 1)[-1]
+    # of the files that it saves at once, the layer of paint is opaque where something was painted
+    return file.startswith("clipspace-") and not file.startswith("clipspace-paint-")
+
+
 def _preview(name: str, pixels: Tensor) -> ui.PreviewImage | None:
     """Examples need one; pictures of the input folder are shown by the page itself."""
     return ui.PreviewImage(to_image(pixels)) if name.startswith(_PREFIX) else None
@@ -86,6 +110,7 @@ class LoadPicture(io.ComfyNode):
                     image_folder=io.FolderType.input,
                     tooltip="A picture of ComfyUI's input folder, or one of the pack's examples.",
                 ),
+                _mask_means(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The picture, sRGB."),
@@ -93,7 +118,8 @@ class LoadPicture(io.ComfyNode):
                     "alpha",
                     display_name="alpha",
                     tooltip="1 where the picture is opaque, so the object of a cut-out is 1 (ComfyUI's own "
-                    "loader has it the other way round). All 1 for a picture without alpha.",
+                    "loader has it the other way round), and all 1 for a picture without alpha; 1 where "
+                    "something was painted in ComfyUI's mask editor.",
                 ),
             ],
         )
@@ -103,16 +129,18 @@ class LoadPicture(io.ComfyNode):
         return _validate(image)
 
     @classmethod
-    def fingerprint_inputs(cls, image: str | None = None) -> str:
+    def fingerprint_inputs(cls, image: str | None = None, mask_means: str | None = None) -> str:
         return _fingerprint(image)
 
     @classmethod
-    def execute(cls, image: str) -> io.NodeOutput:
+    def execute(cls, image: str, mask_means: str = _AUTOMATIC) -> io.NodeOutput:
         picture = read_picture(_path(image))
         pixels = picture.pixels.to(model_management.intermediate_device())
         alpha = (
             pixels.new_ones(1, 1, *pixels.shape[-2:]) if picture.alpha is None else picture.alpha.to(pixels)
         )
+        if _transparent_is_object(image, mask_means):
+            alpha = 1 - alpha
         return io.NodeOutput(to_image(pixels), to_mask(alpha), ui=_preview(image, pixels))
 
 
@@ -124,7 +152,7 @@ class LoadMask(io.ComfyNode):
             display_name="Load Mask (Raiha)",
             category="Raiha",
             description="Reads a mask from a picture: from its alpha if that varies, else from its grey "
-            "values. White is the pasted object; soft edges and 16 bit are kept.",
+            "values or its labels. White is the pasted object; soft edges and 16 bit are kept.",
             has_intermediate_output=True,
             search_aliases=["load mask", "image to mask", "alpha", "matte"],
             inputs=[
@@ -135,8 +163,19 @@ class LoadMask(io.ComfyNode):
                     image_folder=io.FolderType.input,
                     tooltip="A picture whose alpha or grey values are the mask: white = pasted object.",
                 ),
+                _mask_means(),
+                io.Int.Input(
+                    "label",
+                    default=0,
+                    min=0,
+                    max=65535,
+                    optional=True,
+                    tooltip="The object's value in a mask of labels, as VOC, DAVIS and label tools write "
+                    "them; 0: the only one that there is.",
+                ),
             ],
             outputs=[io.Mask.Output("mask", display_name="mask", tooltip="1 = pasted object.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -144,13 +183,22 @@ class LoadMask(io.ComfyNode):
         return _validate(image)
 
     @classmethod
-    def fingerprint_inputs(cls, image: str | None = None) -> str:
+    def fingerprint_inputs(
+        cls, image: str | None = None, mask_means: str | None = None, label: int | None = None
+    ) -> str:
         return _fingerprint(image)
 
     @classmethod
-    def execute(cls, image: str) -> io.NodeOutput:
-        mask = read_mask(_path(image)).to(model_management.intermediate_device())
-        return io.NodeOutput(to_mask(mask), ui=_preview(image, mask.expand(-1, 3, -1, -1)))
+    def execute(cls, image: str, mask_means: str = _AUTOMATIC, label: int = 0) -> io.NodeOutput:
+        found = read_mask_file(
+            _path(image),
+            label=label or None,
+            transparent_is_object=_transparent_is_object(image, mask_means),
+        )
+        mask = found.values.to(model_management.intermediate_device())
+        preview = _preview(image, mask.expand(-1, 3, -1, -1))
+        shown = {**({} if preview is None else preview.as_dict()), **show_notes(cls, found.notes)}
+        return io.NodeOutput(to_mask(mask), ui=shown or None)
 
 
 class SavePicture(io.ComfyNode):

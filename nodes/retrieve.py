@@ -1,14 +1,17 @@
 """Nodes that look for references: by the object's content, by the background's light; and that show them."""
 
 import math
+import warnings
 
 from torch import Tensor
 
+from ..raiha_core.mask_meaning import MaskWarning
 from ..raiha_core.retrieval.candidates import Candidates
 from ..raiha_core.retrieval.search import search
 from ..raiha_core.sheet import captions, matches_sheet, overlay
 from .compat import io
 from .models import ManagedEncoder
+from .notes import show_notes
 from .sockets import (
     CandidateList,
     Encoder,
@@ -19,7 +22,7 @@ from .sockets import (
     StoredGallery,
     require,
 )
-from .tensors import from_pair, on_squares, to_image
+from .tensors import from_pair, invert_input, on_squares, to_image
 
 _RANKED, _RANDOM = "best first", "random"
 
@@ -66,6 +69,7 @@ def _order_inputs() -> list[io.Input]:
         CandidateList.Input(
             "within", optional=True, tooltip="An earlier search: only its photos are considered."
         ),
+        invert_input(),
     ]
 
 
@@ -92,6 +96,7 @@ def _outputs() -> list[io.Output]:
 
 
 def _search(
+    node: type[io.ComfyNode],
     by: str,
     composite: Tensor,
     mask: Tensor,
@@ -103,26 +108,31 @@ def _search(
     seed: int,
     exclude: str,
     within: object,
+    invert_mask: bool,
 ) -> io.NodeOutput:
     photos: GalleryObject = require(gallery, StoredGallery, "gallery")
     eyes = require(encoder, ManagedEncoder, "encoder")
     before = None if within is None else require(within, Candidates, "within")
-    pixels, weight = from_pair(composite, mask)
+    pixels, weight, notes = from_pair(composite, mask, invert=invert_mask)
+    shown = show_notes(node, notes)
     content, appearance = thresholds
-    found = search(
-        photos,
-        pixels.float(),
-        weight.float(),
-        encoder=eyes,
-        by=by,
-        top_k=top_k or None,
-        seed=seed if order == _RANDOM else None,
-        content_threshold=content or None,
-        appearance_threshold=appearance or None,
-        exclude_ids=[line.strip() for line in exclude.splitlines() if line.strip()],
-        within=before,
-    )
-    return io.NodeOutput(References(found, eyes), found, describe(found))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MaskWarning)  # the node shows them
+        found = search(
+            photos,
+            pixels.float(),
+            weight.float(),
+            encoder=eyes,
+            by=by,
+            top_k=top_k or None,
+            seed=seed if order == _RANDOM else None,
+            content_threshold=content or None,
+            appearance_threshold=appearance or None,
+            exclude_ids=[line.strip() for line in exclude.splitlines() if line.strip()],
+            within=before,
+        )
+    report = "\n".join([*notes, describe(found)])
+    return io.NodeOutput(References(found, eyes), found, report, ui=shown or None)
 
 
 def describe(found: Candidates) -> str:
@@ -155,6 +165,7 @@ class RetrieveByContent(io.ComfyNode):
                 *_order_inputs(),
             ],
             outputs=_outputs(),
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -170,10 +181,23 @@ class RetrieveByContent(io.ComfyNode):
         seed: int,
         exclude: str = "",
         within: object = None,
+        invert_mask: bool = False,
     ) -> io.NodeOutput:
         thresholds = (content_threshold, 0.0)
         return _search(
-            "content", composite, mask, gallery, encoder, top_k, thresholds, order, seed, exclude, within
+            cls,
+            "content",
+            composite,
+            mask,
+            gallery,
+            encoder,
+            top_k,
+            thresholds,
+            order,
+            seed,
+            exclude,
+            within,
+            invert_mask,
         )
 
 
@@ -195,6 +219,7 @@ class RetrieveByIllumination(io.ComfyNode):
                 *_order_inputs(),
             ],
             outputs=_outputs(),
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -211,10 +236,23 @@ class RetrieveByIllumination(io.ComfyNode):
         seed: int,
         exclude: str = "",
         within: object = None,
+        invert_mask: bool = False,
     ) -> io.NodeOutput:
         thresholds = (content_threshold, appearance_threshold)
         return _search(
-            "illumination", composite, mask, gallery, encoder, top_k, thresholds, order, seed, exclude, within
+            cls,
+            "illumination",
+            composite,
+            mask,
+            gallery,
+            encoder,
+            top_k,
+            thresholds,
+            order,
+            seed,
+            exclude,
+            within,
+            invert_mask,
         )
 
 
@@ -242,6 +280,7 @@ class ReferencesToImages(io.ComfyNode):
                 io.Boolean.Input(
                     "frames", default=True, tooltip="Draw the matched patches onto the batch's pictures too."
                 ),
+                invert_input(),
             ],
             outputs=[
                 io.Image.Output(
@@ -254,11 +293,17 @@ class ReferencesToImages(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, references: object, composite: Tensor, mask: Tensor, size: int, frames: bool
+        cls,
+        references: object,
+        composite: Tensor,
+        mask: Tensor,
+        size: int,
+        frames: bool,
+        invert_mask: bool = False,
     ) -> io.NodeOutput:
         given = require(references, References, "references")
         found = given.candidates
-        pixels, weight = from_pair(composite, mask)
+        pixels, weight, _ = from_pair(composite, mask, invert=invert_mask)  # the search has said its notes
         photos = given.load()
         pictures = [overlay(photo, grid=found.grid) if frames else photo.image for photo in photos]
         sheet = matches_sheet(

@@ -1,6 +1,6 @@
 """The only place that knows ComfyUI's axes: IMAGE (B, H, W, C) and MASK (B, H, W) <-> the core's.
 
-Dtype and device stay what they are, and values are not clamped.
+Dtype and device stay what they are, and the values of pictures are not clamped.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..raiha_core.mask_meaning import Origin, SeveralLabelsError, empty_note, understand
 from ..raiha_core.render import shrink
+from .compat import io
 
 
 def from_image(image: Tensor) -> Tensor:
@@ -47,20 +49,28 @@ def to_mask(mask: Tensor) -> Tensor:
     return mask[:, 0].contiguous()
 
 
-def from_pair(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """A composite and its mask for the core.
+def invert_input() -> io.Input:
+    """The widget that `from_pair` takes as `invert`; new inputs are optional and stand last."""
+    return io.Boolean.Input(
+        "invert_mask",
+        default=False,
+        optional=True,
+        tooltip="The object is black: for masks that mark the background, as LoadImage gives for a cut-out.",
+    )
 
-    Raises: ValueError where the mask is the placeholder that LoadImage gives for a picture without
-        alpha: zeros of 64 x 64, whatever the picture's size. Other mismatches are the core's to name.
+
+def from_pair(image: Tensor, mask: Tensor, *, invert: bool = False) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """A composite and its mask as it was meant, for the core, and notes to show on the node.
+
+    Raises: ValueError as `mask_meaning.understand` does: no mask, another shape, several labels.
     """
-    pixels, weight = from_image(image), from_mask(mask)
-    size = weight.shape[-2:]
-    if size == (64, 64) and pixels.shape[-2:] != size and not weight.any():
-        raise ValueError(
-            "no mask was given: the picture that the mask comes from has no alpha, so LoadImage hands over "
-            "an empty 64x64 mask; connect Load Mask (Raiha), or draw one in the mask editor"
-        )
-    return pixels, weight.to(pixels.dtype)
+    pixels, weight = from_image(image), from_mask(mask).to(image.dtype)
+    try:
+        meant = understand(pixels, weight, invert=invert, origin=Origin(remedy="set invert_mask"))
+    except SeveralLabelsError as error:
+        raise ValueError(f"{error} in Load Mask (Raiha)") from None
+    empty = empty_note(meant.mask)
+    return pixels, meant.mask, (*meant.notes, *([] if empty is None else [empty]))
 
 
 def on_squares(pictures: Sequence[Tensor], side: int) -> Tensor:

@@ -180,6 +180,16 @@ class ProgressBar:
         self.update_absolute(self.current + value)
 
 
+class PromptServer:
+    """`server.PromptServer` of a host without a page."""
+
+    instance: "PromptServer"
+
+    def send_progress_text(self, text: str, node_id: str) -> None:
+        """Nowhere to show it: what a node says is also in its `ui`, which the runner prints."""
+
+
+PromptServer.instance = PromptServer()
 folder_paths = FolderPaths()
 model_management = ModelManagement()
 model_patcher = SimpleNamespace(CoreModelPatcher=CoreModelPatcher)

@@ -30,8 +30,8 @@ def _node(kind: str, **inputs: Any) -> dict[str, Any]:
 
 def _picture(name: str) -> dict[str, dict[str, Any]]:
     return {
-        "1": _node("Raiha_LoadPicture", image=f"example: demo/{name}.png"),
-        "2": _node("Raiha_LoadMask", image=f"example: demo/{name}_mask.png"),
+        "1": _node("Raiha_LoadPicture", image=f"example: demo/{name}.png", mask_means="automatic"),
+        "2": _node("Raiha_LoadMask", image=f"example: demo/{name}_mask.png", mask_means="automatic", label=0),
     }
 
 
@@ -45,6 +45,7 @@ def _searches(own_photo: str) -> dict[str, dict[str, Any]]:
         "content_threshold": 0.0,
         "order": "best first",
         "seed": 0,
+        "invert_mask": False,
     }
     return {
         "3": _node("Raiha_LoadEncoder", encoder="lite0", weights="(its own)"),
@@ -75,7 +76,12 @@ GRAPHS = {
             **_picture("truck"),
             "3": _node("Raiha_LoadHarmonizer", harmonizer="raiha-plus"),
             "4": _node(
-                "Raiha_Harmonize", composite=["1", 0], mask=["2", 0], harmonizer=["3", 0], strength=1.0
+                "Raiha_Harmonize",
+                composite=["1", 0],
+                mask=["2", 0],
+                harmonizer=["3", 0],
+                strength=1.0,
+                invert_mask=False,
             ),
             "5": _node(
                 "Raiha_SavePicture", images=["4", 0], filename_prefix="raiha/harmonized", bit_depth="8"
@@ -98,6 +104,7 @@ GRAPHS = {
                 harmonizer=["7", 0],
                 strength=1.0,
                 references=["6", 0],
+                invert_mask=False,
             ),
             "9": _node(
                 "Raiha_SavePicture", images=["8", 0], filename_prefix="raiha/harmonized", bit_depth="8"
@@ -127,6 +134,7 @@ GRAPHS = {
                 mask=["2", 0],
                 size=512,
                 frames=True,
+                invert_mask=False,
             ),
             "8": _node(
                 "Raiha_SavePicture", images=["7", 1], filename_prefix="raiha/references", bit_depth="8"
