@@ -164,7 +164,9 @@ def _read(
             return _of_codes(alpha, 1, raster.full, name)
     palette = _read_palette(path, orientation)
     if label is not None:
-        codes = palette.indices if palette is not None else np.rint(_grey_sum(raster, path) / 3).astype(np.int64)
+        codes = (
+            palette.indices if palette is not None else np.rint(_grey_sum(raster, path) / 3).astype(np.int64)
+        )
         return _one_label(codes, label, name)
     found = None if palette is None else _of_palette(palette, name)
     return found or _of_codes(_grey_sum(raster, path), 3, raster.full, name)

@@ -157,6 +157,22 @@ def test_masks_of_every_kind(tmp_path):
         decode_mask(tmp_path / "deep.png")
 
 
+@pytest.mark.parametrize("largest", [1, 2, 20])
+def test_masks_of_labels_are_refused_by_name(tmp_path, largest):
+    codes = np.zeros((4, 6), np.uint8)
+    codes[1:3, 2:4] = largest
+    save(tmp_path / "grey.png", codes)
+    save(tmp_path / "rgb.png", np.stack([codes] * 3, axis=-1))
+    coloured = Image.fromarray(codes, "P")
+    coloured.putpalette([0, 0, 0] + [128, 0, 0] * 20)
+    coloured.save(tmp_path / "voc.png")
+    for name in ("grey.png", "rgb.png", "voc.png"):
+        with pytest.raises(ValueError, match=f"{name}' is a .*labels"):
+            decode_mask(tmp_path / name)
+    save(tmp_path / "empty.png", codes * 0)
+    assert not decode_mask(tmp_path / "empty.png").any()
+
+
 def test_orientation_is_ignored_and_grey_becomes_rgb(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -84,7 +84,7 @@ def main() -> None:
             for prepared in items:
                 composite, mask = prepared.inputs()
                 truth = as_batch(prepared.truth).float() / 255
-                new = composite if model is None else harmonize(composite, mask, [[]], model)
+                new = composite if model is None else harmonize(composite, mask, [[]], model, as_stored=True)
                 for key, correct in CORRECTIONS.items():
                     found = score(protocol, prepared, correct(new, truth, mask))
                     scores[key].append((found.mse, found.psnr))

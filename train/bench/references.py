@@ -114,7 +114,7 @@ def measure_gains(arguments: argparse.Namespace) -> list[Gain]:
         for thing in recoloured_objects(source if kinds else [], synthesis, listed, arguments.seed):
             composite, mask = thing.composite, thing.mask
             alone = {
-                name: decibels(harmonize(composite, mask, [[]], model), thing.truth, mask)
+                name: decibels(harmonize(composite, mask, [[]], model, as_stored=True), thing.truth, mask)
                 for name, model in models.items()
             }
             for kind in kinds:
@@ -124,7 +124,7 @@ def measure_gains(arguments: argparse.Namespace) -> list[Gain]:
                 quality = max(reference.weight for reference in found)
                 scene = thing.row.group or thing.row.image.name
                 for name, model in models.items():
-                    new = harmonize(composite, mask, [found], model, encoder=encoder)
+                    new = harmonize(composite, mask, [found], model, encoder=encoder, as_stored=True)
                     change = decibels(new, thing.truth, mask) - alone[name]
                     gains.append(Gain(name, kind, thing.row.id, scene, quality, change))
     return gains

@@ -100,7 +100,13 @@ class ModelPredictor:
     def _harmonize(self, composite: Tensor, mask: Tensor, references: list[list]) -> Tensor:  # type: ignore[type-arg]
         encoder = None if self.listed is None else self.listed.encoder
         return harmonize(
-            composite, mask, references, self.harmonizer, encoder=encoder, strength=self.strength
+            composite,
+            mask,
+            references,
+            self.harmonizer,
+            encoder=encoder,
+            strength=self.strength,
+            as_stored=True,
         ).cpu()
 
 
