@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-OVERSHOOT = 1.0  # no filter leaves 0..1 by more: what does is on another scale
+OVERSHOOT = 1.0  # no filter leaves 0..1 by as much: what does is on another scale
 
 
 def check_tensors(composite: Tensor, mask: Tensor) -> None:
@@ -45,7 +45,7 @@ def clamped(mask: Tensor) -> Tensor:
     Raises: ValueError naming the range where it is no overshoot but another scale, such as 0..255.
     """
     low, high = mask.amin().item(), mask.amax().item()
-    if low < -OVERSHOOT or high > 1 + OVERSHOOT:
+    if low <= -OVERSHOOT or high >= 1 + OVERSHOOT:
         raise ValueError(f"mask values must lie in 0..1, got {low:g}..{high:g}: divide by full scale first")
     return mask if low >= 0 and high <= 1 else mask.clamp(0, 1)
 

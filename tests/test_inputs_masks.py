@@ -58,7 +58,7 @@ ROWS = {
     ],
     "1 of 255 everywhere": [(from_file(np.ones((40, 60))), "no mask was given", "")],
     "zeros of the picture's size": [(from_wire(0 * COVER), 0 * COVER, "")],
-    "values beyond 0..1 by up to 1": [(from_wire(COVER * 1.4 - 0.2), COVER, "")],
+    "values beyond 0..1 by less than 1": [(from_wire(COVER * 1.4 - 0.2), COVER, "")],
     "NaN, infinity, another scale such as 0..255": [
         (from_wire(COVER / 0), "finite numbers", ""),
         (from_wire(COVER * 255), "must lie in 0..1", ""),
