@@ -176,10 +176,8 @@ def search(
             require_same_space(given.spec, gallery.spec, name, f"'{gallery.name}'")
     exclusion = Exclusion(sha256=exclude_sha256, groups=exclude_groups, ids=exclude_ids)
     only_encoder = encoder if features is None else None
-    meant = understand(composite, mask)
-    for note in meant.notes:
-        warnings.warn(note, MaskWarning, stacklevel=2)
-    query = make_query(composite, meant.mask, encoder=only_encoder, features=features, query_id=query_id)
+    meant = _understood(composite, mask)
+    query = make_query(composite, meant, encoder=only_encoder, features=features, query_id=query_id)
     return search_many(
         gallery,
         [query],
@@ -195,6 +193,14 @@ def search(
         device=device or "cpu",
         progress=progress,
     )[0]
+
+
+def _understood(composite: Tensor, mask: Tensor) -> Tensor:
+    """The mask as it is meant, with a warning where that is not as it came."""
+    meant = understand(composite, mask)
+    for note in meant.notes:
+        warnings.warn(note, MaskWarning, stacklevel=3)
+    return meant.mask
 
 
 def _per_query(exclude: Sequence[Exclusion] | Exclusion | None, count: int) -> list[Exclusion]:
