@@ -16,7 +16,7 @@ TENSORS = {
     "doubt.": "learned_shrinkage.",
 }
 PARTS = ("", "network.")  # in training states the harmonizer's tensors stand below its name
-FIELDS = {"hesitation": "shrinkage", "doubt": "learned_shrinkage", "look": "region_colour"}
+FIELDS: dict[str, str] = {"hesitation": "shrinkage", "doubt": "learned_shrinkage", "look": "region_colour"}
 VALUES: dict[str, dict[str, str]] = {"references": {"judged": "gated"}}
 
 Value = TypeVar("Value")
@@ -54,7 +54,8 @@ def config(data: Any) -> Any:
         return data
     found: dict[str, Any] = {}
     for name, value in data.items():
-        now: str = FIELDS.get(name, name)
+        given = str(name)
+        now = FIELDS.get(given, given)
         values = VALUES.get(now, {})
-        found[name if now in data else now] = values.get(str(value), value)
+        found[given if now in data else now] = values.get(str(value), value)
     return found
