@@ -1,12 +1,15 @@
 """Nodes that change the object's look: choose a harmonizer, set the one without weights, run it."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
 
+from ..raiha_core.features.references import Belief, Reference
 from ..raiha_core.harmonizer import DEFAULT_MODEL, StatisticsHarmonizer
 from ..raiha_core.models.statistics import StatisticsConfig
+from ..raiha_core.sheet import believed
 from .compat import io
 from .models import (
     ManagedHarmonizer,
@@ -20,6 +23,7 @@ from .sockets import HarmonizerSocket, ReferenceList, References, require
 from .tensors import alpha_of, from_pair, invert_input, to_image
 
 _LOG = logging.getLogger("raiha")
+USUAL_TRUST = 0.7  # of `reference_trust`: references are followed as far as the gate believes them
 
 
 class LoadHarmonizer(io.ComfyNode):
@@ -96,7 +100,12 @@ class Harmonize(io.ComfyNode):
             outputs=[
                 io.Image.Output(
                     "image", display_name="image", tooltip="The composite with its object at home."
-                )
+                ),
+                io.String.Output(
+                    "report",
+                    display_name="report",
+                    tooltip="How far each reference was followed, and why where it was not.",
+                ),
             ],
         )
 
@@ -120,7 +129,33 @@ class Harmonize(io.ComfyNode):
                 "; ".join(given.candidates.notes) or "lower the thresholds or add photos",
             )
         result = model.run(pixels, weight, photos, None if given is None else given.encoder, strength)
-        return io.NodeOutput(to_image(result, alpha_of(composite)), ui=show_notes(cls, notes) or None)
+        report = describe_beliefs(photos, result.beliefs)
+        image = to_image(result.image, alpha_of(composite))
+        shown = show_notes(cls, [*notes, *report.splitlines()])
+        return io.NodeOutput(image, report, ui=shown or None)
+
+
+def describe_beliefs(photos: Sequence[Reference], beliefs: Sequence[Sequence[Belief]]) -> str:
+    """One line per reference: its score, how far the result followed it, and why where it did not.
+
+    Of a batch the lines are repeated for each composite that has an object, under its number.
+    """
+    lines: list[str] = []
+    for index, row in enumerate(beliefs):
+        if len(beliefs) > 1 and row:
+            lines.append(f"composite {index + 1}:")
+        for photo, belief in zip(photos, row, strict=False):
+            score = "" if photo.score is None else f"score {photo.score:.2f}, "
+            lines.append(f"{photo.id}: {score}{'; '.join(believed(belief))}")
+    if photos and not lines:
+        lines = [f"{photo.id}: read by the harmonizer itself" for photo in photos]
+    return "\n".join(lines)
+
+
+def reference_strength(trust: float) -> float:
+    """`reference_trust`, 0..1, as a reference strength, -1..1; the usual one is 0, the gate's own belief."""
+    below, above = USUAL_TRUST, 1 - USUAL_TRUST
+    return (trust - USUAL_TRUST) / (below if trust < USUAL_TRUST else above)
 
 
 def _share(name: str, default: float, tooltip: str) -> io.Input:
@@ -155,8 +190,9 @@ class StatisticsOptions(io.ComfyNode):
                 _share("contrast", usual.contrast, "How far the object's contrast follows its lightness."),
                 _share(
                     "reference_trust",
-                    usual.reference_trust,
-                    "How much a perfectly matching reference counts beside the surroundings.",
+                    USUAL_TRUST,
+                    "How far references are followed: 0.7 as far as they are believed to be right, 0 not at "
+                    "all, 1 all the way wherever a part of them matched.",
                 ),
                 io.Float.Input(
                     "ring",
@@ -197,8 +233,8 @@ class StatisticsOptions(io.ComfyNode):
             chroma=chroma,
             deviation=deviation,
             contrast=contrast,
-            reference_trust=reference_trust,
             lightness_limit=usual.lightness_limit if cautious else None,
             chroma_limit=usual.chroma_limit if cautious else None,
         )
-        return io.NodeOutput(ManagedHarmonizer(StatisticsHarmonizer(config)))
+        strength = reference_strength(reference_trust)
+        return io.NodeOutput(ManagedHarmonizer(StatisticsHarmonizer(config, reference_strength=strength)))

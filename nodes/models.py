@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -25,7 +26,7 @@ from ..raiha_core.harmonizer import (
     shipped_weights,
 )
 from ..raiha_core.model_folders import user_weights
-from ..raiha_core.pipeline import HarmonizeWarning, harmonize
+from ..raiha_core.pipeline import Harmonized, HarmonizeWarning, harmonize_with_beliefs
 from .compat import folder_paths, model_management, model_patcher, operations
 
 _LOG = logging.getLogger("raiha")
@@ -133,8 +134,8 @@ class ManagedHarmonizer:
         references: Sequence[Reference],
         encoder: ManagedEncoder | None,
         strength: float,
-    ) -> Tensor:
-        """`pipeline.harmonize` on the device that ComfyUI computes on; the result is on its carrying one."""
+    ) -> Harmonized:
+        """`harmonize_with_beliefs` where ComfyUI computes; the result lies where pictures are carried."""
         device = composite.device
         if self._patcher is not None:
             # Together, because loading the second alone might push the first out again.
@@ -144,7 +145,7 @@ class ManagedHarmonizer:
             device = self._patcher.load_device
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", HarmonizeWarning)  # `from_pair` has the notes for the node
-            result = harmonize(
+            result = harmonize_with_beliefs(
                 composite.to(device),
                 mask.to(device),
                 references,
@@ -152,7 +153,7 @@ class ManagedHarmonizer:
                 encoder=None if encoder is None else encoder.encoder,
                 strength=strength,
             )
-        return result.to(model_management.intermediate_device())
+        return replace(result, image=result.image.to(model_management.intermediate_device()))
 
 
 def weights_fingerprint(folder: str, file: str | None) -> str:

@@ -3,7 +3,7 @@
 ComfyUI does not check custom sockets: an API client may put a string there, and it arrives as it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ..raiha_core.features.references import Reference
@@ -15,6 +15,7 @@ from .models import ManagedEncoder, ManagedHarmonizer
 
 GalleryObject = StoredGallery | MemoryGallery
 T = TypeVar("T")
+KEPT_NUMBERS = 2**26  # of decoded references, 256 MB: larger ones are decoded again by each node
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +24,19 @@ class References:
 
     candidates: Candidates
     encoder: ManagedEncoder
+    _loaded: list[tuple[Reference, ...]] = field(default_factory=list, repr=False, compare=False)
 
     def load(self) -> tuple[Reference, ...]:
-        """The pictures with features and matches. Raises: ValueError or OSError naming a lost photo."""
-        return references(self.candidates, encoder=self.encoder)
+        """The pictures with features and matches, decoded once for all nodes that ask.
+
+        Raises: ValueError or OSError naming a lost photo.
+        """
+        if self._loaded:
+            return self._loaded[0]
+        found = references(self.candidates, encoder=self.encoder)
+        if sum(reference.image.numel() for reference in found) <= KEPT_NUMBERS:
+            self._loaded.append(found)
+        return found
 
 
 Gallery = io.Custom("RAIHA_GALLERY")

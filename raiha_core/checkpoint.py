@@ -5,7 +5,7 @@ Source: this project. Foreign files go through `convert.py`.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,13 @@ from .models import former_names
 from .models.blocks import Operations
 from .models.network import Network, NetworkConfig
 from .models.presets import PRESETS, config_from_json, config_to_json
+from .models.reference_gate import FittedGate, ReferenceGate
 from .opening import openable
 
 KEY = "raiha"  # the entry of the safetensors header that holds our JSON
 FORMAT = 1
 _LARGEST = 100_000.0  # number in a config; a larger width would be built before anybody sees the mistake
+GATE = "reference_gate."  # how the names of the gate's tensors begin, which are none of the network's
 LISTED = 5  # differences named in an error before the rest is counted
 
 
@@ -50,9 +52,13 @@ class Metadata:
     licence: str = ""
     code_version: str = field(default_factory=code_version)
     notes: dict[str, str] = field(default_factory=dict)  # step, seed, source file, ...
+    # whose matches the gate of references was fitted on; None: no gate, or one that does not say
+    gate_spec: FeatureSpec | None = field(default=None, metadata=records.LATER)
 
     def to_json(self) -> dict[str, Any]:
         said = records.to_json(self)
+        if self.gate_spec is None:
+            del said["gate_spec"]  # as in the files of before
         return {"format": FORMAT, "feature_spec": said.pop("spec"), **said}
 
 
@@ -65,6 +71,7 @@ class LoadedCheckpoint:
     config: NetworkConfig
     metadata: Metadata
     spec: FeatureSpec | None
+    gate: FittedGate | None = None  # fitted to this network's errors; None: the file brings none
 
 
 def describe(network: Network, preset: str, **more: Any) -> Metadata:
@@ -72,16 +79,31 @@ def describe(network: Network, preset: str, **more: Any) -> Metadata:
     return Metadata(preset=preset, config=config_to_json(network.config), **more)
 
 
-def save(path: Path, network: Network, metadata: Metadata, *, dtype: torch.dtype | None = None) -> None:
+def save(
+    path: Path,
+    network: Network,
+    metadata: Metadata,
+    *,
+    gate: ReferenceGate | None = None,
+    dtype: torch.dtype | None = None,
+) -> None:
     """Write a network's state with its metadata; after a kill the file is the old one or the new one.
 
-    Args: dtype: store floating-point tensors in this type (float16 halves the file); None keeps theirs.
-    Raises: ValueError where the state holds NaN or infinite values, or the metadata does not build this
-        network; OSError as the file system gives it.
+    Args:
+        gate: of references, fitted to this network's errors; `metadata.gate_spec` says on which features.
+        dtype: store floating-point tensors in this type (float16 halves the file); None keeps theirs.
+    Raises: ValueError where the state holds NaN or infinite values, the metadata's config is not the
+        network's, or gate and metadata do not belong together; OSError as the file system gives it.
     """
-    config_from_json(metadata.preset, metadata.config)
+    if (config := config_from_json(metadata.preset, metadata.config)) != network.config:
+        raise ValueError(f"the metadata describes {config}, but the network is {network.config}")
+    if (gate is None) != (metadata.gate_spec is None):
+        raise ValueError("a gate of references and the feature space it was fitted on come together")
     state: dict[str, Tensor] = {}
-    for name, tensor in network.state_dict().items():
+    every = network.state_dict()
+    if gate is not None:
+        every |= {f"{GATE}{name}": tensor for name, tensor in gate.state_dict().items()}
+    for name, tensor in every.items():
         kept = tensor.detach().to("cpu", dtype if dtype and tensor.is_floating_point() else tensor.dtype)
         if kept.is_floating_point() and not torch.isfinite(kept).all():
             raise ValueError(f"{name} holds NaN or infinite values (as {kept.dtype}); {path} is not written")
@@ -118,6 +140,8 @@ def load(
         one of ours, or tensors are missing, unknown, misshapen or not finite: the error lists them.
     """
     metadata, state = _read(path, device)
+    gate, state = _gate_apart(path, metadata, state)
+    metadata = replace(metadata, gate_spec=None if gate is None else gate.spec)
     if expect is not None and metadata.preset != expect:
         raise ValueError(f"{path} holds the preset '{metadata.preset}', but '{expect}' was asked for")
     try:
@@ -137,8 +161,38 @@ def load(
     network.feature_spec = metadata.spec
     network.eval().requires_grad_(False)
     return LoadedCheckpoint(
-        network=network, preset=metadata.preset, config=config, metadata=metadata, spec=metadata.spec
+        network=network,
+        preset=metadata.preset,
+        config=config,
+        metadata=metadata,
+        spec=metadata.spec,
+        gate=gate,
     )
+
+
+def load_gate(path: Path) -> FittedGate | None:
+    """The gate of references that a weight file brings, on the CPU; None where it brings none.
+
+    Raises: as `load`.
+    """
+    metadata, state = _read(path, "cpu")
+    return _gate_apart(path, metadata, state)[0]
+
+
+def _gate_apart(
+    path: Path, metadata: Metadata, state: dict[str, Tensor]
+) -> tuple[FittedGate | None, dict[str, Tensor]]:
+    """The gate's tensors filled into a gate, and the others."""
+    own = {n.removeprefix(GATE): t.cpu().float() for n, t in state.items() if n.startswith(GATE)}
+    rest = {name: tensor for name, tensor in state.items() if not name.startswith(GATE)}
+    if not own:
+        return None, rest
+    gate = ReferenceGate()
+    if found := state_differences(gate.state_dict(), own):
+        raise ValueError(f"{path} holds a gate of references that does not fit: {found}")
+    gate.load_state_dict(own)
+    spec = metadata.gate_spec or records.from_json(FeatureSpec, former_names.GATE_SPEC, "the gate's features")
+    return FittedGate(gate.eval().requires_grad_(False), spec), rest
 
 
 def state_differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:

@@ -5,6 +5,7 @@ Source: this project. Shapes: B composites of H x W; h x w is the network's size
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -12,12 +13,13 @@ from torch import Tensor
 
 from . import checkpoint, render
 from .features.encoders import Encoder, build_encoder
+from .features.patches import PatchFeatures
 from .features.references import Reference, collate
 from .features.spec import FeatureSpec, require_same_space
 from .model_folders import user_weights
 from .models.blocks import Operations
-from .models.plus import Guide, Plus
 from .models.presets import PRESETS
+from .models.reference_gate import FittedGate
 from .models.statistics import Statistics, StatisticsConfig
 
 WEIGHTS = Path(__file__).parent / "models" / "weights"
@@ -29,7 +31,9 @@ class Harmonizer(ABC):
 
     name: str
     spec: FeatureSpec | None = None  # of the patch features it was trained with; None: it reads none
-    max_references: int | None = None  # for one composite; None: any number, 0: it reads none
+    max_references: int = 0  # that it reads itself, for one composite; 0: the gate follows its answer
+    gate: FittedGate | None = None  # fitted to its own errors; None: the shipped one serves
+    reference_strength: float = 0.0  # -1..1, as `following.follow`
 
     @abstractmethod
     def predict(
@@ -39,16 +43,25 @@ class Harmonizer(ABC):
         references: Sequence[Sequence[Reference]],
         *,
         encoder: Encoder | None = None,
+        features: PatchFeatures | None = None,
     ) -> render.Prediction:
-        """The look of the object: composite (B, 3, H, W), mask (B, 1, H, W), one row of references each."""
+        """The look of the object.
+
+        Args:
+            composite (B, 3, H, W), mask (B, 1, H, W).
+            references: for the harmonizer to read, one row for each composite; nothing where it reads none.
+            encoder, features: of the composites, where the harmonizer reads patch features; with neither the
+                encoder is loaded by name.
+        """
 
 
 class StatisticsHarmonizer(Harmonizer):
-    """The preset without weights: colour statistics of a ring, and of the references' matched patches."""
+    """The preset without weights: colour statistics of a ring around the object."""
 
-    def __init__(self, config: StatisticsConfig | None = None) -> None:
+    def __init__(self, config: StatisticsConfig | None = None, *, reference_strength: float = 0.0) -> None:
         self.name = "statistics"
         self.statistics = Statistics(config or StatisticsConfig())
+        self.reference_strength = reference_strength
 
     def predict(
         self,
@@ -57,8 +70,9 @@ class StatisticsHarmonizer(Harmonizer):
         references: Sequence[Sequence[Reference]],
         *,
         encoder: Encoder | None = None,
+        features: PatchFeatures | None = None,
     ) -> render.Prediction:
-        return self.statistics.predict(composite, mask, references)
+        return self.statistics.predict(composite, mask)
 
 
 class NetworkHarmonizer(Harmonizer):
@@ -71,9 +85,7 @@ class NetworkHarmonizer(Harmonizer):
         self.spec = loaded.spec
         self.needs = loaded.config.requirements
         self.max_references = self.needs.max_references
-        self.guide: Guide | None = None  # where references are measured or judged and not learned
-        if isinstance(loaded.network, Plus):
-            self.guide = loaded.network.guide
+        self.gate = loaded.gate
 
     def predict(
         self,
@@ -82,22 +94,17 @@ class NetworkHarmonizer(Harmonizer):
         references: Sequence[Sequence[Reference]],
         *,
         encoder: Encoder | None = None,
+        features: PatchFeatures | None = None,
     ) -> render.Prediction:
         most = max(len(row) for row in references)
-        if not self.needs.references:
-            references = [()] * len(composite)
-        elif most > self.needs.max_references:
-            raise ValueError(
-                f"{most} references, but '{self.name}' takes at most {self.needs.max_references}"
-            )
-        rows = references
-        if self.guide is not None:
-            references = [()] * len(composite)
+        if most > self.max_references:
+            taken = f"at most {self.max_references} references" if self.max_references else "none"
+            raise ValueError(f"{most} references, but '{self.name}' takes {taken}")
         size = (self.needs.size, self.needs.size)  # a square; the answer is enlarged with the same anisotropy
         batch = collate(references, size, self.needs.content)
         content = None
         if self.needs.content and (batch is not None or self.needs.content_without_references):
-            content = self._encoder(encoder, composite.device).encode(composite.float()).content
+            content = self._features(composite, encoder, features).content.to(composite.device)
         if batch is not None:
             batch = batch.to(composite.device)
             if batch.spec is not None and self.spec is not None:
@@ -106,11 +113,18 @@ class NetworkHarmonizer(Harmonizer):
             render.shrink(picture.float(), size, antialias=self.needs.antialias)
             for picture in (composite, mask)
         )
-        found = self.network(small, small_mask, content, batch)
-        if self.guide is None:
-            return found
-        # by the patches that retrieval matched, at the photos' own sizes
-        return self.guide(found, composite, mask, rows)
+        return self.network(small, small_mask, content, batch)
+
+    def _features(
+        self, composite: Tensor, encoder: Encoder | None, features: PatchFeatures | None
+    ) -> PatchFeatures:
+        if features is None:
+            return self._encoder(encoder, composite.device).encode(composite.float())
+        if self.spec is not None:
+            require_same_space(self.spec, features.spec, f"the model '{self.name}'", "the composite")
+        if len(features) not in (1, len(composite)):
+            raise ValueError(f"features of {len(features)} composites for {len(composite)}")
+        return features
 
     def _encoder(self, encoder: Encoder | None, device: torch.device) -> Encoder:
         if self.spec is None:
@@ -126,6 +140,14 @@ class NetworkHarmonizer(Harmonizer):
 def shipped_weights() -> dict[str, Path]:
     """Names of the weight files that come with the package."""
     return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
+
+
+@cache
+def shipped_gate() -> FittedGate:
+    """The gate of references that comes with the package, for every harmonizer that brings none."""
+    gate = checkpoint.load_gate(shipped_weights()[DEFAULT_MODEL])
+    assert gate is not None
+    return gate
 
 
 def load_harmonizer(

@@ -1,20 +1,26 @@
 """The one call behind the node, the command line, the evaluator and the README: `harmonize`.
 
+A network answers; the one gate moves any network's answer towards the references; `render` writes pixels.
+
 Source: this project. Shapes: B composites of H x W; K references.
 """
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from . import mask_meaning, masks, render
+from . import mask_meaning, masks, regions, render
 from .features.encoders import Encoder
-from .features.references import Reference
-from .harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer
+from .features.patches import PatchFeatures
+from .features.references import Belief, Reference
+from .harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer, shipped_gate
+from .models.following import follow
+from .retrieval.rematch import in_space
 
 References = Sequence[Reference] | Sequence[Sequence[Reference]]
 
@@ -45,14 +51,23 @@ def _rows_with_an_object(mask: Tensor) -> list[int]:
 
 def _require_guidance(mask: Tensor, rows: list[int], references: list[Sequence[Reference]]) -> None:
     for row in rows:
-        if (mask[row] > 0).all() and not references[row]:
+        if not references[row] and not regions.outside(mask[row : row + 1]).any():
             where = "" if len(mask) == 1 else f" of image {row}"
             raise ValueError(
                 f"the mask{where} covers the whole picture: without a background there must be references"
             )
 
 
-@torch.inference_mode()
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Harmonized:
+    """A result, and how far it followed each reference."""
+
+    image: Tensor  # (B, 3, H, W)
+    # a row for each composite, in the order of its references; () where the network read them by itself,
+    # the mask is empty, or there are none
+    beliefs: tuple[tuple[Belief, ...], ...]
+
+
 def harmonize(
     composite: Tensor,
     mask: Tensor,
@@ -60,9 +75,11 @@ def harmonize(
     model: "Harmonizer | str | Path" = DEFAULT_MODEL,
     *,
     encoder: Encoder | None = None,
+    features: PatchFeatures | None = None,
     strength: float = 1.0,
     exact: bool = False,
     as_stored: bool = False,
+    gate: bool | None = None,
 ) -> Tensor:
     """Change the look of the masked object until it belongs to its background.
 
@@ -73,14 +90,46 @@ def harmonize(
         references: for all composites, or one row for each of them; may be empty.
         model: a loaded harmonizer, the name of a preset or shipped weights, or a .safetensors file.
         encoder: needed only by networks that read patch features; loaded by name where left out.
+        features: the composites' patch features, batch B or 1, where they are known already.
         strength: 0 gives the composite, 1 the harmonizer's full answer.
         exact: inside the mask as a published network's authors render at full size (`render.apply`).
         as_stored: take the mask for what it is, of the composite's own size, as evaluation demands.
+        gate: whether the gate moves the answer towards the references as far as it believes them. None:
+            where the harmonizer does not read them itself. False ignores them there.
     Returns: (B, 3, H, W) in the composite's dtype and on its device; outside the mask the
         composite's own bits. An empty mask gives the composite back, with a `HarmonizeWarning`.
     Raises: ValueError naming the offending shape or value, as `mask_meaning.understand` does; where a
         mask leaves no background and no reference is given; where features of two spaces meet.
     """
+    return harmonize_with_beliefs(
+        composite,
+        mask,
+        references,
+        model,
+        encoder=encoder,
+        features=features,
+        strength=strength,
+        exact=exact,
+        as_stored=as_stored,
+        gate=gate,
+    ).image
+
+
+@torch.inference_mode()
+def harmonize_with_beliefs(
+    composite: Tensor,
+    mask: Tensor,
+    references: References = (),
+    model: "Harmonizer | str | Path" = DEFAULT_MODEL,
+    *,
+    encoder: Encoder | None = None,
+    features: PatchFeatures | None = None,
+    strength: float = 1.0,
+    exact: bool = False,
+    as_stored: bool = False,
+    gate: bool | None = None,
+) -> Harmonized:
+    """`harmonize`, and how far each reference was followed. Arguments and errors are those of `harmonize`."""
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must lie in 0..1, got {strength}")
     if not as_stored:
@@ -91,18 +140,35 @@ def harmonize(
     composite, mask = masks.check_pair(composite, mask)
     rows_of_references = per_composite(references, len(composite))
     rows = _rows_with_an_object(mask)
+    beliefs: list[tuple[Belief, ...]] = [() for _ in rows_of_references]
     if not rows or strength == 0:
-        return composite.clone()
+        return Harmonized(image=composite.clone(), beliefs=tuple(beliefs))
     _require_guidance(mask, rows, rows_of_references)
     harmonizer = model if isinstance(model, Harmonizer) else load_harmonizer(model, composite.device)
     every = len(rows) == len(composite)  # then nothing is copied: at 12 megapixels that is 150 MB a copy
     chosen, chosen_mask = (composite, mask) if every else (composite[rows], mask[rows])
+    given = [rows_of_references[row] for row in rows]
+    if features is not None and len(features) > 1 and not every:
+        features = PatchFeatures(features.content[rows], features.appearance[rows], features.spec)
+    reads = harmonizer.max_references > 0
     prediction = harmonizer.predict(
-        chosen, chosen_mask, [rows_of_references[row] for row in rows], encoder=encoder
+        chosen, chosen_mask, given if reads else [()] * len(rows), encoder=encoder, features=features
     )
+    if any(given) and ((not reads) if gate is None else gate):
+        fitted = harmonizer.gate or shipped_gate()
+        prediction, found = follow(
+            prediction,
+            chosen,
+            chosen_mask,
+            in_space(given, chosen, chosen_mask, fitted.spec),
+            fitted,
+            strength=harmonizer.reference_strength,
+        )
+        for row, belief in zip(rows, found, strict=True):
+            beliefs[row] = belief
     rendered = render.apply(prediction, chosen, chosen_mask, strength=strength, exact=exact)
     if every:
-        return rendered
+        return Harmonized(image=rendered, beliefs=tuple(beliefs))
     result = composite.clone()
     result[rows] = rendered
-    return result
+    return Harmonized(image=result, beliefs=tuple(beliefs))

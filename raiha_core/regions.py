@@ -92,6 +92,13 @@ class RegionStatistics:
     variance: Tensor  # (B, C)
     amount: Tensor  # (B,) sum of the weights
 
+    def row(self, b: int) -> "RegionStatistics":
+        """One image's alone."""
+        return RegionStatistics(self.mean[b : b + 1], self.variance[b : b + 1], self.amount[b : b + 1])
+
+    def cpu(self) -> "RegionStatistics":
+        return RegionStatistics(self.mean.cpu(), self.variance.cpu(), self.amount.cpu())
+
 
 def measure(values: Tensor, weight: Tensor) -> RegionStatistics:
     """Weighted mean and variance of (B, C, h, w) over the region (B, 1, h, w), weights >= 0.

@@ -73,7 +73,7 @@ class Step(Protocol):
 class Prediction:
     """What a harmonizer says about the look of the object. Steps that are None are skipped.
 
-    Order of application: `step`, `lab`, then `affine`, or `dense` alone.
+    Order of application: `step`, `lab`, then `affine`, or `dense` alone; then `after`.
     """
 
     step: Step | None = None  # what a published network says
@@ -82,6 +82,7 @@ class Prediction:
         None  # (B, 12, h, w) or (B, 12, 1, 1): (M - I) row-major (9), then b (3), sRGB 0..1
     )
     dense: Tensor | None = None  # (B, 3, h, w) sRGB 0..1, at the network's size
+    after: LabTransfer | None = None  # of what the other steps gave, e.g. towards what references show
 
     def __post_init__(self) -> None:
         if self.dense is not None and (self.lab, self.affine, self.step) != (None, None, None):
@@ -129,6 +130,8 @@ def apply(
         else:
             new = _stepped(prediction.step.halo, changed, composite, window)
         new = cast("Tensor", _Clamp.apply(_transform(prediction, field, new, window)))
+        if prediction.after is not None:
+            new = cast("Tensor", _Clamp.apply(prediction.after(new)))
         weight = computable(mask[..., window.rows, columns])
         if whole:
             weight = (weight > 0).to(weight)
@@ -197,8 +200,7 @@ def _check(prediction: Prediction, composite: Tensor, mask: Tensor, strength: fl
         raise ValueError(f"shapes disagree: composite {tuple(composite.shape)}, mask {tuple(mask.shape)}")
     maps = (prediction.affine, prediction.dense)
     parts = [len(part) for part in maps if part is not None]
-    if prediction.lab is not None:
-        parts.append(len(prediction.lab.shift))
+    parts += [len(lab.shift) for lab in (prediction.lab, prediction.after) if lab is not None]
     if prediction.step is not None:
         parts.append(prediction.step.count)
     batch = max(len(composite), len(mask), *parts, 1)

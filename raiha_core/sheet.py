@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from .drawing import Colour, Frame, Panel, compose, draw_frames, fit, outline, to_pil, to_tensor
-from .features.references import Match, Reference
+from .features.references import Belief, Match, Reference
 from .retrieval.candidates import Candidates
 
 # Colours that stay apart on most photos, and for most colour-blind eyes; the labels tell them apart besides.
@@ -23,15 +23,26 @@ MAIN, CARD = 640, 330  # longest side of a large and of a small picture, in pixe
 Chosen = dict[tuple[str, int], Frame]  # ("content" or "illumination", query patch) -> its frame
 
 
-def captions(candidates: Candidates) -> list[tuple[str, ...]]:
-    """The scores of each candidate in words, two short lines."""
+def believed(belief: Belief) -> tuple[str, ...]:
+    """How far a result followed a reference, in words: one short line, and a second one for the reason."""
+    parts = f"lightness {belief.lightness:.0%}, colour {belief.colour:.0%}, contrast {belief.contrast:.0%}"
+    line = f"followed: {parts}" if belief.largest > 0 else "not followed"
+    return (line, belief.reason) if belief.reason else (line,)
+
+
+def captions(candidates: Candidates, beliefs: Sequence[Belief] = ()) -> list[tuple[str, ...]]:
+    """The scores of each candidate in words, two short lines; and how far the result followed it.
+
+    Args: beliefs: one for each candidate, where there is a result.
+    """
     found: list[tuple[str, ...]] = []
-    for item in candidates.items:
+    for place, item in enumerate(candidates.items):
         light = "" if math.isnan(item.illumination) else f", light {item.light:.3f}"
         found.append(
             (
                 f"content {item.content:.2f}{light}",
                 f"{item.coverage:.0%} of the object found, score {item.score:.3f}",
+                *(believed(beliefs[place]) if beliefs else ()),
             )
         )
     return found
@@ -53,14 +64,15 @@ def matches_sheet(
     Args:
         composite, result: sRGB (1, 3, H, W), values 0..1. mask: (1, 1, H, W).
         grid: patches per side of the feature space that the matches belong to.
-        captions: lines below each reference; without them its weight is shown.
+        captions: lines below each reference; without them its score is shown, where it has one.
     Returns: sRGB (1, 3, h, w) in 8-bit steps; h and w follow from what is shown.
     Raises: ValueError where there are not as many captions as references, or for a batch.
     """
     if captions is not None and len(captions) != len(references):
         raise ValueError(f"{len(captions)} captions for {len(references)} references")
     chosen = choose_patches(references, grid)
-    lines = captions or [(f"weight {reference.weight:.2f}",) for reference in references]
+    scores = ["" if one.score is None else f"score {one.score:.2f}" for one in references]
+    lines = captions or [(score,) for score in scores]
     main = draw_frames(outline(fit(to_pil(composite), MAIN, MAIN), mask), list(chosen.values()), grid)
     columns = [[Panel(main, "Composite", ("the pasted object is outlined",))]]
     cards = [

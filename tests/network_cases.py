@@ -87,11 +87,9 @@ def references(
 ) -> ReferenceBatch:
     """`most` references for each of `count` composites, all there unless `present` says otherwise."""
     pictures = pairs(count * most, size, size, seed)[2]
-    generator = torch.Generator().manual_seed(seed)
     return ReferenceBatch(
         images=pictures.unflatten(0, (count, most)),
         present=torch.ones(count, most, dtype=torch.bool) if present is None else present,
-        weight=torch.rand(count, most, generator=generator),
         content=contents(count * most, dim, seed=seed).unflatten(0, (count, most)),
         spec=SPEC,
     )

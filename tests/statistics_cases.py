@@ -58,13 +58,13 @@ def features(content: Tensor) -> PatchFeatures:
 
 
 def reference(
-    image: Tensor, weight: float, matches: tuple[Match, ...] = (), light: tuple[Match, ...] = ()
+    image: Tensor, matches: tuple[Match, ...] = (), light: tuple[Match, ...] = (), score: float = 0.5
 ) -> Reference:
     content = torch.zeros(1, DIM, GRID, GRID)
     return Reference(
         id="photo",
         image=image,
-        weight=weight,
+        score=score,
         features=features(content),
         content_matches=matches,
         illumination_matches=light,

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from raiha_core import checkpoint
 from raiha_core.models.presets import PRESETS, config_from_json, config_to_json
+from raiha_core.models.reference_gate import ReferenceGate
 from tests.network_cases import SPEC, content_for, fill, pairs, small
 
 
@@ -194,6 +195,34 @@ def test_metadata_must_build_the_network(saved, tmp_path):
     assert not (tmp_path / "x.safetensors").exists()
 
 
+def test_metadata_of_another_network_is_not_saved(saved, tmp_path):
+    network = small("hdnet")
+    other = describe(small("hdnet", mask_input=not network.config.mask_input), "hdnet")
+    with pytest.raises(ValueError, match=r"the metadata describes .*, but the network is "):
+        checkpoint.save(tmp_path / "x.safetensors", network, other)
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_a_gate_comes_back_with_the_features_it_was_fitted_on(tmp_path):
+    network, gate = small("raiha-plus", references="gated").eval(), ReferenceGate()
+    path = tmp_path / "gated.safetensors"
+    with torch.no_grad():
+        gate.to_belief.weight.normal_()
+    about = describe(network, "raiha-plus", gate_spec=SPEC)
+    checkpoint.save(path, network, about, gate=gate, dtype=torch.float16)
+    loaded = checkpoint.load(path)
+    assert loaded.gate.spec == SPEC
+    assert loaded.metadata == about
+    assert set(loaded.network.state_dict()) == set(network.state_dict())
+    for name, value in checkpoint.load_gate(path).gate.state_dict().items():
+        assert torch.equal(value, gate.state_dict()[name].half().float())
+    rewrite(path, lambda state: state.pop("reference_gate.spread"))
+    with pytest.raises(ValueError, match="a gate of references that does not fit: missing: spread"):
+        checkpoint.load(path)
+    with pytest.raises(ValueError, match="come together"):
+        checkpoint.save(path, network, about)
+
+
 class LazyLinear(torch.nn.Linear):
     """A host's layer that has no parameters until they are read, as ComfyUI's are in dynamic VRAM."""
 
@@ -216,16 +245,16 @@ def test_layers_that_are_empty_until_they_are_read_are_read(tmp_path):
         def __getattr__(self, name):
             return LazyLinear if name == "Linear" else getattr(torch.nn, name)
 
-    network = small("raiha-plus", references="gated", shrinkage=9.0, learned_shrinkage=True).eval()
+    network = small("raiha-plus", shrinkage=9.0, learned_shrinkage=True).eval()
     path = tmp_path / "plus.safetensors"
     checkpoint.save(path, network, describe(network, "raiha-plus"), dtype=torch.float16)
     usual, lazy = (checkpoint.load(path, operations=o).network for o in (torch.nn, Lazy()))
-    assert isinstance(lazy.reference_gate.to_belief, LazyLinear)
+    assert isinstance(lazy.learned_shrinkage, LazyLinear)
     image, mask, _ = pairs(1)
     with torch.no_grad():
         first, second = usual(image, mask).lab.shift, lazy(image, mask).lab.shift
     torch.testing.assert_close(first, second)
-    assert lazy.reference_gate.to_belief.weight.dtype == torch.float32  # whatever the file stores
+    assert lazy.learned_shrinkage.weight.dtype == torch.float32  # whatever the file stores
     state = {k: v for k, v in load_file(path).items() if k != "mixer.bias"}
     with safe_open(path, "pt") as file:
         about = file.metadata()

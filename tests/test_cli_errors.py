@@ -152,18 +152,16 @@ class Choosy(Harmonizer):
     def __init__(self, most):
         self.name, self.max_references, self.got = "choosy", most, []
 
-    def predict(self, composite, mask, references, *, encoder=None):
+    def predict(self, composite, mask, references, *, encoder=None, features=None):
         self.got = [len(row) for row in references]
-        return Statistics().predict(composite, mask, references)
+        return Statistics().predict(composite, mask)
 
 
 def test_a_model_gets_no_more_references_than_it_takes(here, capsys, monkeypatch):
     call = ("harmonize", "c.png", "--mask", "m.png", "-o", "x.png")
-    monkeypatch.setattr(command, "load_harmonizer", lambda name, device: Choosy(0))
-    assert "'choosy' reads no references" in fails(capsys, 1, *call, "--references", "c.png")
     monkeypatch.setattr(command, "load_harmonizer", lambda name, device: Choosy(2))
     assert "takes at most 2" in fails(capsys, 1, *call, "--gallery", "g", "--top-k", "3")
-    assert [command._top_k(Choosy(most), None, guided=True) for most in (None, 2, 9)] == [4, 2, 4]
+    assert [command._top_k(Choosy(most), None) for most in (0, 2, 9)] == [4, 2, 4]
 
 
 @pytest.mark.parametrize(
@@ -200,7 +198,7 @@ def test_no_memory_is_one_sentence(here, capsys, monkeypatch, error):
     def harmonize(*_, **__):
         raise error
 
-    monkeypatch.setattr(command, "harmonize", harmonize)
+    monkeypatch.setattr(command, "harmonize_with_beliefs", harmonize)
     assert "not enough memory" in fails(capsys, 1, "harmonize", "c.png", "--mask", "m.png", "-o", "x.png")
 
 
@@ -208,7 +206,7 @@ def test_a_bug_of_ours_is_not_passed_off_as_the_users(here, monkeypatch):
     def harmonize(*_, **__):
         raise RuntimeError("shapes disagree")
 
-    monkeypatch.setattr(command, "harmonize", harmonize)
+    monkeypatch.setattr(command, "harmonize_with_beliefs", harmonize)
     with pytest.raises(RuntimeError, match="shapes disagree"):
         main(["harmonize", "c.png", "--mask", "m.png", "-o", "x.png"])
 

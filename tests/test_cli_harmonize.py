@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from raiha_core.cli import main
+from tests.golden.make_node_ids import ROOT
 
 
 @pytest.fixture
@@ -112,3 +113,31 @@ def test_a_wrong_call_exits_with_2(pair):
 def test_options_of_a_search_need_a_gallery(pair, capsys, option):
     assert run("harmonize", pair / "c.png", "--mask", pair / "m.png", "-o", pair / "x.png", *option) == 1
     assert f"{option[0]} belongs to a search" in capsys.readouterr().err
+
+
+def test_pictures_as_references_say_how_far_they_were_followed_and_why_not(tmp_path, capsys):
+    demo, photos = ROOT / "assets/demo", ROOT / "assets/scenes/photos"
+    fruit = next(photos.glob("palapeli_citrus*"))
+    other = next(path for path in sorted(photos.iterdir()) if "citrus" not in path.name)
+    call = [
+        "harmonize",
+        demo / "grapefruit.png",
+        "--mask",
+        demo / "grapefruit_mask.png",
+        "-o",
+        tmp_path / "x.png",
+    ]
+    assert run(*call, "--json", "--references", fruit, other) == 0
+    first, second = json.loads(capsys.readouterr().out)["references"]
+    assert (first["id"], first["score"]) == (fruit.name, None)
+    assert set(first["belief"]) == {"lightness", "colour", "contrast"}
+    assert max(first["belief"].values()) > 0.05
+    assert "reason" not in first
+    assert second == {
+        "id": other.name,
+        "score": None,
+        "belief": {"lightness": 0.0, "colour": 0.0, "contrast": 0.0},
+        "reason": "no patch matched the object",
+    }
+    assert run(*call, "--references", fruit) == 0
+    assert f"references: {fruit.name} (followed " in capsys.readouterr().out

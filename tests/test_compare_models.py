@@ -59,7 +59,7 @@ def test_the_ladder_compares_pair_by_pair_and_scores_once(triples, tmp_path, mon
 
 
 def test_scores_of_other_weights_or_pictures_are_not_taken_for_these(triples, tmp_path, capsys):
-    network = small("raiha-plus", references="measured", local_map=False).eval()
+    network = small("raiha-plus", references="gated", local_map=False).eval()
     about = checkpoint.describe(network, "raiha-plus", data="toys", licence="none")
     weights = tmp_path / "toy.safetensors"
     checkpoint.save(weights, network, about)
@@ -84,7 +84,7 @@ def test_scores_of_other_weights_or_pictures_are_not_taken_for_these(triples, tm
 
 
 def test_a_shipped_file_is_half_as_large_and_states_what_was_measured_with_it(triples, tmp_path):
-    network = small("raiha-plus", references="measured", local_map=False).eval()
+    network = small("raiha-plus", references="gated", local_map=False).eval()
     about = checkpoint.describe(network, "raiha-plus", data="toys", licence="none", notes={"step": "3"})
     checkpoint.save(tmp_path / "full.safetensors", network, about)
     shipped = tmp_path / "toy.safetensors"
@@ -105,7 +105,7 @@ def test_a_shipped_file_is_half_as_large_and_states_what_was_measured_with_it(tr
 
 
 def test_another_size_makes_the_scores_void_but_those_of_training(tmp_path, capsys):
-    network = small("raiha-plus", references="measured", local_map=False).eval()
+    network = small("raiha-plus", references="gated", local_map=False).eval()
     scores = {"validation fpsnr": 25.0, "held, protocol A, PSNR": 30.0}
     about = checkpoint.describe(network, "raiha-plus", data="toys", licence="none", scores=scores)
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"

@@ -28,7 +28,6 @@ def guided(x):
     return ReferenceBatch(
         images=x["reference"][:, None],
         present=torch.ones(2, 1, dtype=torch.bool),
-        weight=torch.ones(2, 1),
         content=x["reference_content"][:, None],
         spec=SPEC,
     )

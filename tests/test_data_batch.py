@@ -21,7 +21,6 @@ def test_moving_takes_everything_along():
     references = ReferenceBatch(
         images=torch.rand(1, 2, 3, 4, 4),
         present=torch.tensor([[True, False]]),
-        weight=torch.rand(1, 2),
         content=None,
         spec=None,
     )

@@ -294,6 +294,14 @@ def test_runs_of_random_references(root, call, tmp_path, monkeypatch):
     distinct = {(Path(e.input).stem, draw_reference(e, s)) for e in listed for s in range(5)}
     assert all(key in rows for key in distinct)
     assert len(rows) <= 7 * 2 + len(distinct) + 14  # each pair is rendered once
+    with open(tmp_path / "out" / "beliefs.csv", newline="", encoding="utf-8") as file:
+        said = list(csv.DictReader(file))
+    assert {(line["id"], line["reference"]) for line in said} == {
+        k for k in rows if k[1] not in (UNTOUCHED, NONE)
+    }
+    assert found["belief"]["n"] == len(said)
+    assert found["belief"]["colour"] == pytest.approx(np.mean([float(line["colour"]) for line in said]))
+    assert "References were followed" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_missing_references(root, call, tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ def test_evidence_is_gathered_once_and_ends_in_a_judged_file(place, tmp_path, mo
     shoots = [load_file(path) for path in (folder / "own shoots").glob("*.safetensors")]
     assert len(shoots) == 2
     assert all(any(name.startswith("own shoot") for name in item) for item in shoots)
-    network = small("raiha-plus", references="measured", local_map=False).eval()
+    network = small("raiha-plus", references="gated", local_map=False).eval()
     checkpoint.save(tmp_path / "w.safetensors", network, checkpoint.describe(network, "raiha-plus"))
     monkeypatch.setattr(fit_reference_gate, "gather", lambda *_: pytest.fail("gathered twice"))
     out = tmp_path / "judged.safetensors"
@@ -65,7 +65,7 @@ def test_evidence_is_gathered_once_and_ends_in_a_judged_file(place, tmp_path, mo
     assert "| own shoot | 2 |" in page
     judged = checkpoint.load(out)
     assert judged.config.references == "gated"
-    assert judged.network.reference_gate.to_belief.weight.abs().max() > 0
+    assert judged.gate.gate.to_belief.weight.abs().max() > 0
     assert judged.metadata.notes["judge"].startswith("6 objects, seed 1, gallery of 16 photos")
 
 
@@ -93,7 +93,7 @@ def test_no_object_of_a_shoot_or_held_out_teaches(place, tmp_path, monkeypatch):
 
 def test_a_network_that_looks_closer_than_the_evidence_is_refused(tmp_path):
     network = small(
-        "raiha-plus", references="measured", size=2 * fit_reference_gate.ANSWER_SIDE, local_map=False
+        "raiha-plus", references="gated", size=2 * fit_reference_gate.ANSWER_SIDE, local_map=False
     ).eval()
     about = checkpoint.describe(network, "raiha-plus", data="toys", licence="none")
     checkpoint.save(tmp_path / "large.safetensors", network, about)
@@ -156,7 +156,7 @@ def test_a_shoots_references_come_best_first_and_no_more_than_asked(place, tmp_p
     )  # fmt: skip
     monkeypatch.setattr(galleries, "mates", lambda row: ["p1.jpg", "p2.jpg", "p5.jpg", "p6.jpg", "p7.jpg"])
     four = galleries.of("own four", thing, 0)
-    weights = [reference.weight for reference in four]
+    weights = [reference.score for reference in four]
     assert len(four) == 4
     assert weights == sorted(weights, reverse=True)
     (one,) = galleries.of("own shoot", thing, 0)

@@ -8,9 +8,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from raiha_core import checkpoint
+from raiha_core.features.encoders import build_encoder
+from raiha_core.features.spec import differences
 from raiha_core.harmonizer import shipped_weights
 from raiha_core.models import former_names
 from raiha_core.models.presets import PRESETS, config_from_json, config_to_json
+from raiha_train.experiment import load_experiment
 from raiha_train.loop.state import LoopState, load_state, save_state, weights_hash
 from tests.network_cases import fill, pairs, small
 
@@ -53,6 +56,9 @@ def test_the_shipped_file_keeps_its_names_and_loads_strictly():
     assert loaded.config.region_colour
     assert loaded.config.references == "gated"
     stored = load_file(path)
+    assert torch.equal(loaded.gate.gate.to_belief.weight, stored["judge.trust.weight"].float())
+    assert torch.equal(loaded.gate.gate.light_share, stored["judge.light"].float())
+    assert differences(loaded.gate.spec, build_encoder("lite0").spec) == []  # the file names no features
     assert torch.equal(loaded.network.learned_shrinkage.weight, stored["doubt.weight"].float())
 
 
@@ -93,16 +99,45 @@ def test_a_former_training_state_goes_on(tmp_path):
 def test_a_digest_of_weights_outlives_the_renaming():
     # Oracle: the digest of the shipped weights by the code of before, over names and float32 bytes.
     loaded = checkpoint.load(shipped_weights()["raiha-plus"])
-    assert weights_hash(loaded.network) == WEIGHTS_BEFORE
+    assert weights_hash(loaded.network, loaded.gate.gate) == WEIGHTS_BEFORE
 
 
 def test_a_former_config_is_read_and_a_mixed_one_is_refused():
     config = config_to_json(PRESETS["raiha-plus"].config)
     assert config_from_json("raiha-plus", former_config(config)) == PRESETS["raiha-plus"].config
     assert config_from_json("raiha-plus", {**config, "references": "judged"}).references == "gated"
+    assert config_from_json("raiha-plus", {**config, "references": "measured"}).references == "gated"
+    trust = {"reference_trust": 0.6, "reference_power": 4.0, "reference_whole": True}
+    older = {**config, "statistics": {**config["statistics"], **trust}}
+    assert config_from_json("raiha-plus", older) == PRESETS["raiha-plus"].config
     with pytest.raises(ValueError, match="unknown fields: hesitation"):
         config_from_json("raiha-plus", {**config, "hesitation": 3.0})
     assert former_names.config(None) is None  # its reader says what is wrong with it
+
+
+def test_a_former_config_in_python_is_the_same_experiment(tmp_path):
+    text = """
+from raiha_core.models.plus import PlusConfig
+from raiha_core.models.statistics import StatisticsConfig
+from raiha_train.experiment import Experiment
+
+EXPERIMENT = Experiment(
+    name="{name}", preset="raiha-plus", source="synthesis", size=64,
+    network=PlusConfig(size=64, {fields}),
+)
+"""
+    former = 'look=False, hesitation=3.0, doubt=True, references="measured", '
+    former += "statistics=StatisticsConfig(lightness=0.4, reference_trust=0.6, reference_whole=True)"
+    now = 'region_colour=False, shrinkage=3.0, learned_shrinkage=True, references="gated", '
+    now += "statistics=StatisticsConfig(lightness=0.4)"
+    for name, fields in (("former", former), ("now", now)):
+        (tmp_path / f"{name}.py").write_text(text.format(name=name, fields=fields))
+    before, after = (load_experiment(tmp_path / f"{name}.py") for name in ("former", "now"))
+    assert before.network == after.network
+    assert after.network.shrinkage == 3.0
+    (tmp_path / "typo.py").write_text(text.format(name="typo", fields="hesitatoin=3.0"))
+    with pytest.raises(ValueError, match="hesitatoin"):
+        load_experiment(tmp_path / "typo.py")
 
 
 def test_every_name_has_a_way_back():

@@ -133,7 +133,7 @@ def test_defaults_of_the_options_are_the_presets_own(schemas):
         "chroma": usual.chroma,
         "deviation": usual.deviation,
         "contrast": usual.contrast,
-        "reference_trust": usual.reference_trust,
+        "reference_trust": 0.7,
         "ring": usual.rings[0],
         "cautious": True,
     }

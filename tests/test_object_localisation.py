@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from raiha_core.color import srgb_to_lab
-from raiha_core.models import reference_gate as gating
 from raiha_core.models.object_localisation import localise_object, object_probabilities
+from raiha_core.models.reference_measurement import measure_references
+from raiha_core.models.statistics import measure_object
 from tests.statistics_cases import GREEN, GREY, RED, box, lab_colour, match, painted, reference
 
 # a square of 64 px whose object is the middle quarter: 4 x 4 patches, of which the middle four
@@ -89,18 +90,18 @@ def test_the_colours_of_the_found_object_are_measured_and_of_the_pairs_where_non
     image = painted(mask, lab_colour(40, 10, 0), GREY)
     own = srgb_to_lab(lab_colour(40, 10, 0)).flatten()
     photo = painted(torch.roll(MASK, (5, 5), (2, 3)), GREEN, GREY)
-    pairs = reference(photo, 0.8, (match(5, 5), match(10, 10)))
+    pairs = reference(photo, (match(5, 5), match(10, 10)))
     seen = replace(pairs, similarity_margin=tuple(similarity_margin().flatten().tolist()))
-    measured = gating.measure_references([pairs, seen], image, own, 0.25, 64)
+    measured = measure_references([pairs, seen], measure_object(image, mask))
     wanted = srgb_to_lab(GREEN).flatten() - own
     torch.testing.assert_close(measured.difference[1], wanted, atol=0.05, rtol=0)
     # patches 5 and 10 of the photo hold some of the grey around it
     assert (measured.difference[0] - wanted).abs().max() > 3
     assert measured.deviation[1].max() < 0.1 < measured.deviation[0].max()
     assert measured.numbers[0, 23:].abs().max() == 0
-    grey = reference(GREY.expand(1, 3, 64, 64), 0.8, (match(5, 5),))  # nothing stands out by its colour
+    grey = reference(GREY.expand(1, 3, 64, 64), (match(5, 5),))  # nothing stands out by its colour
     unseen = replace(grey, similarity_margin=tuple(similarity_margin(-0.3, -0.3).flatten().tolist()))
-    by_pairs = gating.measure_references([grey, unseen], image, own, 0.25, 64)
+    by_pairs = measure_references([grey, unseen], measure_object(image, mask))
     for part in by_pairs.parts:
         assert torch.equal(part[0], part[1])
     matched = NOWHERE.clone()
@@ -114,4 +115,4 @@ def test_the_colours_of_the_found_object_are_measured_and_of_the_pairs_where_non
     apart = (measured.difference[1] - measured.difference[0]).abs() / 10
     torch.testing.assert_close(measured.numbers[1, 27:], apart, atol=1e-3, rtol=0)
     with pytest.raises(ValueError, match="'photo' has 3 similarity margins for 4 x 4 patches"):
-        gating.measure_references([replace(pairs, similarity_margin=(0.1, 0.2, 0.3))], image, own, 0.25, 64)
+        measure_references([replace(pairs, similarity_margin=(0.1, 0.2, 0.3))], measure_object(image, mask))

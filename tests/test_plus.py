@@ -88,7 +88,6 @@ def test_references_are_a_set_and_say_something(lively):
         batch,
         images=batch.images.flip(1),
         present=batch.present.flip(1),
-        weight=batch.weight.flip(1),
         content=batch.content.flip(1),
     )
     with torch.no_grad():
@@ -204,7 +203,7 @@ def half_object():
     return image, mask
 
 
-def read_by_attention(cosine, weight=1.0, colour=0.7):
+def read_by_attention(cosine, colour=0.7):
     """One white-ish reference whose cells match the object's with a given cosine."""
     image, mask = half_object()
     content = torch.zeros(1, DIM, 2, 2)
@@ -216,7 +215,6 @@ def read_by_attention(cosine, weight=1.0, colour=0.7):
         base,
         images=torch.full((1, 1, 3, 32, 32), colour),
         content=shown,
-        weight=torch.full((1, 1), weight),
     )
     with torch.no_grad():
         return ReferenceColourAttention()(image, mask, content, batch)
@@ -234,7 +232,6 @@ def test_a_perfect_match_names_the_references_colour_and_a_poor_one_says_little(
     poor = read_by_attention(0.2)[0][0, 13]
     assert (poor[:, 0] < 0.001).all()
     assert (poor[:, 1] < 0.1).all()  # the background's cells have nothing but this reference to read
-    assert (read_by_attention(1.0, weight=0.0)[0][0, 13, :, 0] < from_references / 2).all()
     assert float(read_by_attention(0.6)[1][0, 14]) == pytest.approx(0.6)  # best cosine over the object
 
 
@@ -269,28 +266,25 @@ def test_content_of_any_encoder_serves_as_long_as_both_sides_share_it(lively):
         lively(image, mask, contents(1), references(1, 1, dim=7))
 
 
-def test_measured_references_move_an_untrained_network_as_they_move_the_statistics():
-    network = small("raiha-plus", references="measured").eval()
+def test_gated_references_are_not_the_networks_to_read():
+    network = small("raiha-plus", references="gated").eval()
     assert network.from_references is None
+    assert network.config.requirements.max_references == 0
     image, mask, _ = pairs(2)
-    batch, content = references(2, 2), contents(2)
-    with torch.no_grad():
-        found = network(image, mask, content, batch)
-        wanted = Statistics(network.config.statistics)(image, mask, content, batch)
-        alone = network(image, mask)
-    for name in ("centre", "scale", "shift"):
-        torch.testing.assert_close(getattr(found.lab, name), getattr(wanted.lab, name))
-    assert (found.lab.shift - alone.lab.shift).abs().max() > 0.1
-    weightless = replace(batch, weight=torch.zeros_like(batch.weight))
-    with torch.no_grad():
-        still = network(image, mask, content, weightless)
-    assert torch.equal(still.lab.shift, alone.lab.shift)
+    with pytest.raises(ValueError, match=r"2 references per composite.*built for none"):
+        network(image, mask, contents(2), references(2, 2))
+
+
+def test_the_pull_towards_good_matches_learns():
+    # Two references of unlike match: the parameter that weighs their quality has a gradient.
+    network = fill(small("raiha-plus")).train()
+    image, mask, _ = pairs(1)
+    network(image, mask, contents(1), references(1, 2)).lab.shift.square().sum().backward()
+    assert network.from_references.attention.quality.grad.abs() > 0
 
 
 def test_a_way_to_read_references_that_nobody_knows_is_named():
-    with pytest.raises(
-        ValueError, match="references must be 'learned', 'measured' or 'gated', got 'guessed'"
-    ):
+    with pytest.raises(ValueError, match="references must be 'learned' or 'gated', got 'guessed'"):
         small("raiha-plus", references="guessed")
 
 

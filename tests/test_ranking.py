@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raiha_core.retrieval.ranking import Hit, draw, match_quality, order, rank_light, rank_score
+from raiha_core.retrieval.ranking import Hit, draw, order, rank_light, rank_score
 
 NAN = math.nan
 
@@ -112,25 +112,3 @@ def test_a_draw_is_uniform():
 
 def test_drawing_from_nothing_gives_nothing():
     assert draw([], 4, 0, "q") == []
-
-
-@pytest.mark.parametrize(
-    ("scores", "expected"),
-    [
-        ((1.0, 1.0, 1.0), 1.0),
-        ((1.0, 1.0, NAN), 1.0),
-        ((0.8, 0.5, NAN), 0.6),  # 0.8 * 0.75
-        ((0.8, 0.5, 0.96), math.sqrt(0.6 * 0.96)),
-        ((-0.3, 0.0, NAN), 0.025),  # the floor 0.05, halved by no coverage
-    ],
-)
-def test_match_quality_by_hand(scores, expected):
-    assert match_quality(*scores) == pytest.approx(expected, abs=1e-12)
-
-
-@given(*[st.floats(0, 1)] * 3, st.sampled_from([0, 1, 2]), st.floats(0, 1))
-def test_match_quality_rises_with_each_score(content, coverage, illumination, which, more):
-    scores = [content, coverage, illumination]
-    better = list(scores)
-    better[which] = max(scores[which], more)
-    assert 0 < match_quality(*scores) <= match_quality(*better) <= 1

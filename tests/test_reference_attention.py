@@ -190,7 +190,6 @@ def test_references_are_a_set(changes):
         batch,
         images=batch.images[:, order].clone(),
         present=batch.present[:, order].clone(),
-        weight=batch.weight[:, order].clone(),
         content=batch.content[:, order].clone(),
     )
     with torch.no_grad():
@@ -223,7 +222,6 @@ def test_absent_references_are_hidden_beside_present_ones():
             batch,
             images=batch.images[:1, :1],
             present=batch.present[:1, :1],
-            weight=batch.weight[:1, :1],
             content=batch.content[:1, :1],
         )
         first = network(image[:1], mask[:1], contents(2)[:1], one).dense

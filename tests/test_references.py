@@ -23,14 +23,16 @@ SPEC = FeatureSpec(
 )
 
 
-def reference(name: str, size=(8, 8), weight: float = 1.0, spec: FeatureSpec | None = SPEC) -> Reference:
+def reference(
+    name: str, size=(8, 8), score: float | None = None, spec: FeatureSpec | None = SPEC
+) -> Reference:
     generator = torch.Generator().manual_seed(sum(name.encode()))
     features = None
     if spec is not None:
         content = normalise(torch.randn(1, 5, 2, 2, generator=generator), 1)
         features = PatchFeatures(content, torch.rand(1, 9, 2, 2, generator=generator), spec)
     image = torch.rand(1, 3, *size, generator=generator)
-    return Reference(id=name, image=image, weight=weight, features=features)
+    return Reference(id=name, image=image, score=score, features=features)
 
 
 def test_nothing_to_collate_is_none():
@@ -39,10 +41,9 @@ def test_nothing_to_collate_is_none():
 
 
 def test_rows_are_padded_and_marked():
-    a, b, c = reference("a", weight=0.25), reference("b", weight=0.5), reference("c")
+    a, b, c = reference("a", score=0.25), reference("b", score=0.5), reference("c")
     batch = collate([[a, b], [], [c]], (8, 8), with_features=True)
     assert batch.present.tolist() == [[True, True], [False, False], [True, False]]
-    assert batch.weight.tolist() == [[0.25, 0.5], [0, 0], [1, 0]]
     for row, k, expected in ((0, 0, a), (0, 1, b), (2, 0, c)):  # the size is theirs: pixels pass unchanged
         torch.testing.assert_close(batch.images[row, k], expected.image[0], atol=1e-6, rtol=0)
         assert torch.equal(batch.content[row, k], expected.features.content[0])
@@ -76,12 +77,8 @@ def test_features_of_two_spaces_name_both():
 
 
 def test_a_batch_checks_itself():
-    images, present, weight = (
-        torch.zeros(2, 3, 3, 4, 4),
-        torch.zeros(2, 2, dtype=torch.bool),
-        torch.zeros(2, 2),
-    )
+    images, present = torch.zeros(2, 3, 3, 4, 4), torch.zeros(2, 2, dtype=torch.bool)
     with pytest.raises(ValueError, match="disagree"):
-        ReferenceBatch(images=images, present=present, weight=weight, content=None, spec=None)
+        ReferenceBatch(images=images, present=present, content=None, spec=None)
     with pytest.raises(ValueError, match="come together"):
-        ReferenceBatch(images=images[:, :2], present=present, weight=weight, content=None, spec=SPEC)
+        ReferenceBatch(images=images[:, :2], present=present, content=None, spec=SPEC)

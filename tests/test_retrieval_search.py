@@ -9,7 +9,6 @@ from raiha_core.features.patches import PatchFeatures, normalise
 from raiha_core.gallery.memory import memory_gallery
 from raiha_core.retrieval.query import make_query as query_of
 from raiha_core.retrieval.query import query_from_patches
-from raiha_core.retrieval.ranking import match_quality
 from raiha_core.retrieval.search import Exclusion, references, search, search_many
 from tests.retrieval_cases import make_gallery, make_query, make_spec, random_patches
 
@@ -259,15 +258,16 @@ def test_a_random_draw_depends_on_seed_and_query_only(gallery):
     ]
 
 
-def test_references_carry_pixels_features_weight_and_matches(gallery):
+def test_references_carry_pixels_features_score_and_matches(gallery):
     answer = ask(gallery, nearly(3), top_k=2)
+    assert torch.equal(answer.query.features.content, ToyEncoder().encode(nearly(3)).content)  # unrounded
     first, second = references(answer)
     torch.testing.assert_close(first.image, picture(3))
     expected = ToyEncoder().encode(picture(3))
     torch.testing.assert_close(first.features.content, expected.content, atol=1e-3, rtol=0)
     assert first.features.appearance.shape == expected.appearance.shape
     item = answer.items[1]
-    assert second.weight == match_quality(item.content, item.coverage, item.illumination) < first.weight
+    assert second.score == item.score <= first.score
     assert (second.id, second.content_matches) == (item.photo.id, item.content_matches)
     assert second.illumination_matches == item.illumination_matches != ()
     assert second.similarity_margin == item.similarity_margin != ()

@@ -43,7 +43,6 @@ def test_a_batch_sheet_shows_composite_truth_mask_and_reference_in_rows(tmp_path
     references = ReferenceBatch(
         images=shown[:, None],
         present=torch.ones(2, 1, dtype=torch.bool),
-        weight=torch.ones(2, 1),
         content=None,
         spec=None,
     )

@@ -12,8 +12,10 @@ import pytest
 from raiha_core import checkpoint
 from raiha_core.gallery.lock import writer_lock
 from raiha_core.models.plus import Plus
+from raiha_core.models.reference_gate import ReferenceGate
 from raiha_train.loop import train
 from raiha_train.loop.run import LOCK
+from tests.network_cases import SPEC
 from tests.test_train_loop import one_thread, photos, run_until, validations  # noqa: F401  two are fixtures
 from tests.training_cases import PLUS, arguments, write_config, write_photos
 
@@ -95,7 +97,8 @@ def test_gated_weights_are_begun_with_and_their_gate_is_left_out(tmp_path, photo
     network = Plus(replace(loaded.config, references="gated", max_references=1), pretrained=False)
     network.load_state_dict(loaded.network.state_dict(), strict=False)
     gated = tmp_path / "gated.safetensors"
-    checkpoint.save(gated, network, checkpoint.describe(network, "raiha-plus", data="toys"))
+    about = checkpoint.describe(network, "raiha-plus", data="toys", gate_spec=SPEC)
+    checkpoint.save(gated, network, about, gate=ReferenceGate())
     call = [*arguments(config, photos, tmp_path / "runs" / "two"), "--start", str(gated)]
     assert train.main(call) == 0
     before, after = (validations(tmp_path / "runs" / name) for name in ("one", "two"))

@@ -22,7 +22,7 @@ from raiha_core.gallery.build import build
 from raiha_core.gallery.store import open_gallery
 from raiha_core.harmonizer import DEFAULT_MODEL, load_harmonizer
 from raiha_core.images import read_mask, read_picture, write_picture
-from raiha_core.pipeline import harmonize
+from raiha_core.pipeline import harmonize_with_beliefs
 from raiha_core.retrieval.search import references, search
 from raiha_core.sheet import captions, matches_sheet
 
@@ -57,9 +57,9 @@ def run_demo(paste: Paste, out: Path) -> None:
         found = search(gallery, composite, mask, encoder=encoder, exclude_ids=[paste.scene])
         guides = references(found)
     with stage(f"harmonize with '{DEFAULT_MODEL}'", times):
-        result = harmonize(composite, mask, guides, load_harmonizer(DEFAULT_MODEL), encoder=encoder)
+        result = harmonize_with_beliefs(composite, mask, guides, load_harmonizer(DEFAULT_MODEL))
     with stage("write the result and the sheet", times):
-        write_picture(out / "result.png", result)
+        write_picture(out / "result.png", result.image)
         sheet = matches_sheet(
             composite,
             mask,
@@ -68,8 +68,8 @@ def run_demo(paste: Paste, out: Path) -> None:
             title="Raiha: a pasted object, its references, and the harmonized picture",
             subtitle=f"{found.qualified} of {found.considered} photos qualify; features {found.spec.name}; "
             f"harmonizer '{DEFAULT_MODEL}'",
-            captions=captions(found),
-            result=result,
+            captions=captions(found, result.beliefs[0]),
+            result=result.image,
         )
         write_picture(out / "sheet.png", sheet)
     with stage("the same by a ComfyUI workflow, headless", times):

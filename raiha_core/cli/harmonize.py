@@ -4,20 +4,22 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from ..features.encoders import Encoder, build_encoder
-from ..features.references import Reference
+from ..features.references import Belief, Reference
 from ..features.spec import require_same_space
 from ..gallery.protocol import Gallery
 from ..gallery.store import open_gallery
 from ..gallery.writer import is_disk_full
 from ..harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer
 from ..images import read_picture, require_writable, write_picture
-from ..pipeline import harmonize
+from ..pipeline import harmonize_with_beliefs
 from ..retrieval.search import references as load_references
 from ..retrieval.search import search
 from .errors import sentence
@@ -74,16 +76,12 @@ class Tools:
     top_k: int
 
 
-def _top_k(harmonizer: Harmonizer, asked: int | None, *, guided: bool) -> int:
-    """How many references to retrieve: as asked, else 4 or what the model takes.
+def _top_k(harmonizer: Harmonizer, asked: int | None) -> int:
+    """How many references to retrieve: as asked, else 4 or what a model that reads them itself takes.
 
-    Raises: ValueError where the model takes fewer than asked, or none although there are some.
+    Raises: ValueError where such a model takes fewer than asked.
     """
-    most = harmonizer.max_references
-    if most == 0 and guided:
-        raise ValueError(
-            f"the model '{harmonizer.name}' reads no references: leave out the gallery or pictures"
-        )
+    most = harmonizer.max_references or None
     if most is not None and asked is not None and asked > most:
         raise ValueError(
             f"--top-k {asked}, but the model '{harmonizer.name}' takes at most {most} references"
@@ -101,7 +99,7 @@ def _require_gallery(arguments: argparse.Namespace) -> None:
 def load_tools(arguments: argparse.Namespace) -> Tools:
     _require_gallery(arguments)
     harmonizer = load_harmonizer(arguments.model, arguments.device)
-    top_k = _top_k(harmonizer, arguments.top_k, guided=bool(arguments.gallery or arguments.references))
+    top_k = _top_k(harmonizer, arguments.top_k)
     gallery = open_gallery(arguments.gallery, photos=arguments.photos) if arguments.gallery else None
     if gallery is not None and harmonizer.spec is not None:
         require_same_space(
@@ -136,7 +134,7 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
     depth = arguments.bit_depth or picture.bit_depth
     require_writable(job.output, alpha=picture.alpha is not None, bit_depth=depth)  # before the work
     with mask_notes_told():
-        references = tools.references
+        references, features = tools.references, None
         if not (mask > 0).any():
             references, notes = (), (*notes, f"{job.mask} is empty: {job.composite} comes back unchanged")
         elif tools.gallery is not None:
@@ -153,25 +151,49 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
                 device=arguments.device,
             )
             references, notes = load_references(found, encoder=tools.encoder), (*notes, *found.notes)
-        result = harmonize(
+            features = found.query.features
+        result = harmonize_with_beliefs(
             picture.pixels.to(arguments.device),
             mask.to(arguments.device),
             references,
             tools.harmonizer,
             encoder=tools.encoder,
+            features=features,
             strength=arguments.strength,
             exact=arguments.exact,
         )
-    write_picture(job.output, result.cpu(), alpha=picture.alpha, bit_depth=depth)
+    write_picture(job.output, result.image.cpu(), alpha=picture.alpha, bit_depth=depth)
     return {
         "composite": str(job.composite),
         "mask": str(job.mask),
         "output": str(job.output),
         "model": tools.harmonizer.name,
-        "references": [{"id": r.id, "weight": round(float(r.weight), 4)} for r in references],
+        "references": _used(references, result.beliefs[0]),
         "notes": list(notes),
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def _used(references: Sequence[Reference], beliefs: Sequence[Belief]) -> list[dict[str, object]]:
+    """What ranked each reference, and how far the result followed it.
+
+    `belief` is null where the model read the references by itself, or nothing was done.
+    """
+    entries: list[dict[str, object]] = []
+    for place, reference in enumerate(references):
+        entry: dict[str, object] = {
+            "id": reference.id,
+            "score": None if reference.score is None else round(reference.score, 4),
+            "belief": None,
+        }
+        if beliefs:
+            belief = beliefs[place]
+            parts = {"lightness": belief.lightness, "colour": belief.colour, "contrast": belief.contrast}
+            entry["belief"] = {name: round(value, 4) for name, value in parts.items()}
+            if belief.reason:
+                entry["reason"] = belief.reason
+        entries.append(entry)
+    return entries
 
 
 def _notes(report: dict[str, object]) -> list[str]:
@@ -186,10 +208,17 @@ def _say(report: dict[str, object], arguments: argparse.Namespace) -> None:
         return
     used = report["references"]
     assert isinstance(used, list)
-    named = ", ".join(entry["id"] for entry in used) if used else "none"
+    named = ", ".join(_named(entry) for entry in used) if used else "none"
     print(f"{report['output']}  ({report['seconds']} s, model {report['model']}, references: {named})")
     for note in _notes(report):
         print(f"  note: {note}", file=sys.stderr)
+
+
+def _named(entry: dict[str, Any]) -> str:
+    """A reference with the largest part of the way that it was followed, where the gate followed it."""
+    if entry["belief"] is None:
+        return entry["id"]
+    return f"{entry['id']} (followed {max(entry['belief'].values()):.0%})"
 
 
 def _naming(error: Exception, job: Job) -> str:

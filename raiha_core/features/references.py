@@ -26,17 +26,31 @@ class Match:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reference:
-    """One reference picture of any size. `weight` is its match quality, 0..1."""
+    """One reference picture of any size, and what retrieval found in it."""
 
     id: str
     image: Tensor  # (1, 3, H, W) sRGB 0..1
-    weight: float = 1.0
+    score: float | None = None  # by which retrieval ranked it, 0..1; None: nobody searched
     features: PatchFeatures | None = None  # batch 1
     content_matches: tuple[Match, ...] = ()  # object patch <-> photo patch (eq. 3)
     illumination_matches: tuple[Match, ...] = ()  # background patch <-> photo patch (eq. 5)
     # of the photo's patches, row-major: best cosine with an object patch minus best with a background patch;
     # () where nobody compared them, or no background patch is clear of the object
     similarity_margin: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Belief:
+    """How far a result followed one reference: shares of the way, 0..1; those of all add up to at most 1."""
+
+    lightness: float = 0.0
+    colour: float = 0.0  # Lab a and b
+    contrast: float = 0.0  # the spread of lightness and colour
+    reason: str = ""  # why all three are near 0, in plain words; "" where they are not
+
+    @property
+    def largest(self) -> float:
+        return max(self.lightness, self.colour, self.contrast)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +62,6 @@ class ReferenceBatch:
 
     images: Tensor  # (B, K, 3, H, W) sRGB 0..1; zeros where absent
     present: Tensor  # (B, K) bool
-    weight: Tensor  # (B, K) 0..1
     content: Tensor | None  # (B, K, D, h, w), unit length; None where no encoder is used
     spec: FeatureSpec | None  # of `content`
 
@@ -62,10 +75,7 @@ class ReferenceBatch:
 
     def to(self, device: torch.device | str) -> "ReferenceBatch":
         """The same references on a device; pinned memory is copied without waiting."""
-        tensors = {
-            name: getattr(self, name).to(device, non_blocking=True)
-            for name in ("images", "present", "weight")
-        }
+        tensors = {name: getattr(self, name).to(device, non_blocking=True) for name in ("images", "present")}
         content = None if self.content is None else self.content.to(device, non_blocking=True)
         return replace(self, content=content, **tensors)
 
@@ -83,7 +93,6 @@ def collate(
         return None
     images = torch.zeros(len(references), most, 3, *size)
     present = torch.zeros(len(references), most, dtype=torch.bool)
-    weight = torch.zeros(len(references), most)
     content: Tensor | None = None
     spec: FeatureSpec | None = None
     for b, row in enumerate(references):
@@ -92,7 +101,6 @@ def collate(
                 reference.image.float(), size=size, mode="bilinear", antialias=True, align_corners=False
             )[0].clamp(0, 1)
             present[b, k] = True
-            weight[b, k] = reference.weight
             if not with_features:
                 continue
             if reference.features is None:
@@ -102,4 +110,4 @@ def collate(
                 content = torch.zeros(len(references), most, spec.dim, spec.grid, spec.grid)
             require_same_space(spec, reference.features.spec, "the first reference", f"'{reference.id}'")
             content[b, k] = reference.features.content[0]
-    return ReferenceBatch(images=images, present=present, weight=weight, content=content, spec=spec)
+    return ReferenceBatch(images=images, present=present, content=content, spec=spec)

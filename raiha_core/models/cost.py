@@ -50,7 +50,6 @@ def macs(preset: Preset, size: int, references: int = 0, config: NetworkConfig |
             batch = ReferenceBatch(
                 images=torch.empty(1, references, 3, size, size),
                 present=torch.ones(1, references, dtype=torch.bool),
-                weight=torch.ones(1, references),
                 content=None if content is None else content[:, None].expand(-1, references, -1, -1, -1),
                 spec=None if content is None else _SHAPE_ONLY,
             )

@@ -3,6 +3,7 @@
 One table each for tensors, for fields and for values; to rename another, add a line.
 """
 
+import ast
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -17,7 +18,25 @@ TENSORS = {
 }
 PARTS = ("", "network.")  # in training states the harmonizer's tensors stand below its name
 FIELDS: dict[str, str] = {"hesitation": "shrinkage", "doubt": "learned_shrinkage", "look": "region_colour"}
-VALUES: dict[str, dict[str, str]] = {"references": {"judged": "gated"}}
+VALUES: dict[str, dict[str, str]] = {"references": {"judged": "gated", "measured": "gated"}}
+# of the statistics: how references were followed before the gate did it for every network
+DROPPED = ("reference_trust", "reference_power", "reference_whole")
+# gates whose file names no feature space were fitted on matches of this one, the embedded encoder's
+GATE_SPEC: dict[str, Any] = {
+    "name": "lite0-384-s32-c320",
+    "encoder": "lite0",
+    "layer": "stride 32, linear, centred",
+    "input_size": 384,
+    "grid": 12,
+    "dim": 320,
+    "weights": "579344248a93e230",
+    "centring": "2b5e95ff9c995ace",
+    "histogram": {"hue": 24, "saturation": 12, "value": 24, "pixels": 16, "version": 1},
+    "content_threshold": 0.6,
+    "appearance_threshold": 0.9,
+    "threshold_source": "the embedded encoder's own",
+    "version": 1,
+}
 
 Value = TypeVar("Value")
 
@@ -45,6 +64,30 @@ def tensors(state: Mapping[str, Value]) -> dict[str, Value]:
     return {tensor_name(name): value for name, value in state.items()}
 
 
+class _Calls(ast.NodeTransformer):
+    """Renames the keywords with which a config file in Python calls our configs."""
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        self.generic_visit(node)
+        called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        if called == "StatisticsConfig":
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg not in DROPPED]
+        elif called == "PlusConfig":
+            for keyword in node.keywords:
+                if keyword.arg is None:
+                    continue
+                keyword.arg = FIELDS.get(keyword.arg, keyword.arg)
+                value = keyword.value
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    value.value = VALUES.get(keyword.arg, {}).get(value.value, value.value)
+        return node
+
+
+def source(text: str, file: str) -> ast.Module:
+    """The source of a config in Python with the fields and values of today."""
+    return ast.fix_missing_locations(_Calls().visit(ast.parse(text, file)))
+
+
 def config(data: Any) -> Any:
     """A config as JSON with the fields and values of today; what is no table of fields is left to its reader.
 
@@ -53,6 +96,9 @@ def config(data: Any) -> Any:
     if not isinstance(data, dict):
         return data
     found: dict[str, Any] = {}
+    if isinstance(statistics := data.get("statistics"), dict):
+        kept = {name: value for name, value in statistics.items() if name not in DROPPED}
+        data = {**data, "statistics": kept}
     for name, value in data.items():
         given = str(name)
         now = FIELDS.get(given, given)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..features.match_quality import batch_match_quality
 from ..features.references import ReferenceBatch
 from ..render import Prediction
 from . import released
@@ -195,9 +196,12 @@ class UNet(Network):
         self, image: Tensor, mask: Tensor, content: Tensor | None, references: ReferenceBatch | None
     ) -> Prediction:
         height, width = image.shape[-2:]
+        quality = None
+        if references is not None and self.styles is not None:
+            quality = batch_match_quality(mask, content, references)
         image, mask = pad_to_multiple(image, MULTIPLE), pad_to_multiple(mask, MULTIPLE)
         encoded = self.encode(image, mask)
-        offered = None if references is None else self.read_references(references, image)
+        offered = None if references is None else self.read_references(references, image, quality)
         x = self.bottleneck(encoded.skips[6])
         if self.local is not None:
             x = self.local(x, mask)
@@ -249,8 +253,13 @@ class UNet(Network):
             x = fusion(x, mask, style)
         return torch.cat((encoded.skips[skip], x), 1)
 
-    def read_references(self, references: ReferenceBatch, like: Tensor) -> Offered:
-        """One pass per reference with statistics of its own: nothing leaks between pictures."""
+    def read_references(
+        self, references: ReferenceBatch, like: Tensor, quality: Tensor | None = None
+    ) -> Offered:
+        """One pass per reference with statistics of its own: nothing leaks between pictures.
+
+        Args: quality: of the match, (B, K), 0..1, by which their styles are mixed; None: all alike.
+        """
         images = pad_to_multiple(references.images.to(like), MULTIPLE).flatten(0, 1)  # (B*K, 3, h, w)
         encoded = self.encode(images, None)
         rows, most = references.present.shape
@@ -258,7 +267,8 @@ class UNet(Network):
         styles: list[Tensor] = []
         if self.styles is not None:
             styles = [whole_style(raw).unflatten(0, (rows, most)) for raw in encoded.raw[:5]]
-        shares = reference_shares(references.weight.to(like.device), present)
+        match = present.float() if quality is None else quality.to(like.device)
+        shares = reference_shares(match, present)
         if self.attention is None:
             return Offered((None, None, None), styles, shares)
         x = self.bottleneck(encoded.skips[6])

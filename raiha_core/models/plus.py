@@ -5,30 +5,26 @@ Untrained, the correction is nothing and the answer is that of the `statistics` 
 Shapes: B images, K references, D content numbers, d decoder width, h x w the network's size.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..color import srgb_to_lab
-from ..features.references import Reference, ReferenceBatch
+from ..features.references import ReferenceBatch
 from ..records import LATER
 from ..regions import measure, ring
 from ..render import LabTransfer, Prediction
 from .backbone import LITE0_NAME, STRIDES, Backbone
 from .blocks import Operations, masked_moments, resize_mask, widen, zero_initialise
 from .checks import check_content, check_inputs, drop_absent
-from .heads import bounded_affine
+from .local_map import LocalMap
 from .network import Network, NetworkConfig, Requirements
-from .reference_colour_attention import MAP_NUMBERS, LearnedReferences
-from .reference_gate import ReferenceGate
+from .reference_colour_attention import LearnedReferences
 from .region_colour import COUNT, FAR, RunningScale, region_colour_descriptor
-from .statistics import LEVELS_PER_LAB, Statistics, StatisticsConfig, ring_statistics_transfer
-from .style_fusion import StyleFusion, background_style
+from .statistics import LEVELS_PER_LAB, StatisticsConfig, ring_statistics_transfer
 
 PLUS_MULTIPLE = STRIDES[-1]
 SHIFT_STEP, SHIFT_BOUND = 10.0, 40.0  # Lab units: per raw unit at the start, and the most there is
@@ -37,8 +33,66 @@ SHRINKAGE_BOUND = 2.0  # of the logarithm: from a seventh of the usual shrinkage
 TRANSFER_NUMBERS = 6  # log scale and shift of the ring transfer, as inputs
 
 
-# prediction, composite (B, 3, H, W), mask (B, 1, H, W), a row of references each -> prediction
-Guide = Callable[[Prediction, Tensor, Tensor, Sequence[Sequence[Reference]]], Prediction]
+def _to_multiple(image: Tensor) -> Tensor:
+    """Resized to sides that are multiples of 32: a map of parameters must cover the picture exactly."""
+    size = tuple(max(1, round(side / PLUS_MULTIPLE)) * PLUS_MULTIPLE for side in image.shape[-2:])
+    if image.shape[-2:] == size:
+        return image
+    small = F.interpolate(widen(image), size=size, mode="bilinear", antialias=True, align_corners=False)
+    return small.clamp(0, 1).to(image.dtype)
+
+
+def correct(base: LabTransfer, raw: Tensor) -> LabTransfer:
+    """The ring transfer, trusted more or less per Lab channel, and corrected.
+
+    Args: raw (B, 12): trust in the shift (3) and in the scale (3), 0 is full and -inf none; shift (3) and log
+        scale (3) of the correction, 0 is none.
+    """
+    trust = 1 + torch.tanh(raw[:, :6])  # 0..2
+    shift = SHIFT_BOUND * torch.tanh(raw[:, 6:9] * (SHIFT_STEP / SHIFT_BOUND))
+    scale = SCALE_BOUND * torch.tanh(raw[:, 9:] / SCALE_BOUND)
+    return LabTransfer(
+        centre=base.centre,
+        # a power keeps the base's own bits at trust 1
+        scale=base.scale.clamp_min(1e-3) ** trust[:, 3:] * scale.exp(),
+        shift=base.shift * trust[:, :3] + shift,
+    )
+
+
+def wiener_gain(transfer: LabTransfer, image: Tensor, mask: Tensor, shrinkage: Tensor) -> Tensor:
+    """The share of a change that is made: (B, 1), d^2 / (d^2 + shrinkage^2) for a change of d grey levels.
+
+    d is the root mean squared change over the object, by the transfer's closed form: Wiener's gain where
+    changes are noise of `shrinkage` grey levels and nothing is wrong.
+    """
+    variance = measure(srgb_to_lab(image), mask).variance
+    squares = transfer.shift.square() + (transfer.scale - 1).square() * variance
+    size = (squares * squares.new_tensor(LEVELS_PER_LAB)).sum(1, keepdim=True)
+    return size / (size + shrinkage**2)
+
+
+class Detail(nn.Module):
+    """What the object and its neighbourhood are, from the two deepest maps; nothing before it has learned."""
+
+    def __init__(self, channels: tuple[int, ...], width: int, hidden: int, operations: Operations) -> None:
+        super().__init__()
+        d = width
+        self.squeeze = nn.ModuleList(operations.Linear(c, d) for c in channels[-2:])
+        self.out = operations.Linear(2 * 4 * d, hidden, bias=False)
+        zero_initialise(self.out)
+
+    def forward(self, levels: list[Tensor], mask: Tensor) -> Tensor:
+        """Backbone maps and mask (B, 1, h, w) -> what to add to the vector, (B, hidden)."""
+        near = ring(mask, FAR)
+        found = []
+        for level, squeeze in zip(levels[-2:], self.squeeze, strict=True):
+            size = (level.shape[-2], level.shape[-1])
+            regions = [resize_mask(region, size, "area") for region in (mask, near, 1 - mask)]
+            inside, beside, outside = (
+                squeeze(masked_moments(level, region)[0].flatten(1).to(level.dtype)) for region in regions
+            )
+            found += [inside, beside, outside, inside - beside]
+        return self.out(torch.cat(found, 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,9 +111,8 @@ class PlusConfig(NetworkConfig):
     local_map: bool = True  # a 3x4 transform per pixel behind the global one
     style_fusion: bool = True
     max_references: int = 4
-    # learned: by `from_references`, which must be trained; measured: by matched patches, as `statistics`
-    # does; gated: by matched patches, and believed as far as the fitted `reference_gate` does
-    references: Literal["learned", "measured", "gated"] = "learned"
+    # learned: the network reads them itself (`LearnedReferences`); gated: the gate follows its answer
+    references: Literal["learned", "gated"] = "learned"
     # grey levels: a change of this size is halved, a much smaller one left out, a much larger one kept
     # (Wiener's shrinkage); what is nearly right should stay. 0: never
     shrinkage: float = field(default=0.0, metadata=LATER)
@@ -79,8 +132,8 @@ class PlusConfig(NetworkConfig):
             raise ValueError(f"shrinkage must not be negative, got {self.shrinkage}")
         if self.learned_shrinkage and self.shrinkage == 0:
             raise ValueError("learned_shrinkage is a factor of shrinkage, which is 0")
-        if self.references not in ("learned", "measured", "gated"):
-            raise ValueError(f"references must be 'learned', 'measured' or 'gated', got '{self.references}'")
+        if self.references not in ("learned", "gated"):
+            raise ValueError(f"references must be 'learned' or 'gated', got '{self.references}'")
 
     @property
     def learns_references(self) -> bool:
@@ -92,7 +145,7 @@ class PlusConfig(NetworkConfig):
             size=self.size,
             multiple=PLUS_MULTIPLE,
             content=self.learns_references,
-            max_references=self.max_references,
+            max_references=self.max_references if self.learns_references else 0,
         )
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "Plus":
@@ -116,25 +169,25 @@ class Plus(Network):
         self.scale = RunningScale(numbers)
         self.squeeze = operations.Linear(deep, d)  # of the deepest map, per region
         self.vector = operations.Linear(numbers + 3 * d, hidden)
-        self.detail = Detail(self.backbone.channels, config, operations) if config.detail else None
+        self.detail = Detail(self.backbone.channels, d, hidden, operations) if config.detail else None
         self.from_references = LearnedReferences(hidden, operations) if config.learns_references else None
-        gated = config.references == "gated" and config.max_references > 0
-        self.reference_gate = ReferenceGate(operations) if gated else None
         self.mixer = operations.Linear(hidden, hidden)
         self.dropout = nn.Dropout(config.dropout)
         self.colour = operations.Linear(hidden, 12)  # trust in the ring (6) and correction (6)
         self.learned_shrinkage = operations.Linear(hidden, 1) if config.learned_shrinkage else None
-        self.decoder = Decoder(self.backbone.channels, config, operations) if config.local_map else None
+        self.decoder: LocalMap | None = None
+        if config.local_map:
+            self.decoder = LocalMap(
+                self.backbone.channels,
+                d,
+                hidden,
+                operations,
+                style_fusion=config.style_fusion,
+                with_references=config.learns_references,
+            )
         zero_initialise(self.colour)
         if self.learned_shrinkage is not None:
             zero_initialise(self.learned_shrinkage)
-
-    @property
-    def guide(self) -> Guide | None:
-        """What moves an answer towards references whose patches retrieval matched; None: the network does."""
-        if self.reference_gate is not None:
-            return partial(self.reference_gate.guide, config=self.config.statistics)
-        return Statistics(self.config.statistics).guide if self.config.references == "measured" else None
 
     def forward(
         self,
@@ -153,15 +206,10 @@ class Plus(Network):
         Returns: a Lab transfer (B, 3) thrice, and an affine map (B, 12, h', w') where the config has one.
         Raises: ValueError as `checks.check_inputs` and `checks.check_content`.
         """
-        most = self.config.max_references
+        most = self.config.requirements.max_references
         image, mask = check_inputs(image, mask, references, name=self.name, max_references=most)
         references = drop_absent(references)
-        if references is not None and self.reference_gate is not None:
-            raise ValueError(
-                f"'{self.name}' weighs its references by the patches that retrieval matched: `harmonize` "
-                "does so; the network itself takes none"
-            )
-        if references is not None and (self.from_references is not None or content is not None):
+        if references is not None:
             check_content(content, references, len(image), name=self.name, dim=None, spec=self.feature_spec)
         wide_mask = widen(mask)
         base = self._base(widen(image), wide_mask)
@@ -180,9 +228,6 @@ class Plus(Network):
             still = torch.lerp(torch.ones_like(lab.scale), lab.scale, share)
             lab = LabTransfer(centre=lab.centre, scale=still, shift=lab.shift * share)
             affine = None if affine is None else affine * share[..., None, None]
-        if references is not None and self.from_references is None:
-            alone = Prediction(lab=lab, affine=affine)
-            return Statistics(self.config.statistics).guide_batch(alone, image, mask, content, references)
         return Prediction(lab=lab, affine=affine)
 
     def _base(self, image: Tensor, mask: Tensor) -> LabTransfer:
@@ -226,117 +271,3 @@ class Plus(Network):
         if self.detail is not None:
             x = x + self.detail(levels, mask)
         return F.gelu(self.mixer(self.dropout(F.gelu(x))))
-
-
-def wiener_gain(transfer: LabTransfer, image: Tensor, mask: Tensor, shrinkage: Tensor) -> Tensor:
-    """The share of a change that is made: (B, 1), d^2 / (d^2 + shrinkage^2) for a change of d grey levels.
-
-    d is the root mean squared change over the object, by the transfer's closed form: Wiener's gain where
-    changes are noise of `shrinkage` grey levels and nothing is wrong.
-    """
-    variance = measure(srgb_to_lab(image), mask).variance
-    squares = transfer.shift.square() + (transfer.scale - 1).square() * variance
-    size = (squares * squares.new_tensor(LEVELS_PER_LAB)).sum(1, keepdim=True)
-    return size / (size + shrinkage**2)
-
-
-class Detail(nn.Module):
-    """What the object and its neighbourhood are, from the two deepest maps; nothing before it has learned."""
-
-    def __init__(self, channels: tuple[int, ...], config: PlusConfig, operations: Operations) -> None:
-        super().__init__()
-        d = config.width
-        self.squeeze = nn.ModuleList(operations.Linear(c, d) for c in channels[-2:])
-        self.out = operations.Linear(2 * 4 * d, config.hidden, bias=False)
-        zero_initialise(self.out)
-
-    def forward(self, levels: list[Tensor], mask: Tensor) -> Tensor:
-        """Backbone maps and mask (B, 1, h, w) -> what to add to the vector, (B, hidden)."""
-        near = ring(mask, FAR)
-        found = []
-        for level, squeeze in zip(levels[-2:], self.squeeze, strict=True):
-            size = (level.shape[-2], level.shape[-1])
-            regions = [resize_mask(region, size, "area") for region in (mask, near, 1 - mask)]
-            inside, beside, outside = (
-                squeeze(masked_moments(level, region)[0].flatten(1).to(level.dtype)) for region in regions
-            )
-            found += [inside, beside, outside, inside - beside]
-        return self.out(torch.cat(found, 1))
-
-
-class Decoder(nn.Module):
-    """A light way up from stride 32 to 4, steered by the summary, to a 3x4 transform per cell."""
-
-    def __init__(self, channels: tuple[int, ...], config: PlusConfig, operations: Operations) -> None:
-        super().__init__()
-        d = config.width
-        self.side = nn.ModuleList(operations.Conv2d(c + 1, d, 1) for c in channels)
-        self.steer = nn.ModuleList(operations.Linear(config.hidden, d) for _ in channels)
-        self.local = nn.ModuleList(operations.Conv2d(d, d, 3, 1, 1, groups=d) for _ in channels)
-        self.widen = nn.ModuleList(operations.Conv2d(d, 2 * d, 1) for _ in channels)
-        self.narrow = nn.ModuleList(operations.Conv2d(2 * d, d, 1) for _ in channels)
-        self.styles: nn.ModuleList | None = None
-        if config.style_fusion:
-            self.styles = nn.ModuleList(
-                StyleFusion(d, "area", with_references=False, operations=operations) for _ in channels[:-1]
-            )
-            for style in self.styles:
-                cast("StyleFusion", style).start()
-        self.places = operations.Conv2d(MAP_NUMBERS, d, 1, bias=False) if config.learns_references else None
-        self.out = operations.Conv2d(d, 12, 1)
-        zero_initialise(self.out)
-
-    def forward(self, levels: list[Tensor], mask: Tensor, summary: Tensor, places: Tensor | None) -> Tensor:
-        """Backbone maps, mask, summary (B, hidden), places (B, 15, g, g) -> (B, 12, h/4, w/4)."""
-        x = None
-        for i in reversed(range(len(levels))):
-            size = (levels[i].shape[-2], levels[i].shape[-1])
-            inside = resize_mask(mask, size, "area").to(levels[i].dtype)
-            # the backbone's early maps are ten times as loud as a new layer expects
-            side = self.side[i](torch.cat((_channel_norm(levels[i]), inside), 1))
-            if x is None:
-                x = side
-                if places is not None and self.places is not None:
-                    shown = F.interpolate(places, size=size, mode="bilinear", align_corners=False)
-                    x = x + self.places(shown.to(x.dtype))
-            else:
-                x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-                if self.styles is not None:
-                    x = self.styles[i](x, mask, background_style(side, mask, "area"))
-                x = x + side
-            x = x + self.steer[i](summary)[..., None, None]
-            x = x + self.narrow[i](F.gelu(self.widen[i](_channel_norm(self.local[i](x)))))
-        assert x is not None
-        return bounded_affine(widen(self.out(F.gelu(_channel_norm(x)))))
-
-
-def correct(base: LabTransfer, raw: Tensor) -> LabTransfer:
-    """The ring transfer, trusted more or less per Lab channel, and corrected.
-
-    Args: raw (B, 12): trust in the shift (3) and in the scale (3), 0 is full and -inf none; shift (3) and log
-        scale (3) of the correction, 0 is none.
-    """
-    trust = 1 + torch.tanh(raw[:, :6])  # 0..2
-    shift = SHIFT_BOUND * torch.tanh(raw[:, 6:9] * (SHIFT_STEP / SHIFT_BOUND))
-    scale = SCALE_BOUND * torch.tanh(raw[:, 9:] / SCALE_BOUND)
-    return LabTransfer(
-        centre=base.centre,
-        # a power keeps the base's own bits at trust 1
-        scale=base.scale.clamp_min(1e-3) ** trust[:, 3:] * scale.exp(),
-        shift=base.shift * trust[:, :3] + shift,
-    )
-
-
-def _channel_norm(x: Tensor) -> Tensor:
-    """Mean 0 and deviation 1 over the channels of each cell."""
-    variance, mean = torch.var_mean(widen(x), 1, unbiased=False, keepdim=True)
-    return ((widen(x) - mean) * (variance + 1e-5).rsqrt()).to(x.dtype)
-
-
-def _to_multiple(image: Tensor) -> Tensor:
-    """Resized to sides that are multiples of 32: a map of parameters must cover the picture exactly."""
-    size = tuple(max(1, round(side / PLUS_MULTIPLE)) * PLUS_MULTIPLE for side in image.shape[-2:])
-    if image.shape[-2:] == size:
-        return image
-    small = F.interpolate(widen(image), size=size, mode="bilinear", antialias=True, align_corners=False)
-    return small.clamp(0, 1).to(image.dtype)

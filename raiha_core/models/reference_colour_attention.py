@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..color import srgb_to_lab
+from ..features.match_quality import batch_match_quality
 from ..features.references import ReferenceBatch
 from .blocks import Operations, widen, without_autocast
 from .reference_attention import attend, cells
@@ -70,7 +71,8 @@ class ReferenceColourAttention(nn.Module):
         present = references.present.to(image.device)
         per_cell = reference_colours.shape[1] // most
         exists = present.repeat_interleave(per_cell, 1)  # (B, K*P')
-        quality = references.weight.to(own).repeat_interleave(per_cell, 1)
+        match = batch_match_quality(mask, content, references).to(own)  # (B, K)
+        quality = match.repeat_interleave(per_cell, 1)
         is_object, clean = object_share > 0, back_share > 0.999
         with without_autocast(image):
             read = self._read(own, theirs, quality, exists, is_object, clean, back_colours, reference_colours)
@@ -84,9 +86,9 @@ class ReferenceColourAttention(nn.Module):
         around_mean = _average(torch.cat((around, mass), 2), back_share * ~is_object)
         best_object = _average(best[..., None], object_share)
         best_around = _average(best[..., None], back_share)
-        weight = (references.weight.to(own) * present).amax(1, keepdim=True)
+        best_match = match.amax(1, keepdim=True)
         count = present.sum(1, keepdim=True).to(own) / 4
-        vector = torch.cat((towards_mean, around_mean, best_object, best_around, weight, count), 1)
+        vector = torch.cat((towards_mean, around_mean, best_object, best_around, best_match, count), 1)
         return per_place.transpose(1, 2).unflatten(2, grid), vector * some[:, 0]
 
     def _read(

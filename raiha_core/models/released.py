@@ -57,7 +57,6 @@ def select(references: ReferenceBatch, rows: Tensor) -> ReferenceBatch:
     return ReferenceBatch(
         images=references.images[rows],
         present=references.present[rows],
-        weight=references.weight[rows],
         content=None if references.content is None else references.content[rows],
         spec=references.spec,
     )

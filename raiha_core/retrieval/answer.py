@@ -67,11 +67,8 @@ def answer(asked: Asked, hits: list[Hit], rule: Rule) -> Candidates:
         qualified=len(hits),
         excluded=asked.excluded,
         grid=asked.gallery.spec.grid,
-        foreground=query.foreground,
-        background=query.background,
+        query=query,
         notes=(*asked.notes, *asked.gallery.notes, *said, *_why_empty(asked, hits)),
-        query_id=query.id,
-        query_digest=query.digest,
     )
 
 
@@ -107,7 +104,7 @@ def _passed_over(lost: Sequence[str]) -> tuple[str, ...]:
 
 def _completes(before: Candidates, query: Query, request: Request) -> bool:
     """Whether this search asks the other half of eqs. 3 and 5 of the same query as `before` did."""
-    same = before.query_digest == query.digest and before.content_threshold == request.content_threshold
+    same = before.query.digest == query.digest and before.content_threshold == request.content_threshold
     return same and (before.by == "both" or {before.by, request.by} == {"content", "illumination"})
 
 

@@ -13,7 +13,8 @@ from ..features.references import Match, Reference
 from ..features.spec import FeatureSpec, differences
 from ..gallery.manifest import Photo
 from ..gallery.protocol import Gallery, PatchEncoder
-from .ranking import match_quality, rank_light
+from .query import Query
+from .ranking import rank_light
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,11 +38,6 @@ class Candidate:
         """`illumination` as it ranks: in thousandths; NaN where it was not asked."""
         return rank_light(self.illumination)
 
-    @property
-    def weight(self) -> float:
-        """Match quality 0..1 (`ranking.match_quality`)."""
-        return match_quality(self.content, self.coverage, self.illumination)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Candidates:
@@ -57,11 +53,8 @@ class Candidates:
     qualified: int  # photos that qualify, of which `items` may be the first few
     excluded: int  # photos left out by hash, id or group
     grid: int  # G
-    foreground: Tensor  # (P,) bool
-    background: Tensor  # (P,) bool
+    query: Query  # what was searched for, with the composite's features
     notes: tuple[str, ...]  # why something is empty or ignored
-    query_id: str
-    query_digest: str
 
     def __len__(self) -> int:
         return len(self.items)
@@ -93,7 +86,7 @@ def references(candidates: Candidates, *, encoder: PatchEncoder | None = None) -
             Reference(
                 id=item.photo.id,
                 image=image,
-                weight=item.weight,
+                score=item.score,
                 features=features,
                 content_matches=item.content_matches if same else (),
                 illumination_matches=item.illumination_matches if same else (),

@@ -4,7 +4,7 @@ Shapes: P patches, D content numbers per patch, K histogram bins.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class Query:
     histogram: Tensor  # (P, K) uint8
     foreground: Tensor  # (P,) bool: patches of the object
     background: Tensor  # (P,) bool: patches that the mask does not touch
+    features: PatchFeatures | None = None  # unrounded, for a network that reads them too; None: unknown
 
     def __post_init__(self) -> None:
         patches = self.spec.patches
@@ -105,6 +106,7 @@ def make_query(
     if len(features) != 1:
         raise ValueError(f"the features are of {len(features)} composites, not of one")
     rounded = store(features)
-    return query_from_patches(
+    query = query_from_patches(
         rounded.content[0], rounded.histogram[0], mask, features.spec, query_id=query_id
     )
+    return replace(query, features=features)

@@ -1,4 +1,4 @@
-"""Which of the qualifying photos are taken, and in what order; how much each is worth as a reference."""
+"""Which of the qualifying photos are taken, and in what order."""
 
 import hashlib
 import math
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WORST_MATCH = 0.05  # a photo that qualifies keeps some say, however weak its best pair
 LIGHTS = 1000  # steps of the light: finer differences are noise, and would hide the better content
 
 
@@ -65,17 +64,3 @@ def draw(hits: Sequence[Hit], count: int | None, seed: int, query_id: str) -> li
     pool = sorted(hits, key=lambda hit: hit.id)
     count = len(pool) if count is None else min(count, len(pool))
     return [pool.pop(int(generator.integers(len(pool)))) for _ in range(count)]
-
-
-def match_quality(content: float, coverage: float, illumination: float) -> float:
-    """How much a reference counts beside others, 0..1; rises with each of the three scores.
-
-    object = content * (1 + coverage) / 2: a photo that shows one part of the object well counts half.
-    The result is the geometric mean of object and illumination, or the object alone where illumination
-    was not asked (NaN). 1 only for a photo in which everything is found again.
-    """
-    clamped = min(max(content, WORST_MATCH), 1.0)
-    shown = clamped * (1 + coverage) / 2
-    if math.isnan(illumination):
-        return shown
-    return math.sqrt(shown * min(max(illumination, WORST_MATCH), 1.0))

@@ -64,7 +64,10 @@ Take it in place of Load Harmonizer. For nearly the classic transfer of Reinhard
     "Raiha_Harmonize": """\
 Composite and mask must have the same size. One mask serves a whole batch of composites, and the
 references serve all of them. An empty mask gives the composite back. A mask that covers everything needs
-references. Load Image gives an empty 64x64 mask for pictures without alpha; it is refused in a sentence.""",
+references. Load Image gives an empty 64x64 mask for pictures without alpha; it is refused in a sentence.
+`report` says of each reference how far the result followed it (lightness, colour and contrast, in per cent
+of the way to what it shows) and, where it hardly did, why. That is another number than the score, which only
+ranks photos. Photos of a gallery that another encoder than `lite0` built are compared again by `lite0`.""",
     "Raiha_Compare": """\
 For a slider between the two take ComfyUI's own Compare Images.""",
 }

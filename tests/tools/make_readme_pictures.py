@@ -8,7 +8,7 @@ from raiha_core.features.encoders import build_encoder
 from raiha_core.gallery.build import build
 from raiha_core.gallery.store import open_gallery
 from raiha_core.images import read_mask, read_picture
-from raiha_core.pipeline import harmonize
+from raiha_core.pipeline import harmonize_with_beliefs
 from raiha_core.retrieval.search import references, search
 from raiha_core.sheet import captions, matches_sheet
 
@@ -30,7 +30,8 @@ def main() -> None:
             own = [OWN_SCENE[name]] if name in OWN_SCENE else None
             found = search(gallery, composite, mask, encoder=encoder, exclude_ids=own) if own else None
             guides = references(found) if found else ()
-            result = harmonize(composite, mask, guides, MODEL)
+            done = harmonize_with_beliefs(composite, mask, guides, MODEL)
+            result = done.image
             how = f"harmonized with {len(guides)} reference" if guides else "harmonized without a reference"
             pictures = [fit(to_pil(picture), SIDE, SIDE) for picture in (composite, result)]
             columns.append([Panel(pictures[0], "Composite"), Panel(pictures[1], "Result", (how,))])
@@ -42,7 +43,7 @@ def main() -> None:
                     grid=found.grid,
                     title="Why this reference",
                     subtitle=f"{found.qualified} of {found.considered} photos qualify",
-                    captions=captions(found),
+                    captions=captions(found, done.beliefs[0]),
                     result=result,
                 )
                 to_pil(sheet).save(ASSETS / "readme_sheet.jpg", quality=90)

@@ -69,7 +69,6 @@ def inputs(preset: str, size: int, references: int, device: str) -> tuple:
         batch = ReferenceBatch(
             images=torch.rand(1, references, 3, size, size, generator=generator).to(device),
             present=torch.ones(1, references, dtype=torch.bool, device=device),
-            weight=torch.ones(1, references, device=device),
             content=None
             if content is None
             else content[:, None].expand(-1, references, -1, -1, -1).to(device),

@@ -121,7 +121,7 @@ def measure_gains(arguments: argparse.Namespace) -> list[Gain]:
                 found = galleries.of(kind, thing, arguments.seed)
                 if not found:
                     continue
-                quality = max(reference.weight for reference in found)
+                quality = max(reference.score or 0.0 for reference in found)
                 scene = thing.row.group or thing.row.image.name
                 for name, model in models.items():
                     new = harmonize(composite, mask, [found], model, encoder=encoder, as_stored=True)

@@ -18,7 +18,7 @@ EXPERIMENT = Experiment(
         size=128,
         dropout=0.3,
         local_map=False,
-        references="measured",
+        references="gated",
     ),
     source="synthesis",
     size=128,

@@ -6,7 +6,6 @@ Expected: validation fPSNR 25.02 at 192 px (composite 20.83, at the start 24.45)
 """
 
 from raiha_core.models.plus import PlusConfig
-from raiha_core.models.statistics import StatisticsConfig
 from raiha_train.data.augment import CropConfig
 from raiha_train.data.synthesis import SynthesisConfig
 from raiha_train.experiment import Experiment, Optimisation
@@ -20,9 +19,7 @@ EXPERIMENT = Experiment(
         size=192,
         dropout=0.3,
         local_map=False,
-        references="measured",
-        # followed where a mask leaves no background; else by the judge of fit_reference_gate.py
-        statistics=StatisticsConfig(reference_trust=0.6, reference_power=4.0, reference_whole=True),
+        references="gated",
         shrinkage=12.0,
         learned_shrinkage=True,
     ),

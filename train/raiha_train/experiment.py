@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from raiha_core.models import former_names as core_former_names
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.network import NetworkConfig
-from raiha_core.models.plus import PlusConfig
 from raiha_core.models.presets import PRESETS, config_from_json, config_to_json
 
 from .data.augment import CropConfig
@@ -119,14 +119,11 @@ class Experiment:
             raise ValueError(f"'{self.preset}' takes a {type(PRESETS[self.preset].config).__name__}")
         if self.size != self.network.size:
             raise ValueError(f"trained at {self.size} px, but the network says it is for {self.network.size}")
-        if self.references.most > max(1, self.network.max_references):
+        reads = self.network.requirements.max_references
+        if self.references.most > max(1, reads):
             raise ValueError(
                 f"{self.references.most} references per sample, but '{self.preset}' as configured reads "
-                f"{self.network.max_references}"
-            )
-        if isinstance(self.network, PlusConfig) and self.network.references == "gated":
-            raise ValueError(
-                "references='gated' is what train/fit_reference_gate.py makes of a trained network"
+                f"{reads}"
             )
         if self.loss.contrast > 0 and not isinstance(self.network, UNetConfig):
             raise ValueError(f"the contrastive loss looks into a U-Net's layers; '{self.preset}' has none")
@@ -145,7 +142,7 @@ class Experiment:
             raise ValueError(
                 f"keep at least 2 states: the newest may be the one that is damaged, got {self.keep}"
             )
-        if self.references.any and not self.network.max_references:
+        if self.references.any and not reads:
             raise ValueError(f"'{self.preset}' as configured reads no references, but the run draws some")
         counts = ("size", "packed", "batch", "micro_batch", "validate_every", "sample_every", "save_every")
         for name in (*counts, "validation_pictures"):
@@ -195,8 +192,9 @@ def load_experiment(path: Path) -> Experiment:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
+        source = core_former_names.source(path.read_text(encoding="utf-8"), str(path))
         with former_names():
-            spec.loader.exec_module(module)
+            exec(compile(source, str(path), "exec"), module.__dict__)
     except TypeError as error:  # what a dataclass says to an unknown field
         raise ValueError(f"{path}: {error}") from None
     experiment = getattr(module, "EXPERIMENT", None)

@@ -43,7 +43,6 @@ class Batch:
                 references,
                 images=references.images.to(device, non_blocking=True),
                 present=references.present.to(device),
-                weight=references.weight.to(device),
                 content=None if references.content is None else references.content.to(device),
             )
         return replace(self, references=references, **moved)

@@ -239,9 +239,7 @@ class Feed:
             present[rows, 0] = True
         content, spec = self._reference_content(raw, images, present, retrieved)
         present = present.to(truth.device)
-        return ReferenceBatch(
-            images=images, present=present, weight=present.float(), content=content, spec=spec
-        )
+        return ReferenceBatch(images=images, present=present, content=content, spec=spec)
 
     def _reference_content(
         self, raw: Raw, images: Tensor, present: Tensor, retrieved: Tensor

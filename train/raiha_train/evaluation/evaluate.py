@@ -29,6 +29,7 @@ from raiha_core.harmonizer import load_harmonizer
 
 from ..command import command_parser, exit_code
 from . import run_settings
+from .belief_log import BELIEF_LOG, PARTS, mean_belief
 from .compare_runs import compare_runs
 from .listed_references import ListedReferences
 from .plan import UNTOUCHED, ScoringPlan, plan_with, plan_without
@@ -170,7 +171,7 @@ def make_source(arguments: argparse.Namespace, setup: Setup, folder: PredictionF
             harmonizer.spec.encoder if harmonizer.spec else arguments.encoder, device=device
         )
         listed = ListedReferences(arguments.data, encoder)
-    return ModelPredictor(harmonizer, device, arguments.strength, listed)
+    return ModelPredictor(harmonizer, device, arguments.strength, listed, arguments.out / BELIEF_LOG)
 
 
 def make_settings(
@@ -251,7 +252,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     setup, folder = prepare_run(arguments)
     source = make_source(arguments, setup, folder)
     settings = make_settings(arguments, setup, folder)
-    run_settings.claim(arguments.out, asdict(settings), arguments.overwrite, [PAIRS_LOG])
+    run_settings.claim(arguments.out, asdict(settings), arguments.overwrite, [PAIRS_LOG, BELIEF_LOG])
     table = score_all(arguments, setup, source, arguments.out / PAIRS_LOG)
     order = [item.id for item in setup.items]
     write_per_image(arguments.out / "per_image.csv", table, setup, order)
@@ -266,9 +267,14 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         "left_out": setup.notes,
         **summary,
     }
+    notes = list(setup.notes)
+    if belief := mean_belief(arguments.out / BELIEF_LOG):
+        result["belief"] = belief
+        parts = ", ".join(f"{name} {belief[name]:.1%}" for name in PARTS)
+        notes.append(f"References were followed, of the way to what they show: {parts} on average.")
     if arguments.compare:
         result["comparison"] = compare_runs(arguments.compare, arguments.out)
-    page = report(summary, title_of(arguments), setup.protocol, setup.notes)
+    page = report(summary, title_of(arguments), setup.protocol, notes)
     write_text(arguments.out / "report.md", page)
     write_text(arguments.out / "scores.json", json.dumps(result, indent=1) + "\n")
     if not arguments.no_plots:

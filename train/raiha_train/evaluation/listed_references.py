@@ -55,7 +55,7 @@ class ListedReferences:
         """The photo as a reference for one composite.
 
         A list says that the photo fits; our encoder may disagree. Then it has the matches it has
-        (content alone, or none) and the weight 0 where nothing matches.
+        (content alone, or none) and the score 0 where nothing matches.
         """
         gallery, own = self._gallery(path)
         query = make_query(mask.new_zeros(1, 3, *mask.shape[-2:]), mask, features=features, query_id=path)
@@ -63,4 +63,4 @@ class ListedReferences:
             found = search_many(gallery, [query], by=by, top_k=1)[0]
             if found.items:
                 return references(found)[0]
-        return Reference(id=path, image=gallery.load(0), weight=0.0, features=own)
+        return Reference(id=path, image=gallery.load(0), score=0.0, features=own)

@@ -1,7 +1,7 @@
 """Where predictions come from: a harmonizer, a folder, or the composite itself."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol as Interface
 
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from raiha_core.data.item import Triple
 from raiha_core.harmonizer import Harmonizer, shipped_weights
-from raiha_core.pipeline import harmonize
+from raiha_core.pipeline import Harmonized, harmonize_with_beliefs
 
+from .belief_log import append_belief
 from .listed_references import ListedReferences
 from .plan import NONE
 from .prediction_folder import PredictionFolder
@@ -64,11 +65,14 @@ class ModelPredictor:
         device: torch.device,
         strength: float,
         listed: ListedReferences | None = None,
+        beliefs: Path | None = None,
     ) -> None:
+        """Args: beliefs: a file for how far each reference was followed."""
         self.harmonizer = harmonizer
         self.device = device
         self.strength = strength
         self.listed = listed
+        self.beliefs = beliefs
 
     def predict(self, jobs: Sequence[PredictionRequest]) -> list[list[Tensor]]:
         groups = [[job] for job in jobs] if self.device.type == "cpu" else [list(jobs)]
@@ -79,7 +83,7 @@ class ModelPredictor:
         composite, mask = (torch.cat(parts).to(self.device) for parts in zip(*inputs, strict=True))
         plain: list[Tensor | None] = [None] * len(jobs)
         if any(NONE in job.references for job in jobs):
-            plain = list(self._harmonize(composite, mask, [[] for _ in jobs]).split(1))
+            plain = list(self._harmonize(composite, mask, [[] for _ in jobs]).image.split(1))
         found = []
         for b, job in enumerate(jobs):
             one = composite[b : b + 1], mask[b : b + 1]
@@ -91,15 +95,18 @@ class ModelPredictor:
                 else:
                     assert self.listed is not None
                     assert features is not None
-                    prediction = self._harmonize(*one, [[self.listed.reference(path, features, one[1])]])
+                    done = self._harmonize(*one, [[self.listed.reference(path, features, one[1])]])
+                    prediction = done.image
+                    if self.beliefs is not None and done.beliefs[0]:
+                        append_belief(self.beliefs, job.item.id, path, done.beliefs[0][0])
                 assert prediction is not None
                 row.append(prediction)
             found.append(row)
         return found
 
-    def _harmonize(self, composite: Tensor, mask: Tensor, references: list[list]) -> Tensor:  # type: ignore[type-arg]
+    def _harmonize(self, composite: Tensor, mask: Tensor, references: list[list]) -> Harmonized:  # type: ignore[type-arg]
         encoder = None if self.listed is None else self.listed.encoder
-        return harmonize(
+        done = harmonize_with_beliefs(
             composite,
             mask,
             references,
@@ -107,7 +114,8 @@ class ModelPredictor:
             encoder=encoder,
             strength=self.strength,
             as_stored=True,
-        ).cpu()
+        )
+        return replace(done, image=done.image.cpu())
 
 
 def weights_file(name_or_file: str) -> Path | None:

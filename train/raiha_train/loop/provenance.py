@@ -41,7 +41,7 @@ def is_trained(path: Path, stage: Experiment) -> bool:
 def begin_with(network: Network, path: Path, data: str | None) -> str:
     """The weights of an earlier stage; what that stage did not have keeps its own beginning.
 
-    A judge of references is left out: it was fitted to the weights as they were.
+    A gate of references is left out: it was fitted to the weights as they were.
     Args: data: fingerprint of what the weights must have been trained on; None: of anything.
     Returns: which weights these are, in words; where they may be of other data, of which and its terms, too.
     Raises: ValueError naming the file where it is of another network, or was trained on other data.
@@ -51,11 +51,7 @@ def begin_with(network: Network, path: Path, data: str | None) -> str:
     if data is not None and about.get("data_fingerprint") != data:
         raise ValueError(f"{path} was trained on other data: {about.get('data_fingerprint')} != {data}")
     own = network.state_dict()
-    given = {
-        n: v
-        for n, v in loaded.network.state_dict().items()
-        if n in own or not n.startswith("reference_gate.")
-    }
+    given = loaded.network.state_dict()
     unknown = sorted(set(given) - set(own))
     other = sorted(name for name in set(given) & set(own) if given[name].shape != own[name].shape)
     if unknown or other:
@@ -69,7 +65,8 @@ def begin_with(network: Network, path: Path, data: str | None) -> str:
 
 
 def weights_name(loaded: checkpoint.LoadedCheckpoint) -> str:
-    return f"weights {weights_hash(loaded.network)[:8]}"
+    gate = None if loaded.gate is None else loaded.gate.gate
+    return f"weights {weights_hash(loaded.network, gate)[:8]}"
 
 
 def check_same_start(path: Path, begun_with: str) -> None:

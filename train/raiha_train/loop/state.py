@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from raiha_core import checkpoint
 from raiha_core.durable import durable_path, write_text
 from raiha_core.models import former_names
 
@@ -58,10 +59,13 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, flat: dict[str, Tensor])
     optimizer.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
 
 
-def weights_hash(network: nn.Module) -> str:
-    """SHA-256 over the names and bytes of a network's state."""
+def weights_hash(network: nn.Module, gate: nn.Module | None = None) -> str:
+    """SHA-256 over the names and bytes of a network's state, and of the gate of references beside it."""
     digest = hashlib.sha256()
-    known = {former_names.former_tensor_name(name): value for name, value in network.state_dict().items()}
+    state = network.state_dict()
+    if gate is not None:
+        state |= {f"{checkpoint.GATE}{name}": value for name, value in gate.state_dict().items()}
+    known = {former_names.former_tensor_name(name): value for name, value in state.items()}
     for name, value in sorted(known.items()):  # so that runs of before the renaming find their beginning
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())

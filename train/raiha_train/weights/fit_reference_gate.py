@@ -29,16 +29,18 @@ from raiha_core import __version__, checkpoint, render
 from raiha_core.durable import durable_path, write_text
 from raiha_core.features.encoders import build_encoder
 from raiha_core.features.references import Reference
+from raiha_core.features.spec import FeatureSpec
 from raiha_core.gallery.store import open_gallery
+from raiha_core.models.following import towards
 from raiha_core.models.plus import Plus, PlusConfig
-from raiha_core.models.reference_gate import (
+from raiha_core.models.reference_gate import ReferenceGate
+from raiha_core.models.reference_measurement import (
     NUMBERS,
-    ReferenceGate,
     ReferenceMeasurement,
     measure_references,
     stack,
 )
-from raiha_core.models.statistics import LEVELS_PER_LAB, Statistics, StatisticsConfig, working_copy
+from raiha_core.models.statistics import LEVELS_PER_LAB, measure_object
 from raiha_core.regions import RegionStatistics
 from raiha_core.render import LabTransfer
 
@@ -65,10 +67,9 @@ def gather(
     thing: RecolouredObject, galleries: ReferencesOfKinds, kinds: Sequence[str], seed: int
 ) -> dict[str, Tensor] | None:
     """Testimonies of some kinds for one object, its true look, and the picture for the network."""
-    statistics = Statistics(StatisticsConfig())
-    found, ring = statistics.regions(thing.composite, thing.mask)
-    truth, _ = statistics.regions(thing.truth, thing.mask)
-    small = working_copy(thing.composite, statistics.config.working_side)
+    measured = measure_object(thing.composite, thing.mask)
+    found, ring = measured.colour, measured.ring
+    truth = measure_object(thing.truth, thing.mask).colour
     if float(ring.amount) == 0 or float(found.amount) == 0:
         return None
     kept = {
@@ -79,8 +80,7 @@ def gather(
     }
     for kind in kinds:
         shown: Sequence[Reference] = galleries.of(kind, thing, seed)
-        area = float(thing.mask.mean())
-        heard = measure_references(shown[:MOST], small, found.mean[0], area, statistics.config.working_side)
+        heard = measure_references(shown[:MOST], measured)
         if len(heard):
             kept[f"{kind}.numbers"] = heard.numbers
             kept[f"{kind}.looks"] = torch.cat((heard.difference, heard.light, heard.deviation), 1)
@@ -167,7 +167,7 @@ class Cases:
         mean, variance = self.mean[rows], self.variance[rows]
         found = RegionStatistics(mean, variance, torch.ones(len(rows)))
         alone = LabTransfer(centre=mean, scale=self.scale[rows], shift=self.shift[rows])
-        lab, _ = judge(heard, self.present[rows], found, alone, self.config)
+        lab = towards(alone, judge(heard, self.present[rows], found))
         return torch.cat((mean + lab.shift, self._deviation(variance) * lab.scale), 1)
 
 
@@ -254,7 +254,7 @@ def gather_and_fit(arguments: argparse.Namespace) -> None:
     if arguments.out:
         about = f"{len(kept[TRAINING])} objects, seed {arguments.seed}, gallery of "
         about += f"{len(galleries.gallery.photos)} photos, raiha {__version__}"
-        write_gated(arguments.out, loaded, judge, about)
+        write_gated(arguments.out, loaded, judge, about, galleries.gallery.spec)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -305,15 +305,9 @@ def learn(cases: dict[str, Cases], seed: int) -> ReferenceGate:
     return judge
 
 
-def write_gated(path: Path, loaded: checkpoint.LoadedCheckpoint, judge: ReferenceGate, fitted: str) -> None:
-    """The same weights with this judge, and a config that asks it; `fitted` says by what."""
-    assert isinstance(loaded.network, Plus)
-    network = Plus(replace(loaded.network.config, references="gated"), name=loaded.preset, pretrained=False)
-    state = {n: v for n, v in loaded.network.state_dict().items() if not n.startswith("reference_gate.")}
-    network.load_state_dict({**state, **{f"reference_gate.{n}": v for n, v in judge.state_dict().items()}})
-    about = replace(
-        loaded.metadata,
-        config={**loaded.metadata.config, "references": "gated"},
-        notes={**loaded.metadata.notes, "judge": fitted},
-    )
-    checkpoint.save(path, network, about)
+def write_gated(
+    path: Path, loaded: checkpoint.LoadedCheckpoint, judge: ReferenceGate, fitted: str, spec: FeatureSpec
+) -> None:
+    """The same weights with this gate; `fitted` says by what, `spec` on matches of which features."""
+    about = replace(loaded.metadata, notes={**loaded.metadata.notes, "judge": fitted}, gate_spec=spec)
+    checkpoint.save(path, loaded.network, about, gate=judge)

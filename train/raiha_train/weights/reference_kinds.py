@@ -93,7 +93,7 @@ class ReferencesOfKinds:
     def _shoot(self, thing: RecolouredObject) -> list[Reference]:
         """All photos of the object's own shoot, best match first."""
         found = [self.listed.reference(name, thing.features, thing.mask) for name in self.mates(thing.row)]
-        return sorted(found, key=lambda reference: -reference.weight)  # stable: equal ones by name
+        return sorted(found, key=lambda reference: -(reference.score or 0.0))  # stable: equal ones by name
 
     def _relit(self, thing: RecolouredObject, query: Query, g: torch.Generator) -> list[Reference]:
         """The best matching photo of the object's own shoot, in another light."""

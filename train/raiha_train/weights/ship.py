@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from raiha_core import checkpoint
+from raiha_core.models.presets import PRESETS, config_from_json
 
 from ..command import command_parser, exit_code
 from ..evaluation.run_settings import SETTINGS_FILE, file_digest
@@ -69,7 +70,13 @@ def make_ready(arguments: argparse.Namespace) -> None:
         raise ValueError(f"--note '{wrong[0]}' is not NAME=TEXT")
     notes = dict(note.split("=", 1) for note in arguments.note)
     about = replace(about, notes={**about.notes, **notes})
-    checkpoint.save(arguments.out, loaded.network, about, dtype=torch.float16)
+    network = loaded.network
+    if about.config != loaded.metadata.config:  # other settings, the same weights
+        settings = config_from_json(about.preset, about.config)
+        network = PRESETS[about.preset].build(config=settings, pretrained=False)
+        network.load_state_dict(loaded.network.state_dict())
+    gate = None if loaded.gate is None else loaded.gate.gate
+    checkpoint.save(arguments.out, network, about, gate=gate, dtype=torch.float16)
     print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MiB")
 
 
