@@ -10,6 +10,7 @@ from raiha_core.features.spec import differences
 from raiha_core.gallery.memory import memory_gallery
 from raiha_core.harmonizer import shipped_gate
 from raiha_core.images import read_mask, read_picture
+from raiha_core.mask_meaning import understand
 from raiha_core.pipeline import harmonize, harmonize_with_beliefs
 from raiha_core.retrieval.rematch import in_space
 from raiha_core.retrieval.search import references, search
@@ -18,7 +19,8 @@ from tests.golden.make_node_ids import ROOT
 
 def scene():
     name = ROOT / "assets/demo/grapefruit"
-    return read_picture(f"{name}.png").pixels, read_mask(f"{name}_mask.png")
+    composite = read_picture(f"{name}.png").pixels
+    return composite, understand(composite, read_mask(f"{name}_mask.png")).mask
 
 
 def test_pictures_of_another_encoder_or_of_none_are_matched_by_the_gates_own():

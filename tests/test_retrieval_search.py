@@ -184,8 +184,8 @@ def test_empty_answers_say_why(gallery):
 )
 def test_a_search_understands_masks_as_harmonize_does(gallery, spoil):
     expected, found = ask(gallery, mask=square_mask()), ask(gallery, mask=spoil(square_mask()))
-    assert torch.equal(found.foreground, expected.foreground)
-    assert torch.equal(found.background, expected.background)
+    assert torch.equal(found.query.foreground, expected.query.foreground)
+    assert torch.equal(found.query.background, expected.query.background)
 
 
 def test_wrong_queries_are_refused(gallery):
