@@ -83,6 +83,7 @@ class NetworkHarmonizer(Harmonizer):
         self.network = loaded.network
         self.metadata = loaded.metadata
         self.spec = loaded.spec
+        self._built: tuple[torch.device, Encoder] | None = None
         self.needs = loaded.config.requirements
         self.max_references = self.needs.max_references
         self.gate = loaded.gate
@@ -132,7 +133,9 @@ class NetworkHarmonizer(Harmonizer):
                 raise ValueError(f"'{self.name}' reads patch features but names no encoder: hand one in")
             return encoder
         if encoder is None:
-            return build_encoder(self.spec.encoder, device=device)
+            if self._built is None or self._built[0] != device:  # once for a batch
+                self._built = device, build_encoder(self.spec.encoder, device=device)
+            return self._built[1]
         require_same_space(self.spec, encoder.spec, f"the model '{self.name}'", "the encoder")
         return encoder
 

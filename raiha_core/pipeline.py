@@ -97,7 +97,8 @@ def harmonize(
         gate: whether the gate moves the answer towards the references as far as it believes them. None:
             where the harmonizer does not read them itself. False ignores them there.
     Returns: (B, 3, H, W) in the composite's dtype and on its device; outside the mask the
-        composite's own bits. An empty mask gives the composite back, with a `HarmonizeWarning`.
+        composite's own bits. Each picture of a batch is what it would be alone. An empty mask gives
+        the composite back, with a `HarmonizeWarning`.
     Raises: ValueError naming the offending shape or value, as `mask_meaning.understand` does; where a
         mask leaves no background and no reference is given; where features of two spaces meet.
     """
@@ -145,30 +146,56 @@ def harmonize_with_beliefs(
         return Harmonized(image=composite.clone(), beliefs=tuple(beliefs))
     _require_guidance(mask, rows, rows_of_references)
     harmonizer = model if isinstance(model, Harmonizer) else load_harmonizer(model, composite.device)
-    every = len(rows) == len(composite)  # then nothing is copied: at 12 megapixels that is 150 MB a copy
-    chosen, chosen_mask = (composite, mask) if every else (composite[rows], mask[rows])
-    given = [rows_of_references[row] for row in rows]
-    if features is not None and len(features) > 1 and not every:
-        features = PatchFeatures(features.content[rows], features.appearance[rows], features.spec)
-    reads = harmonizer.max_references > 0
-    prediction = harmonizer.predict(
-        chosen, chosen_mask, given if reads else [()] * len(rows), encoder=encoder, features=features
-    )
-    if any(given) and ((not reads) if gate is None else gate):
-        fitted = harmonizer.gate or shipped_gate()
-        prediction, found = follow(
-            prediction,
-            chosen,
-            chosen_mask,
-            in_space(given, chosen, chosen_mask, fitted.spec),
-            fitted,
-            strength=harmonizer.reference_strength,
+    gated = harmonizer.max_references == 0 if gate is None else gate
+    result = composite.clone() if len(composite) > 1 else composite
+    # one at a time: a batch is then its single pictures to the bit, and needs no more memory
+    for row in rows:
+        one = slice(row, row + 1)
+        prediction, beliefs[row] = _answer(
+            composite[one],
+            mask[one],
+            rows_of_references[row],
+            harmonizer,
+            encoder,
+            _row(features, row),
+            gated,
         )
-        for row, belief in zip(rows, found, strict=True):
-            beliefs[row] = belief
-    rendered = render.apply(prediction, chosen, chosen_mask, strength=strength, exact=exact)
-    if every:
-        return Harmonized(image=rendered, beliefs=tuple(beliefs))
-    result = composite.clone()
-    result[rows] = rendered
+        rendered = render.apply(prediction, composite[one], mask[one], strength=strength, exact=exact)
+        if len(composite) == 1:
+            return Harmonized(image=rendered, beliefs=tuple(beliefs))
+        result[one] = rendered
     return Harmonized(image=result, beliefs=tuple(beliefs))
+
+
+def _answer(
+    composite: Tensor,
+    mask: Tensor,
+    references: Sequence[Reference],
+    harmonizer: Harmonizer,
+    encoder: Encoder | None,
+    features: PatchFeatures | None,
+    gated: bool,
+) -> tuple[render.Prediction, tuple[Belief, ...]]:
+    """What the harmonizer says of one composite, moved towards its references where the gate is asked."""
+    read = references if harmonizer.max_references > 0 else ()
+    prediction = harmonizer.predict(composite, mask, [read], encoder=encoder, features=features)
+    if not (references and gated):
+        return prediction, ()
+    fitted = harmonizer.gate or shipped_gate()
+    prediction, (belief,) = follow(
+        prediction,
+        composite,
+        mask,
+        in_space([references], composite, mask, fitted.spec),
+        fitted,
+        strength=harmonizer.reference_strength,
+    )
+    return prediction, belief
+
+
+def _row(features: PatchFeatures | None, row: int) -> PatchFeatures | None:
+    """One composite's features; a single row serves them all."""
+    if features is None or len(features) == 1:
+        return features
+    one = slice(row, row + 1)
+    return PatchFeatures(features.content[one], features.appearance[one], features.spec)
