@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from .decoding import decode
@@ -19,7 +18,6 @@ from .mask_meaning import LARGEST_LABEL, MaskWarning, blackened, choose_label
 from .raster import MAX_PIXELS, Raster, to_tensor, upright
 
 _NOT_GREY = 16 / 255  # channels of a grey mask may differ this much, through lossy compression
-_MODE_OF_PALETTES = "P"  # Pillow's name
 
 
 class LabelAbsentError(ValueError):
@@ -41,20 +39,13 @@ class _Palette:
     colours: np.ndarray  # (256, 3) uint8
 
 
-def _read_palette(path: Path, orientation: int) -> _Palette | None:
-    """The indices of a file that has a palette; decoders give its colours only. None for other files."""
-    try:
-        image = Image.open(path)
-    except OSError:  # a format that Pillow does not know has no palette
+def _palette_of(raster: Raster) -> _Palette | None:
+    """The indices of a file that has a palette; None for other files."""
+    if raster.indices is None or raster.palette is None:
         return None
-    with image:
-        palette = image.getpalette("RGB") if image.mode == _MODE_OF_PALETTES else None
-        if palette is None:
-            return None
-        colours: np.ndarray = np.zeros((256, 3), np.uint8)
-        colours[: len(palette) // 3] = np.reshape(palette, (-1, 3))
-        stored = Raster(samples=np.asarray(image)[:, :, None], orientation=orientation)
-    return _Palette(indices=upright(stored).samples[:, :, 0], colours=colours)
+    colours: np.ndarray = np.zeros((256, 3), np.uint8)
+    colours[: len(raster.palette)] = raster.palette[:256]
+    return _Palette(indices=raster.indices, colours=colours)
 
 
 def _is_grey(channels: np.ndarray, full: int) -> bool:
@@ -131,6 +122,7 @@ def read_mask_file(
     path: str | Path,
     *,
     max_pixels: int = MAX_PIXELS,
+    allow_damaged: bool = False,
     label: int | None = None,
     transparent_is_object: bool = False,
 ) -> MaskFile:
@@ -140,21 +132,22 @@ def read_mask_file(
     scale is the value. A palette, or integers up to 20, are labels: one beside 0 becomes 1, with a
     note. Codes of 1 and 2 of 255 become 0, with a note, where more pixels have them than a soft edge.
     Args:
+        max_pixels, allow_damaged: as for `read_picture`.
         label: the code that is the object; alpha is then passed over.
         transparent_is_object: as ComfyUI's mask editor saves it: any alpha counts, and 0 is the object.
     Raises: as `read_picture`; ValueError for a colour picture whose alpha does not vary, for several
         labels (listed) of which none was chosen, and for a label that is not there.
     """
     path = Path(path)
-    stored = decode(path, max_pixels)
+    stored = decode(path, max_pixels, allow_damaged=allow_damaged)
     raster = upright(stored)
-    found = _read(path, stored.orientation, raster, label, transparent_is_object)
+    if raster.damage:
+        warnings.warn(f"{path} {raster.damage}; what is left of it was read", stacklevel=2)
+    found = _read(path, raster, label, transparent_is_object)
     return replace(found, orientation=stored.orientation)
 
 
-def _read(
-    path: Path, orientation: int, raster: Raster, label: int | None, transparent_is_object: bool
-) -> MaskFile:
+def _read(path: Path, raster: Raster, label: int | None, transparent_is_object: bool) -> MaskFile:
     name = str(path)
     alpha = raster.alpha
     if label is None and alpha is not None:
@@ -162,7 +155,7 @@ def _read(
             return MaskFile(values=1 - to_tensor(alpha[:, :, None], raster.full))
         if alpha.min() != alpha.max():
             return _of_codes(alpha, 1, raster.full, name)
-    palette = _read_palette(path, orientation)
+    palette = _palette_of(raster)
     if label is not None:
         codes = (
             palette.indices if palette is not None else np.rint(_grey_sum(raster, path) / 3).astype(np.int64)

@@ -10,43 +10,96 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MAX_PIXELS = 200_000_000  # 200 megapixels: above any camera, below what a decompression bomb needs
+MAX_PIXELS = 300_000_000  # 300 megapixels: above any camera, below what a decompression bomb needs
+_CHANNELS = 4  # per pixel, by which a limit of pixels is one of samples
 
 
 class PictureError(ValueError):
     """A file that cannot be used as a picture; the message is one sentence that names it."""
 
 
+class DamagedPictureError(PictureError):
+    """A file that is cut off or has wrong data inside, and of which the rest can be read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metadata:
+    """What a file carries beside pixels and colours, in the bytes of the file."""
+
+    exif: bytes = b""  # the TIFF structure of an EXIF block
+    xmp: bytes = b""
+    iptc: bytes = b""  # a JPEG's APP13 segments, as Photoshop writes them
+    dpi: tuple[float, float] | None = None  # horizontal, vertical
+    comment: bytes = b""  # of a JPEG or GIF
+    png_texts: tuple[tuple[bytes, bytes], ...] = ()  # chunks: kind, content
+    png_colours: tuple[tuple[bytes, bytes], ...] = ()  # cICP, gAMA, cHRM and sRGB chunks
+
+
+NO_METADATA = Metadata()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a decoder may do: asked before pixels are decoded."""
+
+    pixels: int = MAX_PIXELS  # per picture; all that is decoded together may have four times as many samples
+    damaged: bool = False  # read what is left of a damaged file
+
+    def require(self, path: Path, width: int, height: int, channels: int = 3, pictures: int = 1) -> None:
+        """Raises: PictureError naming file and size where a picture has too many pixels, or none.
+
+        Grey counts as three channels, which it becomes; `pictures` are all that decoding makes.
+        """
+        if width < 1 or height < 1:
+            raise PictureError(f"{path} has no pixels ({width}x{height})")
+        samples = width * height * max(3, channels) * max(1, pictures)
+        if width * height <= self.pixels and samples <= self.pixels * _CHANNELS:
+            return
+        more = f", {pictures} times" if pictures > 1 else ""
+        raise PictureError(
+            f"{path} is {width}x{height} with {channels} channels{more}, "
+            f"{width * height / 1e6:.0f} megapixels; "
+            f"the limit is {self.pixels / 1e6:.0f} megapixels of {_CHANNELS} channels"
+        )
+
+    def damage(self, path: Path, what: str) -> str:
+        """The fault as a note where damaged files may be read. Raises: DamagedPictureError elsewhere."""
+        if not self.damaged:
+            raise DamagedPictureError(f"{path} {what}")
+        return what
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Raster:
-    """Samples at the file's own depth; full scale is the largest value of their type."""
+    """Samples at the file's own depth; full scale is the largest value of their type, 1 for floats."""
 
-    samples: np.ndarray  # (H, W, C) uint8 or uint16
+    samples: np.ndarray  # (H, W, C) uint8, uint16 or float32
     alpha: np.ndarray | None = None  # (H, W), same type, not multiplied into the samples
     profile: bytes | None = None  # ICC profile of the samples
     orientation: int = 1  # EXIF, 1..8
+    bits: int = 0  # per sample in the file, before stretching to full scale; 0: as the type says
+    indices: np.ndarray | None = None  # (H, W) uint8 of a palette file: the codes behind `samples`
+    palette: np.ndarray | None = None  # (N, 3) uint8, the colours of the indices
+    foreign_colours: str = ""  # why the samples cannot become sRGB (PQ and HLG); "" where they can
+    damage: str = ""  # what is wrong with a damaged file that was read all the same
+    notes: tuple[str, ...] = ()  # what a user should know: that it is the first frame of several
+    metadata: Metadata = NO_METADATA
 
     @property
     def full(self) -> int:
-        return int(np.iinfo(self.samples.dtype).max)
+        return 1 if self.samples.dtype.kind == "f" else int(np.iinfo(self.samples.dtype).max)
+
+    @property
+    def depth(self) -> int:
+        """8, 16 or 32 (floats) bits per sample."""
+        return self.samples.dtype.itemsize * 8
 
 
 def to_tensor(samples: np.ndarray, full: int) -> Tensor:
-    """(H, W, C) integers -> (1, C, H, W) float32; divided once, so code / full is rounded only once."""
+    """(H, W, C) numbers -> (1, C, H, W) float32; divided once, so code / full is rounded only once."""
     values = samples.transpose(2, 0, 1)[None].astype(np.float32, order="C")
     values /= full
     return torch.from_numpy(values)
-
-
-def require_size(path: Path, width: int, height: int, max_pixels: int) -> None:
-    """Raises: PictureError naming file and size where a picture has more than `max_pixels`, or none."""
-    if width < 1 or height < 1:
-        raise PictureError(f"{path} has no pixels ({width}x{height})")
-    if width * height > max_pixels:
-        raise PictureError(
-            f"{path} is {width}x{height}, {width * height / 1e6:.0f} megapixels; "
-            f"the limit is {max_pixels / 1e6:.0f} megapixels"
-        )
 
 
 def split_alpha(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -73,4 +126,6 @@ def _turn(array: np.ndarray, orientation: int) -> np.ndarray:
 def upright(raster: Raster) -> Raster:
     """The raster as it is meant to be seen, with orientation 1."""
     alpha = None if raster.alpha is None else _turn(raster.alpha, raster.orientation)
-    return replace(raster, samples=_turn(raster.samples, raster.orientation), alpha=alpha, orientation=1)
+    indices = None if raster.indices is None else _turn(raster.indices, raster.orientation)
+    samples = _turn(raster.samples, raster.orientation)
+    return replace(raster, samples=samples, alpha=alpha, indices=indices, orientation=1)

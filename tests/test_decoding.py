@@ -151,6 +151,7 @@ def whole_files() -> Iterator[tuple[str, bytes]]:
     yield "lossless.webp", saved(small, "WEBP", lossless=True)
     yield "alpha.webp", saved(small.convert("RGBA").rotate(20), "WEBP", quality=80, exif=orientation_block(1))
     yield "a.bmp", saved(small, "BMP")
+    yield "a.gif", saved(small.quantize(64), "GIF")
     yield "strips.tif", saved(small, "TIFF", compression="tiff_lzw")
     yield "plain.tif", saved(small, "TIFF")
     yield "zip.tif", saved(small, "TIFF", compression="tiff_adobe_deflate")
@@ -179,8 +180,8 @@ def test_cut_anywhere_a_file_is_refused(tmp_path, monkeypatch, name, data, lenie
 
 
 def test_what_is_no_picture_is_refused_by_content(read):
-    for data in (b"<html>not found</html>", b"GIF89a" + bytes(40), bytes(100), b"%PDF-1.7", b"P"):
-        assert "is not a PNG, JPEG, TIFF, WebP or BMP picture" in refusal(read, data)
+    for data in (b"<html>not found</html>", b"8BPS" + bytes(40), bytes(100), b"%PDF-1.7", b"P"):
+        assert "is not a PNG, JPEG, TIFF, WebP, BMP, GIF, AVIF, HEIC or EXR picture" in refusal(read, data)
     assert "empty (0 bytes)" in refusal(read, b"")
     for start in (SIGNATURE, b"\xff\xd8\xff", b"II*\0", b"MM\0+", b"RIFF\x20\0\0\0WEBP", b"BM"):
         refusal(read, start)
@@ -194,10 +195,15 @@ def test_a_wrong_ending_does_not_matter(read, name):
         assert read(saved(PHOTO, kind), name).samples.shape == (24, 36, 3)
 
 
-def test_animated_files_are_refused(read):
-    frames = {"save_all": True, "append_images": [PHOTO.rotate(90)]}
-    assert "animated" in refusal(read, saved(PHOTO, "PNG", **frames), "a.png")
-    assert "animated" in refusal(read, saved(PHOTO, "WEBP", **frames), "a.webp")
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
+def test_of_an_animation_the_first_frame_is_read_with_a_note(read, kind):
+    first = PHOTO.quantize(256) if kind == "GIF" else PHOTO
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = saved(first, kind, save_all=True, append_images=[PHOTO.rotate(90).quantize(64)], **options)
+    raster = read(data, "a")
+    assert (raster.samples == np.asarray(first.convert("RGB"))).all()
+    assert "first" in raster.notes[0]
+    assert read(saved(first, kind, **options), "b").notes == ()
 
 
 def bombs() -> Iterator[tuple[str, bytes]]:

@@ -121,7 +121,7 @@ def test_the_limit_is_an_argument(tmp_path):
     for read in (read_picture, read_mask):
         with pytest.raises(ValueError, match=r"a\.png is 20x10"):
             read(tmp_path / "a.png", max_pixels=199)
-    assert images.MAX_PIXELS == 200_000_000
+    assert images.MAX_PIXELS == 300_000_000
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ REFUSED = {
     "a.jpg": ("JPEG holds no alpha", {"alpha": torch.ones(1, 1, 4, 5)}),
     "b.jpg": ("JPEG holds 8 bits", {"bit_depth": 16}),
     "a.webp": ("WebP holds 8 bits", {"bit_depth": 16}),
-    "a.png": ("bit depth must be 8 or 16, got 12", {"bit_depth": 12}),
+    "a.png": ("bit depth must be 8 or 16, or 32 for floats, got 12", {"bit_depth": 12}),
     "b.png": (r"alpha \(1, 1, 3, 5\)", {"alpha": torch.ones(1, 1, 3, 5)}),
     "c.png": ("NaN", {"alpha": torch.full((1, 1, 4, 5), torch.nan)}),
     "d.png": ("NaN", {"pixels": torch.full((1, 3, 4, 5), torch.inf)}),

@@ -8,14 +8,14 @@ import pytest
 from PIL import ImageCms
 
 from raiha_core.png import decode_png
-from raiha_core.raster import PictureError, Raster
+from raiha_core.raster import Limits, PictureError, Raster
 from tests.png_files import CHANNELS, GREY, GREY_ALPHA, PALETTE, RGB, RGBA, chunk, codes, make_png
 
 
 @pytest.fixture
 def read(tmp_path):
     def from_bytes(data: bytes) -> Raster:
-        return decode_png(data, tmp_path / "picture.png", 10**6)
+        return decode_png(data, tmp_path / "picture.png", Limits(pixels=10**6))
 
     return from_bytes
 
