@@ -1,22 +1,26 @@
 """Nodes that read and write pictures without ComfyUI's losses: 16 bit, ICC, EXIF orientations, rounding."""
 
 import hashlib
+import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
+from ..raiha_core.formats import readable_endings
 from ..raiha_core.images import read_picture, write_picture
 from ..raiha_core.mask_files import read_mask_file
+from ..raiha_core.source import PictureSource
 from .compat import folder_paths, io, model_management, ui
 from .notes import show_notes
-from .tensors import from_image, from_mask, to_image, to_mask
+from .sockets import SourceSocket, require
+from .tensors import alpha_of, from_image, from_mask, to_image, to_mask
 
 _ASSETS = Path(__file__).resolve().parent.parent / "assets"
 _EXAMPLES = ("demo", "scenes/photos", "scenes/cutouts")
 _PREFIX = "example: "  # in the list of pictures; no file of the input folder is meant
 _AUTOMATIC, _OPAQUE, _TRANSPARENT = "automatic", "opaque", "transparent"
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def _examples() -> dict[str, Path]:
@@ -24,7 +28,7 @@ def _examples() -> dict[str, Path]:
     found = {}
     for folder in _EXAMPLES:
         for path in sorted((_ASSETS / folder).glob("*")):
-            if path.suffix.lower() in _ENDINGS:
+            if path.suffix.lower() in readable_endings():
                 found[f"{_PREFIX}{path.relative_to(_ASSETS).as_posix()}"] = path
     return found
 
@@ -32,7 +36,7 @@ def _examples() -> dict[str, Path]:
 def _choices() -> list[str]:
     """The user's pictures first, then the examples."""
     folder = folder_paths.get_input_directory()
-    files = [name for name in os.listdir(folder) if name.lower().endswith(_ENDINGS)]
+    files = [name for name in os.listdir(folder) if name.lower().endswith(readable_endings())]
     return [*sorted(files), *_examples()]
 
 
@@ -98,8 +102,8 @@ class LoadPicture(io.ComfyNode):
             node_id="Raiha_LoadPicture",
             display_name="Load Picture (Raiha)",
             category="Raiha",
-            description="Reads a picture as it was meant: 16 bit stays 16 bit, colour profiles become sRGB, "
-            "every EXIF orientation is applied, and a truncated file is refused by name.",
+            description="Reads a picture as it was meant: 16 bit stays 16 bit, declared colours become sRGB, "
+            "every EXIF orientation is applied, and a damaged file is refused by name.",
             has_intermediate_output=True,  # its preview survives a run from the cache
             search_aliases=["load image", "16 bit", "icc", "exif", "open picture"],
             inputs=[
@@ -121,6 +125,12 @@ class LoadPicture(io.ComfyNode):
                     "loader has it the other way round), and all 1 for a picture without alpha; 1 where "
                     "something was painted in ComfyUI's mask editor.",
                 ),
+                SourceSocket.Output(
+                    "source",
+                    display_name="source",
+                    tooltip="What the file was: colour profile, alpha, metadata and its own codes, for Save "
+                    "Picture (Raiha).",
+                ),
             ],
         )
 
@@ -139,9 +149,13 @@ class LoadPicture(io.ComfyNode):
         alpha = (
             pixels.new_ones(1, 1, *pixels.shape[-2:]) if picture.alpha is None else picture.alpha.to(pixels)
         )
+        source = picture.source
         if _transparent_is_object(image, mask_means):
             alpha = 1 - alpha
-        return io.NodeOutput(to_image(pixels), to_mask(alpha), ui=_preview(image, pixels))
+            source = replace(source, alpha=None)  # it is a mask, and no part of the picture
+        for note in picture.notes:
+            logging.warning("Raiha: %s: %s", image, note)
+        return io.NodeOutput(to_image(pixels), to_mask(alpha), source, ui=_preview(image, pixels))
 
 
 class LoadMask(io.ComfyNode):
@@ -226,16 +240,30 @@ class SavePicture(io.ComfyNode):
                     tooltip="Bits per channel. 16 keeps what a 16-bit picture or a smooth sky needs.",
                 ),
                 io.Mask.Input("alpha", optional=True, tooltip="Written as the file's alpha: 1 = opaque."),
+                SourceSocket.Input(
+                    "source",
+                    optional=True,
+                    tooltip="Of Load Picture (Raiha): files get its colour profile, alpha and metadata, and "
+                    "pixels that were not changed keep their codes.",
+                ),
             ],
             outputs=[io.Image.Output("images", display_name="images", tooltip="The pictures, unchanged.")],
         )
 
     @classmethod
     def execute(
-        cls, images: Tensor, filename_prefix: str, bit_depth: str, alpha: Tensor | None = None
+        cls,
+        images: Tensor,
+        filename_prefix: str,
+        bit_depth: str,
+        alpha: Tensor | None = None,
+        source: PictureSource | None = None,
     ) -> io.NodeOutput:
         pixels = from_image(images).float().cpu()
-        weights = None if alpha is None else from_mask(alpha).float().cpu()
+        if source is not None:
+            require(source, PictureSource, "source")
+        given = alpha_of(images) if alpha is None else from_mask(alpha)
+        weights = None if given is None else given.float().cpu()
         if weights is not None and len(weights) not in (1, len(pixels)):
             raise ValueError(f"{len(pixels)} pictures and {len(weights)} alphas: give one, or one for each")
         height, width = pixels.shape[-2:]
@@ -246,6 +274,8 @@ class SavePicture(io.ComfyNode):
         for index, picture in enumerate(pixels):
             name = f"{file.replace('%batch_num%', str(index))}_{counter + index:05}_.png"
             own = None if weights is None else weights[min(index, len(weights) - 1)][None]
-            write_picture(Path(folder, name), picture[None], alpha=own, bit_depth=int(bit_depth))
+            write_picture(
+                Path(folder, name), picture[None], alpha=own, bit_depth=int(bit_depth), source=source
+            )
             saved.append(ui.SavedResult(name, subfolder, io.FolderType.output))
         return io.NodeOutput(images, ui=ui.SavedImages(saved))

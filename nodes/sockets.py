@@ -10,6 +10,7 @@ from ..raiha_core.features.references import Reference
 from ..raiha_core.gallery.memory import MemoryGallery
 from ..raiha_core.gallery.store import StoredGallery
 from ..raiha_core.retrieval.candidates import Candidates, references
+from ..raiha_core.source import PictureSource
 from .compat import io
 from .models import ManagedEncoder, ManagedHarmonizer
 
@@ -44,10 +45,12 @@ Encoder = io.Custom("RAIHA_ENCODER")
 CandidateList = io.Custom("RAIHA_CANDIDATES")
 ReferenceList = io.Custom("RAIHA_REFERENCES")
 HarmonizerSocket = io.Custom("RAIHA_HARMONIZER")
+SourceSocket = io.Custom("RAIHA_SOURCE")
 
 _MADE_BY = {
     StoredGallery: "a gallery node (Load, Build, Images to Gallery)",
     ManagedEncoder: "Load Encoder (Raiha)",
+    PictureSource: "Load Picture (Raiha)",
     Candidates: "a retrieval node",
     References: "a retrieval node",
     ManagedHarmonizer: "Load Harmonizer (Raiha) or Statistics Options (Raiha)",

@@ -84,7 +84,11 @@ GRAPHS = {
                 invert_mask=False,
             ),
             "5": _node(
-                "Raiha_SavePicture", images=["4", 0], filename_prefix="raiha/harmonized", bit_depth="8"
+                "Raiha_SavePicture",
+                images=["4", 0],
+                filename_prefix="raiha/harmonized",
+                bit_depth="8",
+                source=["1", 2],
             ),
             "6": _node("Raiha_Compare", before=["1", 0], after=["4", 0]),
         },
@@ -107,7 +111,11 @@ GRAPHS = {
                 invert_mask=False,
             ),
             "9": _node(
-                "Raiha_SavePicture", images=["8", 0], filename_prefix="raiha/harmonized", bit_depth="8"
+                "Raiha_SavePicture",
+                images=["8", 0],
+                filename_prefix="raiha/harmonized",
+                bit_depth="8",
+                source=["1", 2],
             ),
             "10": _node("Raiha_Compare", before=["1", 0], after=["8", 0]),
             "11": _node("PreviewAny", source=["6", 2]),
