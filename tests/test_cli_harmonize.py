@@ -1,7 +1,9 @@
 """`raiha harmonize` on files and folders: results, skipping, pairing, one sentence per error."""
 
 import json
+import warnings
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -141,3 +143,63 @@ def test_pictures_as_references_say_how_far_they_were_followed_and_why_not(tmp_p
     }
     assert run(*call, "--references", fruit) == 0
     assert f"references: {fruit.name} (followed " in capsys.readouterr().out
+
+
+# --- what a composite's file carries, and what is wrong with it ---
+
+
+def test_a_declared_space_and_alpha_survive_the_command(pair):
+    stored = np.dstack((np.asarray(Image.open(pair / "c.png")), np.full((48, 64), 200, np.uint8)))
+    profile = imagecodecs.cms_profile("adobergb")
+    Image.fromarray(stored).save(pair / "wide.png", icc_profile=profile, dpi=(240, 240))
+    for ending in ("png", "tif", "webp"):
+        out = pair / f"wide_out.{ending}"
+        assert run("harmonize", pair / "wide.png", "--mask", pair / "m.png", "-o", out) == 0
+        written, mask = Image.open(out), np.asarray(Image.open(pair / "m.png")) > 0
+        assert written.info["icc_profile"] == profile
+        assert (np.asarray(written)[~mask] == stored[~mask]).all()
+        assert (np.asarray(written)[..., 3] == 200).all()
+        assert (np.asarray(written)[mask] != stored[mask]).any()
+
+
+def test_damage_is_refused_until_it_is_allowed(pair, capsys):
+    Image.open(pair / "c.png").save(pair / "c.jpg", quality=95)
+    data = bytearray((pair / "c.jpg").read_bytes())
+    lost = len(data) // 3
+    data[-lost:-2] = b"\x55" * (lost - 2)
+    (pair / "c.jpg").write_bytes(data)
+    call = ("harmonize", pair / "c.jpg", "--mask", pair / "m.png", "-o", pair / "out.png")
+    assert run(*call) == 1
+    said = capsys.readouterr().err
+    assert "c.jpg is damaged" in said
+    assert "--allow-damaged" in said
+    assert not (pair / "out.png").exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # the tests make errors of warnings
+        assert run(*call, "--allow-damaged") == 0
+    assert "c.jpg is damaged" in capsys.readouterr().err
+
+
+def test_the_largest_picture_is_an_option(pair, capsys):
+    call = ("harmonize", pair / "c.png", "--mask", pair / "m.png", "-o", pair / "out.png")
+    assert run(*call, "--max-pixels", 48 * 64) == 0
+    assert run(*call, "--max-pixels", 48 * 64 - 1) == 1
+    assert "c.png is 64x48" in capsys.readouterr().err
+
+
+def test_a_jpeg_says_that_it_is_encoded_again(pair, capsys):
+    Image.open(pair / "c.png").save(pair / "c.jpg", quality=95)
+    assert run("harmonize", pair / "c.jpg", "--mask", pair / "m.png", "-o", pair / "out.jpg") == 0
+    assert "outside the mask are encoded again" in capsys.readouterr().err
+
+
+def test_files_of_a_folder_that_are_passed_over_are_named(pair, capsys):
+    (pair / "in").mkdir()
+    (pair / "masks").mkdir()
+    Image.open(pair / "c.png").convert("RGB").save(pair / "in" / "a.jfif", "JPEG")
+    (pair / "in" / "b.psd").write_bytes(b"8BPS")
+    Image.open(pair / "m.png").save(pair / "masks" / "a.png")
+    assert run("harmonize", pair / "in", "--mask", pair / "masks", "-o", pair / "out", "--json") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["passed_over"] == {".psd": 1}
+    assert "1 file was passed over: 1 .psd" in said.err

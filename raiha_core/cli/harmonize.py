@@ -18,13 +18,14 @@ from ..gallery.protocol import Gallery
 from ..gallery.store import open_gallery
 from ..gallery.writer import is_disk_full
 from ..harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer
-from ..images import read_picture, require_writable, write_picture
+from ..images import list_folder_files, note_on_writing, read_picture, require_writable, write_picture
 from ..pipeline import harmonize_with_beliefs
 from ..retrieval.search import references as load_references
 from ..retrieval.search import search
 from .errors import sentence
 from .outputs import require_apart, require_place
 from .pairs import Job, add_mask_options, file_digest, folder_jobs, mask_notes_told, read_pair
+from .reading import add_reading_options, reading_of
 from .values import count, device, share
 
 TOP_K = 4
@@ -59,6 +60,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--random", type=int, metavar="SEED", help="draw references at random")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder")
     parser.add_argument("--bit-depth", type=int, choices=(8, 16), help="of the result (as the input)")
+    add_reading_options(parser)
     parser.add_argument("--device", type=device, default="cpu")
     parser.add_argument("--overwrite", action="store_true", help="do finished files of a folder again")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
@@ -115,7 +117,7 @@ def load_tools(arguments: argparse.Namespace) -> Tools:
     given = tuple(
         Reference(
             id=path.name,
-            image=(pixels := read_picture(path).pixels),
+            image=(pixels := read_picture(path, max_pixels=arguments.max_pixels).pixels),
             features=encoder.encode(pixels.to(arguments.device)) if encoder else None,
         )
         for path in arguments.references or ()
@@ -128,7 +130,12 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
     started = time.perf_counter()
     folder = arguments.composite.is_dir()  # in one frame of many the object may be out of sight
     picture, meant = read_pair(
-        job.composite, job.mask, label=arguments.label, invert=arguments.invert_mask, label_may_lack=folder
+        job.composite,
+        job.mask,
+        reading_of(arguments),
+        label=arguments.label,
+        invert=arguments.invert_mask,
+        label_may_lack=folder,
     )
     mask, notes = meant.mask, meant.notes
     depth = arguments.bit_depth or picture.bit_depth
@@ -162,7 +169,8 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
             strength=arguments.strength,
             exact=arguments.exact,
         )
-    write_picture(job.output, result.image.cpu(), alpha=picture.alpha, bit_depth=depth)
+    write_picture(job.output, result.image.cpu(), bit_depth=arguments.bit_depth, source=picture.source)
+    notes = (*picture.notes, *notes, *note_on_writing(job.output))
     return {
         "composite": str(job.composite),
         "mask": str(job.mask),
@@ -232,6 +240,9 @@ def run_folder(arguments: argparse.Namespace) -> int:
     for folder in (arguments.composite, arguments.mask):
         if folder.is_dir():
             require_apart(arguments.output, folder)
+    listing = list_folder_files(arguments.composite)
+    for note in listing.notes():
+        print(f"raiha: note: {arguments.composite}: {note}", file=sys.stderr)
     jobs, skipped, no_composites = folder_jobs(
         arguments.composite, arguments.mask, arguments.output, arguments.overwrite
     )
@@ -254,7 +265,7 @@ def run_folder(arguments: argparse.Namespace) -> int:
             continue
         for note in _notes(reports[-1]):
             tqdm.write(f"raiha: note: {job.composite}: {note}", file=sys.stderr)
-    summary = {"done": reports, "skipped": len(skipped), "failed": failed}
+    summary = {"done": reports, "skipped": len(skipped), "failed": failed, "passed_over": listing.passed_over}
     if arguments.json:
         print(json.dumps(summary))
     else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..images import Picture, list_photos, read_picture
 from ..mask_files import LabelAbsentError, MaskFile, read_mask_file
 from ..mask_meaning import MaskWarning, Meaning, Origin, SeveralLabelsError, understand
+from .reading import DEFAULT_READING, Reading, with_remedy
 from .values import label
 
 MASK_ENDING = "_mask"  # NAME_mask.png is the mask of NAME.png, also in one folder
@@ -35,6 +36,7 @@ def add_mask_options(parser: argparse.ArgumentParser) -> None:
 def read_pair(
     composite: Path,
     mask: Path,
+    reading: Reading = DEFAULT_READING,
     *,
     label: int | None = None,
     invert: bool = False,
@@ -44,9 +46,11 @@ def read_pair(
 
     Raises: ValueError naming the files, as `mask_files.read_mask_file` and `mask_meaning.understand` do.
     """
-    picture = read_picture(composite)
+    most, damaged = reading.max_pixels, reading.allow_damaged
     try:
-        found = read_mask_file(mask, label=label)
+        with with_remedy(reading):
+            picture = read_picture(composite, max_pixels=most, allow_damaged=damaged)
+            found = read_mask_file(mask, max_pixels=most, allow_damaged=damaged, label=label)
     except SeveralLabelsError as error:
         raise ValueError(f"{error} (--label N)") from None
     except LabelAbsentError as error:

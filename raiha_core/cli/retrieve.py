@@ -16,6 +16,7 @@ from ..retrieval.search import Candidate, Candidates, references, search
 from ..sheet import captions, matches_sheet
 from .outputs import require_place
 from .pairs import add_mask_options, file_digest, mask_notes_told, read_pair
+from .reading import add_reading_options, reading_of
 from .values import count, device, threshold
 
 
@@ -51,6 +52,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--device", type=device, default="cpu", help="where features and scores are computed (cpu)"
     )
+    add_reading_options(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
 
@@ -61,7 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
         require_place(arguments.sheet, [arguments.composite, arguments.mask])
     started = time.perf_counter()
     picture, meant = read_pair(
-        arguments.composite, arguments.mask, label=arguments.label, invert=arguments.invert_mask
+        arguments.composite,
+        arguments.mask,
+        reading_of(arguments),
+        label=arguments.label,
+        invert=arguments.invert_mask,
     )
     gallery = open_gallery(arguments.gallery, photos=arguments.photos)
     with mask_notes_told():
