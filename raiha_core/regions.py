@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .islands import find_islands
+
 TOUCHED = 0.02  # a cell with more of the mask than this is no clean background, whatever resized the mask
 FILLED = 0.98  # a cell with less of the mask than this is not the object's alone
 
@@ -52,17 +54,66 @@ def _within(distances: Tensor, width: float) -> Tensor:
     return ((width - distances) * math.sqrt(height * wide) + 0.5).clamp(0, 1)
 
 
-def ring(mask: Tensor, outer: float, inner: float = 0.0, *, distances: Tensor | None = None) -> Tensor:
-    """Background within `outer` of the object and not within `inner`: (B, 1, h, w) float32, 0..1.
+class Surroundings:
+    """What lies around the objects of some masks, island by island.
 
-    Args: mask (B, 1, h, w), 0..1; distances: `distance(touched(mask), outer or more)`, to save time.
+    Measured over all islands at once, a few stray pixels had as long a ring as an object and moved it
+    by some Lab units; here each island's surroundings weigh as much as the island.
     """
-    if distances is None:
-        distances = distance(touched(mask), outer)
-    band = _within(distances, outer)
-    if inner > 0:
-        band = (band - _within(distances, inner)).clamp_min(0)
-    return band * outside(mask)
+
+    def __init__(self, mask: Tensor, reach: float) -> None:
+        """Args: mask (B, 1, h, w), 0..1; reach: of the widest band, a fraction of the sides."""
+        inside = touched(mask)
+        self._islands = find_islands(mask, inside)
+        self._distances = distance(self._islands.inside, reach)
+        self._clean = (~inside).float()
+
+    @property
+    def row(self) -> Tensor:
+        """(N,) int64: which mask each island, or group of small ones, is of."""
+        return self._islands.row
+
+    def bands(self, outer: float, inner: float = 0.0) -> Tensor:
+        """Background within `outer` of each island and not within `inner`: (N, 1, h, w) float32, 0..1."""
+        band = _within(self._distances, outer)
+        if inner > 0:
+            band = (band - _within(self._distances, inner)).clamp_min(0)
+        return band * self._clean[self.row]
+
+    def together(self, weights: Tensor) -> Tensor:
+        """Weights around each island (N, 1, h, w) -> around all of a mask's islands (B, 1, h, w), >= 0.
+
+        A mean by the result is the mean of the islands' own means by their areas, of those islands that
+        have surroundings. Its sum is that of the islands' own sums, each by its area beside the largest
+        island's, and never more than they cover; one island's weights are its own.
+        """
+        group = self._islands.group
+        there = group >= 0
+        amount = weights.sum((1, 2, 3))[group.clamp_min(0)] * there  # (B, G)
+        area = self._islands.area.clamp_min(1e-12) * (amount > 0)
+        around = [  # G of (B, 1, h, w)
+            weights[number.clamp_min(0)] * here[:, None, None, None]
+            for number, here in zip(group.unbind(1), there.unbind(1), strict=True)
+        ]
+        covered = torch.stack(around).amax(0).sum((1, 2, 3))
+        sums = (amount * area).sum(1) / area.amax(1).clamp_min(1e-30)
+        share = area / area.sum(1, keepdim=True).clamp_min(1e-30)
+        factor = torch.minimum(sums, covered)[:, None] * share / amount.clamp_min(1e-30)
+        factor = torch.where(there.sum(1, keepdim=True) > 1, factor, 1.0)
+        return sum(
+            (found * by[:, None, None, None] for found, by in zip(around, factor.unbind(1), strict=True)),
+            start=torch.zeros_like(self._clean),
+        )
+
+
+@torch.no_grad()
+def ring(mask: Tensor, outer: float, inner: float = 0.0) -> Tensor:
+    """Background within `outer` of the object and not within `inner`: (B, 1, h, w) float32, >= 0.
+
+    Of several islands each one's counts by its area (`Surroundings`); of one it lies in 0..1.
+    """
+    around = Surroundings(mask, outer)
+    return around.together(around.bands(outer, inner))
 
 
 def outside(mask: Tensor) -> Tensor:

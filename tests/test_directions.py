@@ -25,7 +25,8 @@ FIRST: dict[str, set[str]] = {
     "model_folders": set(),
     "masks": set(),
     "raster": set(),
-    "regions": set(),
+    "islands": set(),
+    "regions": {"islands"},
     "drawing": set(),
     "nearduplicates": set(),
     "opening": set(),
@@ -45,7 +46,7 @@ FIRST: dict[str, set[str]] = {
     "formats": {"raster", "bmp", "exr", "gif", "heif", "jpeg", "png", "tiff", "webp"},
     "decoding": {"raster", "formats"},
     "encoding": {"raster", "exif"},
-    "render": {"color"},
+    "render": {"color", "enlargement"},
     "mask_meaning": {"masks", "render"},
     "mask_files": {"raster", "decoding", "icc", "mask_meaning"},
     "images": {

@@ -204,11 +204,14 @@ def _measure(
     found = measure(srgb_to_lab(inside), torch.where(large, core, own))
     weight = clean
     if config.rings:
-        distances = regions.distance(regions.touched(mask), config.rings[-1])
+        near = regions.Surroundings(mask, config.rings[-1])
+        own_clean = clean[near.row]
+        weight = own_clean
         enough = _LEAST_BACKGROUND * mask.shape[-2] * mask.shape[-1]
         for width in reversed(config.rings):  # the narrowest that holds something has the last word
-            ring = regions.ring(mask, width, config.gap, distances=distances) * clean
+            ring = near.bands(width, config.gap) * own_clean
             weight = torch.where(ring.sum((1, 2, 3), keepdim=True) >= enough, ring, weight)
+        weight = near.together(weight)
     return found, measure(srgb_to_lab(around), weight)
 
 
