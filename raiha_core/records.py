@@ -52,7 +52,7 @@ def _value(hint: Any, value: object, what: str) -> object:
             return tuple(_value(part, v, what) for part, v in zip(each, value, strict=True))
     if origin is dict and isinstance(value, dict):
         return {key: _value(inner[1], v, _in(what, key)) for key, v in value.items()}
-    if hint is Any or (isinstance(hint, type) and _is_plain(hint, value)):
+    if hint is Any or (origin is None and isinstance(hint, type) and _is_plain(hint, value)):
         return value
     raise ValueError(f"{what} must be {_words(hint)}, got {value!r:.60}")
 
@@ -76,7 +76,8 @@ def _is_plain(kind: type, value: object) -> bool:
 
 
 def _words(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+    plain = isinstance(hint, type) and get_origin(hint) is None  # in Python 3.10 list[int] is a type too
+    return hint.__name__ if plain else str(hint).replace("typing.", "")
 
 
 def _lists(value: Any) -> Any:

@@ -45,6 +45,7 @@ def test_its_file_opens_by_name_and_harmonizes(added, tmp_path):
     network = added.build()
     checkpoint.save(tmp_path / "mine.safetensors", network, checkpoint.describe(network, "gain"))
     image, mask, _ = pairs(1, 40, 56)
+    mask = (mask > 0.5).float()  # the pipeline drops values too small to be meant
     result = harmonize(image, mask, model=load_harmonizer(tmp_path / "mine.safetensors"))
     inside = mask.expand_as(image) > 0
     assert torch.equal(result[~inside], image[~inside])
