@@ -7,6 +7,7 @@ import torch
 
 from raiha_train.data.batch import Batch
 from raiha_train.loop.objective import conspicuous
+from raiha_train.loop.validation import foreground_errors
 from raiha_train.losses.terms import LossConfig, foreground_l1, foreground_loss, gradient_difference, total
 
 
@@ -143,3 +144,13 @@ def test_a_composite_that_moved_away_from_its_surroundings_is_conspicuous():
     composite = torch.where(mask > 0, looks, truth)
     batch = Batch(composite=composite, mask=mask, target=truth, ids=("away", "same", "towards"))
     assert conspicuous(batch).tolist() == [1, 0, 0]
+
+
+def test_runs_are_judged_by_the_metric_whatever_the_size_of_the_object():
+    # Oracle: 0.1 is 25.5 grey levels, so fMSE is 25.5**2, also for four pixels; no object, no error.
+    target, mask = torch.full((2, 3, 64, 64), 0.4), torch.zeros(2, 1, 64, 64)
+    mask[0, :, :2, :2] = 1
+    batch = Batch(composite=target, mask=mask, target=target, ids=("small", "empty"))
+    torch.testing.assert_close(
+        foreground_errors(target + 0.1, batch), torch.tensor([650.25], dtype=torch.float64), rtol=1e-5, atol=0
+    )

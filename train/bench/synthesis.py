@@ -20,7 +20,7 @@ from raiha_train.data.batch import Batch, as_batch
 from raiha_train.data.synthesis import FAMILIES, Synthesis, SynthesisConfig
 from raiha_train.data.training_data import open_illuminants
 from raiha_train.loop.benchmarks import benched, opened, rate
-from raiha_train.loop.validation import grey_level_error
+from raiha_train.loop.validation import foreground_errors
 
 SHOWN_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -43,7 +43,7 @@ def real_errors(root: Path, size: int) -> Tensor:
         ]
         composite, target, small_mask = small
         batch = Batch(composite=composite, mask=small_mask, target=target, ids=(item.id,))
-        errors.append(grey_level_error(composite, batch))
+        errors.append(foreground_errors(composite, batch))
     return torch.cat(errors)
 
 
@@ -76,7 +76,7 @@ def main() -> None:
             only = {other: float(other == name) for other in FAMILIES}
             feed.synthesis = Synthesis(replace(SynthesisConfig(), **only), lights)
             batches = [feed.finish(feed.raw(k), k) for k in range(rounds)]
-            errors = torch.cat([grey_level_error(batch.composite, batch) for batch in batches]).cpu()
+            errors = torch.cat([foreground_errors(batch.composite, batch) for batch in batches]).cpu()
             raws = [feed.raw(k) for k in range(4)]
             speed = rate(
                 lambda k, raws=raws: feed.finish(raws[k % 4], k),

@@ -15,12 +15,15 @@ from raiha_core.models.network import Network
 
 from ..data.batch import Batch
 from ..data.feed import Feed
-from ..losses.terms import LossConfig, foreground_loss
+from ..evaluation.metrics import error_sums, psnr
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Validation:
-    """Means over pictures; fMSE in squared grey levels, at the network's size, not rounded."""
+    """Means over pictures with an object; fMSE in squared grey levels, at the network's size, not rounded.
+
+    fPSNR in dB, at most 60 a picture: composites that were right already would decide the mean otherwise.
+    """
 
     pictures: int
     fmse: float
@@ -50,10 +53,14 @@ def harmonize_batch(network: Network, batch: Batch, encoder: Encoder | None) -> 
     return render.apply(prediction, batch.composite, batch.mask)
 
 
-def grey_level_error(new: Tensor, batch: Batch) -> Tensor:
-    """fMSE per picture, (B,), on the 0..255 scale."""
-    floor = LossConfig().minimum_area
-    return foreground_loss(new, batch.target, batch.mask, minimum_area=floor, span=255.0)
+def foreground_errors(new: Tensor, batch: Batch) -> Tensor:
+    """The evaluator's fMSE of the pictures that have an object, (N,), N <= B, float64, squared grey levels.
+
+    A crop or the packing can leave a mask empty; such a picture has no error to count.
+    """
+    sums = error_sums(new, batch.target, batch.mask)
+    some = sums.area > 0
+    return sums.squared[some] / (3 * sums.area[some])
 
 
 def batches(feed: Feed, limit: int) -> Iterator[Batch]:
@@ -74,13 +81,16 @@ def validate(network: Network, feed: Feed, limit: int, encoder: Encoder | None) 
     network.eval()
     before, after = [], []
     for batch in batches(feed, limit):
-        before.append(grey_level_error(batch.composite, batch).cpu())
-        after.append(grey_level_error(harmonize_batch(network, batch, encoder), batch).cpu())
+        before.append(foreground_errors(batch.composite, batch).cpu())
+        after.append(foreground_errors(harmonize_batch(network, batch, encoder), batch).cpu())
     network.train(training)
     old, new = torch.cat(before), torch.cat(after)
 
+    if not len(new):
+        raise ValueError("no held-out picture has an object left at the network's size")
+
     def decibels(error: Tensor) -> float:
-        return float((10 * torch.log10(255**2 / error.clamp_min(1e-6))).clamp(max=60).mean())
+        return float(psnr(error).clamp(max=60).mean())
 
     return Validation(
         pictures=len(new),
