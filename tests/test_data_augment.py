@@ -90,6 +90,16 @@ def test_a_reference_from_the_truth_shows_the_object_and_never_all_of_it():
     assert float((full[:, 0].amax((1, 2)) - full[:, 0].amin((1, 2))).max()) < 0.8
 
 
+def test_a_reference_shows_the_object_even_where_no_try_finds_it():
+    # One pixel in the last corner: nearly no random crop of half the side reaches it.
+    mask = torch.zeros(64, 1, 64, 64)
+    mask[..., 63, 63] = 1
+    made = self_references(mask.expand(-1, 3, -1, -1), mask, g(), 0.5)
+    assert float(made.amax((1, 2, 3)).min()) > 0.2
+    full = self_references(torch.rand(2, 3, 64, 64, generator=g()), torch.zeros(2, 1, 64, 64), g())
+    assert full.shape == (2, 3, 64, 64)  # a mask that packing has emptied
+
+
 def test_a_config_out_of_range_names_itself():
     with pytest.raises(ValueError, match=r"crop flip must lie in 0\.\.1, got 2"):
         CropConfig(flip=2)

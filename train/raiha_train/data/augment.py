@@ -87,12 +87,22 @@ def random_views(
     return both[:, :3].clamp(0, 1), both[:, 3:].clamp(0, 1)
 
 
+def _around_the_object(mask: Tensor, side: float) -> Tensor:
+    """Boxes (B, 4) of a side, as near as the frame allows to having the mask's surest pixel in the middle."""
+    height, width = mask.shape[-2:]
+    place = mask[:, 0].flatten(1).argmax(1).cpu()
+    middle = torch.stack([(place % width + 0.5) / width, (place // width + 0.5) / height], 1)
+    corner = (middle - side / 2).clamp(0, 1 - side)
+    return torch.cat([corner, corner + side], 1)
+
+
 def self_references(
     truth: Tensor, mask: Tensor, generator: torch.Generator, side: float = 196 / 256
 ) -> Tensor:
     """A reference made from the truth: (B, 3, H, W), a crop that holds more than half of the object.
 
-    Where no try holds that much, the share is halved until one does; never the whole truth.
+    Where no try holds that much, the share is halved, down to 1 %; where none holds even that, the crop is
+    laid over a pixel of the object. So it always shows some of the object, and never the whole truth.
     """
     size = truth.shape[-1]
     boxes = torch.zeros(len(truth), 4)
@@ -106,6 +116,7 @@ def self_references(
         boxes[rows[~whole]] = found[~whole]
         missing[rows[~whole]] = False
         share /= 2
-    boxes[missing] = torch.tensor([0.0, 0.0, side, side])
+    if missing.any():
+        boxes[missing] = _around_the_object(mask[missing.to(mask.device)], side)
     flip = torch.rand(len(truth), generator=generator) < 0.5
     return take(truth, boxes, size, flip).clamp(0, 1)
