@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from raiha_core import checkpoint
@@ -329,3 +330,18 @@ def test_stages_that_cannot_follow_each_other_are_named(tmp_path, photos):
     odd = write_config(tmp_path, "odd", PLUS, start='"unet"')
     with pytest.raises(ValueError, match=r"unet.last\.safetensors does not fit 'raiha-plus': "):
         train.main(arguments(odd, photos, tmp_path / "runs" / "odd"))
+
+
+def test_trackers_hear_of_every_term_of_the_loss(photos, tmp_path, monkeypatch):
+    told: list[dict[str, float]] = []
+    monkeypatch.setattr(Accelerator, "log", lambda self, values, **_: told.append(values))
+    loss = "LossConfig(harm=0.5)"
+    config = write_config(tmp_path, "terms", PLUS, steps=2, micro_batch=4, loss=loss)
+    call = arguments(config, photos, tmp_path / "run")
+    call[call.index("none")] = "tensorboard"
+    assert train.main(call) == 0
+    steps = [values for values in told if "loss" in values]
+    assert len(steps) == 2
+    for values in steps:  # Oracle: the loss is the sum of its terms
+        whole = values["terms/fmse"] + 0.5 * values["terms/harm"]
+        assert values["loss"] == pytest.approx(whole, rel=1e-5)

@@ -172,7 +172,7 @@ class Run:
             with accelerator.accumulate(model):
                 content = content_of(self.network, batch, self.data.encoder)
                 with accelerator.autocast():
-                    loss, _ = model(batch, content, torch.Generator(accelerator.device).manual_seed(seed))
+                    loss, terms = model(batch, content, torch.Generator(accelerator.device).manual_seed(seed))
                 norm = loss.detach()
                 accelerator.backward(loss)
                 losses.append(loss.detach())
@@ -199,7 +199,9 @@ class Run:
             rows.append(f"{self.state.step},{value!r},{rate!r}")
             bar.update(experiment.batch)
             bar.set_postfix(loss=f"{value:.4f}")
-            accelerator.log({"loss": value, "learning_rate": rate}, step=self.state.step)
+            if accelerator.trackers:
+                parts = {f"terms/{name}": float(term) for name, term in terms.items()}
+                accelerator.log({"loss": value, "learning_rate": rate, **parts}, step=self.state.step)
             self.keep(rows)
         bar.close()
         if accelerator.is_main_process:
