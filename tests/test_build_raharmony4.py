@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageCms
 
 from raiha_core.data.iharmony4 import read_iharmony4
 from raiha_core.data.pictures import decode_mask, decode_rgb
@@ -23,7 +24,7 @@ from raiha_train.evaluation import published
 from raiha_train.lists import build_raharmony4
 from raiha_train.lists.hashes import calibrate_pool, hash_photos
 from raiha_train.lists.leaks import find_leaks
-from raiha_train.lists.pool import make_pool, present_reals, reals_of
+from raiha_train.lists.pool import ORIENTATION, make_pool, present_reals, reals_of
 from raiha_train.lists.queries import Rules, read_parts
 from raiha_train.lists.report import overlap
 from tests.gallery_fakes import FakeEncoder
@@ -269,6 +270,23 @@ def test_the_pool_folder_holds_exactly_its_photos(root, tmp_path):
     found = sorted(p.relative_to(tmp_path / "pool").as_posix() for p in (tmp_path / "pool").rglob("*.jpg"))
     assert found == sorted(reals[1:])
     assert Image.open(tmp_path / "pool" / reals[1]).size == (64, 48)
+
+
+def test_the_pool_shows_pixels_as_stored_whatever_the_file_says_of_turns_and_profiles(tmp_path):
+    # Oracle: what the readers of composites, masks and training see, byte for byte; galleries apply both.
+    name = "HCOCO/real_images/c1.jpg"
+    plain = photo(3, (64, 48))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6  # lies on its side
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    (tmp_path / "data" / name).parent.mkdir(parents=True)
+    Image.fromarray(plain).save(tmp_path / "data" / name, exif=exif, icc_profile=profile)
+    assert read_picture(tmp_path / "data" / name).pixels.shape[-2:] == (64, 48)  # it would be turned
+    (tmp_path / "pool" / name).parent.mkdir(parents=True)
+    (tmp_path / "pool" / name).symlink_to(tmp_path / "data" / name)  # as earlier versions left it
+    make_pool(tmp_path / "data", [name], tmp_path / "pool")
+    stored = as_batch(decode_rgb(tmp_path / "data" / name)).float() / 255
+    assert torch.equal(read_picture(tmp_path / "pool" / name).pixels, stored)
 
 
 def test_hashes_survive_a_stop_and_calibrate(root, tmp_path):

@@ -5,11 +5,15 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from raiha_core.data.iharmony4 import parse_name, read_list
 from raiha_core.durable import durable_path
 from raiha_core.gallery.build import build
 from raiha_core.gallery.protocol import PatchEncoder
 from raiha_core.gallery.store import StoredGallery, open_gallery
+
+ORIENTATION = 0x0112  # the EXIF field
 
 
 def reals_of(names: Iterable[str]) -> list[str]:
@@ -34,6 +38,47 @@ def present_reals(root: Path, list_file: Path) -> list[str]:
     return reals
 
 
+def is_shown_as_stored(path: Path) -> bool:
+    """Whether a viewer that applies orientation and colour profile shows the very pixels that are stored.
+
+    What is no picture counts as such: the gallery says what is wrong with it.
+    """
+    try:
+        with Image.open(path) as image:
+            return not image.info.get("icc_profile") and image.getexif().get(ORIENTATION, 1) == 1
+    except (OSError, SyntaxError):
+        return True
+
+
+def without_metadata(data: bytes) -> bytes:
+    """A JPEG's bytes without EXIF, XMP and colour profile (APP1, APP2); the coded pixels stay as they are.
+
+    Raises: ValueError where the bytes are no JPEG.
+    """
+    if data[:2] != b"\xff\xd8":
+        raise ValueError("no JPEG begins like this")
+    kept, place = [data[:2]], 2
+    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:  # up to the scan
+        end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        if data[place + 1] not in (0xE1, 0xE2):
+            kept.append(data[place:end])
+        place = end
+    return b"".join([*kept, data[place:]])
+
+
+def _put(source: Path, target: Path) -> None:
+    """The photo as its data set's readers see it: a link, or a copy without what turns or recolours it.
+
+    Galleries apply orientation and profile, as users want it; composites and masks know nothing of either.
+    """
+    if not is_shown_as_stored(source):
+        if target.is_symlink() or not target.is_file():
+            with durable_path(target) as temporary:
+                temporary.write_bytes(without_metadata(source.read_bytes()))
+        return
+    _link(source, target)
+
+
 def _link(source: Path, target: Path) -> None:
     """A symbolic link; a copy where the system refuses links (Windows without the privilege)."""
     try:
@@ -54,7 +99,7 @@ def make_pool(root: Path, reals: Sequence[str], folder: Path) -> None:
     for real in reals:
         target = folder / real
         target.parent.mkdir(parents=True, exist_ok=True)
-        _link((root / real).resolve(), target)
+        _put((root / real).resolve(), target)
 
 
 def make_gallery(
