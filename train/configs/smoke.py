@@ -2,7 +2,7 @@
 
 Command: accelerate launch train/train.py train/configs/smoke.py
 Hours: 0.01 on two CPU cores (20 CPU seconds on one)
-Expected: validation fMSE 692 at 64 px on 8 held-out photos; untouched composite 1242, untrained 715
+Expected: validation fMSE 590 at 64 px on 8 held-out photos; untouched composite 1568, untrained 678
 """
 
 from raiha_core.models.plus import PlusConfig
