@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+from raiha_core.data.check import ORIENTATION
 from raiha_core.data.iharmony4 import read_iharmony4
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.data.raharmony4 import Listed, read_references
@@ -24,7 +25,7 @@ from raiha_train.evaluation import published
 from raiha_train.lists import build_raharmony4
 from raiha_train.lists.hashes import calibrate_pool, hash_photos
 from raiha_train.lists.leaks import find_leaks
-from raiha_train.lists.pool import ORIENTATION, make_pool, present_reals, reals_of
+from raiha_train.lists.pool import make_pool, present_reals, reals_of
 from raiha_train.lists.queries import Rules, read_parts
 from raiha_train.lists.report import overlap
 from tests.gallery_fakes import FakeEncoder

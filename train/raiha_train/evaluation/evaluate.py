@@ -181,7 +181,7 @@ def make_settings(
     if folder is not None:
         weights = folder.digest()
     elif path := weights_file(model):
-        weights = run_settings.file_digest(path)
+        weights = run_settings.weights_digest(path)
     listed = setup.listed
     return run_settings.Settings(
         protocol=str(setup.protocol),

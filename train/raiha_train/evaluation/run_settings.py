@@ -8,6 +8,7 @@ from pathlib import Path
 
 import raiha_core
 from raiha_core.durable import write_text
+from raiha_core.features.weights import file_digest
 
 SETTINGS_FILE = "settings.json"
 
@@ -35,13 +36,9 @@ def digest_of(parts: Iterable[str | bytes]) -> str:
     return total.hexdigest()[:16]
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, its first 16 hex digits."""
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while data := file.read(1 << 20):
-            total.update(data)
-    return total.hexdigest()[:16]
+def weights_digest(path: Path) -> str:
+    """SHA-256 of a weight file, its first 16 hex digits."""
+    return file_digest(path)[:16]
 
 
 def code_digest() -> str:

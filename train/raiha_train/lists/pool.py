@@ -7,13 +7,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from raiha_core.data.check import ORIENTATION
 from raiha_core.data.iharmony4 import parse_name, read_list
 from raiha_core.durable import durable_path
 from raiha_core.gallery.build import build
 from raiha_core.gallery.protocol import PatchEncoder
 from raiha_core.gallery.store import StoredGallery, open_gallery
-
-ORIENTATION = 0x0112  # the EXIF field
 
 
 def reals_of(names: Iterable[str]) -> list[str]:

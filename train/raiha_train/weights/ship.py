@@ -22,7 +22,7 @@ from raiha_core import checkpoint
 from raiha_core.models.presets import PRESETS, config_from_json
 
 from ..command import command_parser, exit_code
-from ..evaluation.run_settings import SETTINGS_FILE, file_digest
+from ..evaluation.run_settings import SETTINGS_FILE, weights_digest
 
 
 def measured(folder: Path, weights: Path) -> dict[str, float]:
@@ -33,7 +33,7 @@ def measured(folder: Path, weights: Path) -> dict[str, float]:
     scores = {}
     for path in sorted(folder.glob(f"*_{weights.stem}/scores.json")):
         settings = json.loads((path.parent / SETTINGS_FILE).read_text(encoding="utf-8"))
-        if settings["model_digest"] != file_digest(weights):
+        if settings["model_digest"] != weights_digest(weights):
             raise ValueError(f"{path.parent} scored another file than {weights}: run compare_models.py again")
         means = json.loads(path.read_text(encoding="utf-8"))["overall"]
         data, protocol = path.parent.name.removesuffix(f"_{weights.stem}").rsplit("_", 1)
