@@ -11,10 +11,13 @@ from torch import Tensor, nn
 from raiha_core.features.references import ReferenceBatch
 from raiha_core.features.spec import FeatureSpec
 from raiha_core.models.hdnet import UNetConfig
+from raiha_core.models.idih import IdihConfig
+from raiha_core.models.issam import IssamConfig
 from raiha_core.models.network import Network, NetworkConfig
 from raiha_core.models.pctnet import PCTNetConfig
 from raiha_core.models.plus import PlusConfig
 from raiha_core.models.presets import PRESETS
+from raiha_core.models.rainnet import RainNetConfig
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 DIM = 12  # content numbers of the small networks
@@ -36,6 +39,9 @@ SMALL: dict[type[NetworkConfig], dict[str, int]] = {
     UNetConfig: {"width": 4},
     PlusConfig: {"width": 16, "hidden": 32},
     PCTNetConfig: {"width": 4, "tokens": 16, "layers": 2},
+    IssamConfig: {"width": 4},
+    IdihConfig: {"width": 4},
+    RainNetConfig: {"width": 4},
 }
 PUBLISHED = [name for name, preset in PRESETS.items() if preset.published is not None]
 OWN = [

@@ -5,7 +5,9 @@ import zlib
 import torch
 from torch import Tensor
 
+from raiha_core import render
 from raiha_core.models.cost import on_meta
+from raiha_core.models.network import Network
 from raiha_core.models.presets import PRESETS
 from raiha_core.models.published import their_name
 from tests.network_cases import noise
@@ -51,3 +53,8 @@ def picture(height: int = 256, width: int = 256) -> tuple[Tensor, Tensor]:
     image = torch.stack(planes)[None] + 0.1 * noise((1, 3, height, width), 7)
     distance = ((x - 0.45) ** 2 + (y - 0.55) ** 2).sqrt()
     return image.clamp(0, 1), ((0.3 - distance) * 20 + 0.5).clamp(0, 1)[None, None]
+
+
+def rendered(network: Network, image: Tensor, mask: Tensor) -> Tensor:
+    """The picture at the network's size as its authors' code leaves it inside the mask."""
+    return render.apply(network(image, mask), image, mask, exact=True)

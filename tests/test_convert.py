@@ -13,7 +13,7 @@ from raiha_core import checkpoint
 from raiha_core.cli import main
 from raiha_core.convert import convert, convert_state
 from raiha_core.features.references import ReferenceBatch
-from raiha_core.models.cost import parameters
+from raiha_core.models.cost import on_meta, parameters
 from raiha_core.models.presets import PRESETS
 from tests import published_weights
 from tests.network_cases import PUBLISHED, SPEC
@@ -147,7 +147,10 @@ def test_a_wrong_call(tmp_path, capsys):
         main(["convert", str(source)])
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+SLIGHT = [name for name in PUBLISHED if parameters(on_meta(PRESETS[name])) < 10e6]  # the rest takes seconds
+
+
+@pytest.mark.parametrize("name", SLIGHT)
 def test_the_fields_files_are_told_by_their_tensors(name, tmp_path, capsys):
     source, out = tmp_path / "best.pth", tmp_path / "out.safetensors"
     torch.save(published_weights.state(name), source)
@@ -163,7 +166,7 @@ def test_the_fields_files_are_told_by_their_tensors(name, tmp_path, capsys):
     assert card.use in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", ["pctnet-vit", "harmonizer"])
 @pytest.mark.parametrize("wrap", ["state_dict", "model", "module", "optimizer"])
 def test_wrappers_and_prefixes_are_opened(name, wrap, tmp_path):
     given = published_weights.state(name)
@@ -232,7 +235,7 @@ def test_cut_short_and_compressed_files_get_one_sentence(tmp_path, capsys):
     data = whole.read_bytes()
     for length in (0, 3, 100, len(data) // 2, len(data) - 1):
         cut.write_bytes(data[:length])
-        with pytest.raises(ValueError, match=r"cut\.pth is cut short, damaged, or no weights file"):
+        with pytest.raises(ValueError, match=r"cut\.pth is not a weights file: it is cut short"):
             convert(cut)
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", bytes(1 << 22))

@@ -12,7 +12,7 @@ from raiha_core.models.cost import on_meta, parameters
 from raiha_core.models.photo_filters import PhotoFilters
 from raiha_core.models.presets import PRESETS
 from tests.golden.make_published import FILE, answer
-from tests.network_cases import PUBLISHED, pairs, small
+from tests.network_cases import PUBLISHED, fill, pairs, small
 from tests.published_weights import layout, picture, state
 
 # Of the authors' own constructors: parameters, and a digest of the names, shapes and types they save.
@@ -20,12 +20,20 @@ THEIRS = {
     "pctnet-cnn": (2_185_736, "6f52d948e3d56b05"),
     "pctnet-vit": (4_809_896, "dff0083a5e0f56a9"),
     "harmonizer": (4_726_882, "625c4c4498b21e86"),
+    "issam256": (2_185_340, "5764bdad93f903b0"),
+    "idih256": (8_301_284, "7a6e3f21c14e3843"),
+    "rainnet": (54_759_043, "b9c2211722eb31c7"),
 }
 
 
 @pytest.fixture(scope="module")
 def networks():
-    return {name: convert_state(state(name), "by formula", name)[1] for name in PUBLISHED}
+    """Narrow ones, and both PCT-Nets and Harmonizer as they are."""
+    whole = ("pctnet-cnn", "pctnet-vit", "harmonizer")
+    return {
+        name: convert_state(state(name), "by formula", name)[1] if name in whole else fill(small(name)).eval()
+        for name in PUBLISHED
+    }
 
 
 def test_every_published_network_is_compared():
@@ -147,16 +155,16 @@ def test_filters_at_rest_leave_the_picture():
 def test_it_learns(name):
     # The gradient reaches every tensor but those that the authors' own inference never reads, and helps.
     network = small(name).train()
-    image, mask, truth = pairs(4, 32, 32)
+    image, mask, truth = pairs(2, 32, 32)
     # six numbers for a whole picture: any step that is not small leaves the valley it starts in
     optimiser = torch.optim.Adam(network.parameters(), 2e-5 if name == "harmonizer" else 1e-3)
     losses = []
-    for _ in range(12):
+    for _ in range(4):
         new = render.apply(network(image, mask), image, mask)
         losses.append(((new - truth).square() * mask).mean())
         optimiser.zero_grad()
         losses[-1].backward()
         optimiser.step()
     idle = {key for key, p in network.named_parameters() if p.grad is None}
-    assert idle <= {"unet.to_rgb.weight", "unet.to_rgb.bias"}
-    assert min(losses[6:]) < losses[0]
+    assert idle <= ({"unet.to_rgb.weight", "unet.to_rgb.bias"} if name == "pctnet-cnn" else set())
+    assert min(losses[1:]) < losses[0]

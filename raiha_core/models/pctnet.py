@@ -16,12 +16,12 @@ from ..features.references import ReferenceBatch
 from ..render import Prediction, Renderer, affine_change
 from .blocks import Operations, pad_to_multiple, widen, without_autocast
 from .checks import check_inputs
+from .imagenet import normalise, statistics
 from .network import Network, NetworkConfig, Requirements
 from .published import Published, Rules
 from .ssam_unet import UNET_KEYS, SeparatedUNet
 from .transformer import LAYER_KEYS, EncoderLayer
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and deviation
 PATCH = 4
 MULTIPLE = 8  # three halvings, or two patches
 
@@ -127,8 +127,7 @@ class PCTNet(Network):
         padded, padded_mask = pad_to_multiple(image, MULTIPLE), pad_to_multiple(mask, MULTIPLE)
         attention = None
         if self.unet is not None:
-            mean, deviation = (torch.tensor(n).to(padded)[:, None, None] for n in IMAGENET)
-            x, attention = self.unet(torch.cat(((padded - mean) / deviation, padded_mask), 1), padded_mask)
+            x, attention = self.unet(torch.cat((normalise(padded), padded_mask), 1), padded_mask)
         else:
             assert self.transformer is not None
             x = self.transformer(torch.cat((padded, padded_mask), 1))
@@ -143,7 +142,7 @@ class PCTNet(Network):
         """What the network says of its normalised picture, said of sRGB 0..1, less the identity."""
         matrix, offset = rearrange(raw[:, :9], "b (r c) h w -> b r c h w", c=3), raw[:, 9:]
         if self.config.trunk == "cnn":
-            mean, deviation = (torch.tensor(n).to(raw)[:, None, None] for n in IMAGENET)
+            mean, deviation = statistics(raw)
             matrix = matrix / deviation
             offset = offset - (matrix * mean).sum(2)
         identity = torch.eye(3).to(raw)[:, :, None, None]

@@ -12,10 +12,13 @@ from ..records import from_json, to_json
 from . import former_names
 from .blocks import Operations
 from .hdnet import UNetConfig
+from .idih import IDIH256, IdihConfig
+from .issam import ISSAM256, IssamConfig
 from .network import Network, NetworkConfig, Requirements
 from .pctnet import PCTNET_CNN, PCTNET_VIT, PCTNetConfig
 from .plus import PlusConfig
 from .published import Published
+from .rainnet import RAINNET, RainNetConfig
 from .white_box import HARMONIZER, WhiteBoxConfig
 
 
@@ -103,6 +106,9 @@ _LIST = (
     published("pctnet-cnn", PCTNetConfig(trunk="cnn"), PCTNET_CNN),
     published("pctnet-vit", PCTNetConfig(trunk="vit"), PCTNET_VIT),
     published("harmonizer", WhiteBoxConfig(), HARMONIZER),
+    published("issam256", IssamConfig(), ISSAM256),
+    published("idih256", IdihConfig(), IDIH256),
+    published("rainnet", RainNetConfig(), RAINNET),
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _LIST}
 # whose authors' files can be brought here

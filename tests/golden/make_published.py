@@ -17,10 +17,9 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from raiha_core import render  # noqa: E402
 from raiha_core.convert import convert_state  # noqa: E402
 from tests.network_cases import PUBLISHED  # noqa: E402
-from tests.published_weights import picture, state  # noqa: E402
+from tests.published_weights import picture, rendered, state  # noqa: E402
 
 FILE = ROOT / "tests/golden/published.safetensors"
 EVERY = 8  # rows and columns of the picture that are kept
@@ -31,7 +30,7 @@ def answer(name: str) -> Tensor:
     """The picture at 256 pixels as the authors' own code gives it, thinned out: (1, 3, 32, 32)."""
     image, mask = picture()
     network = convert_state(state(name), "weights by formula", name)[1]
-    return render.apply(network(image, mask), image, mask, exact=True)[..., ::EVERY, ::EVERY].contiguous()
+    return rendered(network, image, mask)[..., ::EVERY, ::EVERY].contiguous()
 
 
 if __name__ == "__main__":

@@ -18,10 +18,9 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from raiha_core import render  # noqa: E402
 from raiha_core.convert import convert_state  # noqa: E402
 from raiha_core.features.tv_ops import ensure_torchvision  # noqa: E402
-from tests.published_weights import picture, state  # noqa: E402
+from tests.published_weights import picture, rendered, state  # noqa: E402
 
 Weights = dict[str, Tensor]
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -53,10 +52,36 @@ def harmonizer(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
     return network.restore_image(image, mask, arguments)[-1]
 
 
+def iharm(config: str) -> Callable[[Weights, Tensor, Tensor], Tensor]:
+    def run(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
+        from iharm.mconfigs import BMCONFIGS
+
+        network = BMCONFIGS[config]["model"](**BMCONFIGS[config]["params"]).eval()
+        network.load_state_dict(weights, strict=True)
+        mean, deviation = (torch.tensor(numbers)[:, None, None] for numbers in IMAGENET)
+        hard = (mask > 100 / 255).float()
+        said = (network((image - mean) / deviation, hard)["images"] * deviation + mean).clamp(0, 1)
+        return image + mask * (said - image)  # theirs is the whole picture; ours stays inside the mask
+
+    return run
+
+
+def rainnet(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
+    from models.networks import RAIN, RainNet
+
+    network = RainNet(input_nc=3, output_nc=3, ngf=64, norm_layer=RAIN, use_dropout=True).eval()
+    network.load_state_dict(weights, strict=True)
+    said = (network(2 * image - 1, (mask > 0.5).float()) + 1) / 2
+    return image + mask * (said - image)
+
+
 THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "pctnet-cnn": pctnet("CNN_pct"),
     "pctnet-vit": pctnet("ViT_pct"),
     "harmonizer": harmonizer,
+    "issam256": iharm("improved_ssam256"),
+    "idih256": iharm("improved_dih256"),
+    "rainnet": rainnet,
 }
 
 
@@ -66,7 +91,7 @@ def difference(name: str) -> float:
     weights, (image, mask) = state(name), picture()
     said = THEIRS[name](weights, image, mask).clamp(0, 1)
     network = convert_state(weights, "weights by formula")[1]
-    ours = render.apply(network(image, mask), image, mask, exact=True)
+    ours = rendered(network, image, mask)
     inside = mask.expand_as(ours) > 0
     print(f"changed by {float((ours - image)[inside].abs().mean()):.3f} in the mean")
     return float((ours - said)[inside].abs().max())

@@ -92,8 +92,8 @@ def row(name: str, side: int) -> None:
 
     torch.set_num_threads(1)
     picture, mask = scene(side, disc="disc" in name)
-    found = theirs(picture, mask) if name == "theirs" else ours(picture, mask, exact="exact" in name)
-    print(json.dumps(found))
+    exact = "exact" in name
+    print(json.dumps(theirs(picture, mask) if name == "theirs" else ours(picture, mask, exact=exact)))
 
 
 def main() -> int:
