@@ -182,7 +182,9 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
             raise ValueError(
                 f"{path} holds Python objects and not tensors alone, so it is not opened: it could run code"
             ) from error
-        raise ValueError(f"{path} is not a weights file: it is cut short, damaged or of another kind") from error
+        raise ValueError(
+            f"{path} is not a weights file: it is cut short, damaged or of another kind"
+        ) from error
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
@@ -213,7 +215,9 @@ def _refuse_compressed(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{path} is not a weights file: it is cut short, damaged or of another kind") from error
+        raise ValueError(
+            f"{path} is not a weights file: it is cut short, damaged or of another kind"
+        ) from error
     if size > path.stat().st_size:
         raise ValueError(f"{path} is compressed as no weights file is, so it is not opened")
 

@@ -110,11 +110,10 @@ class NetworkHarmonizer(Harmonizer):
             batch = batch.to(composite.device)
             if batch.spec is not None and self.spec is not None:
                 require_same_space(self.spec, batch.spec, f"the model '{self.name}'", "the references")
-        small, small_mask = (
-            render.shrink(picture.float(), size, antialias=self.needs.antialias)
-            for picture in (composite, mask)
-        )
-        return self.network(small, small_mask, content, batch)
+        seen = [composite.float(), mask.float()]
+        if not self.needs.own_size:
+            seen = [render.shrink(picture, size, antialias=self.needs.antialias) for picture in seen]
+        return self.network(*seen, content, batch)
 
     def _features(
         self, composite: Tensor, encoder: Encoder | None, features: PatchFeatures | None

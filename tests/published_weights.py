@@ -35,6 +35,8 @@ def number(name: str, tensor: Tensor) -> Tensor:
     if name.endswith("mask_blurring.weight"):  # made by their constructor, and no weight
         bell = torch.exp(-torch.arange(-3, 4).float().square() / 2)
         return (bell[:, None] * bell / bell.sum() ** 2)[None, None]
+    if name.endswith("fc_b_1.fc1.bias"):  # slopes of curves, which are divided by their sum
+        return 1 + wave / 2
     if tensor.ndim == 1:
         return 1 + wave / 2 if name.endswith("weight") else wave / 4
     fan_in = tensor[0].numel()

@@ -25,6 +25,7 @@ class Requirements:
     content_dim: int = 0  # numbers per patch that it was built for; 0: any
     content_without_references: bool = False  # needs them even where there is no reference
     max_references: int = 0  # that it can read itself; 0: none
+    own_size: bool = False  # is handed the photo as it is, and makes its own thumbnails
     antialias: bool = True  # of the picture it is handed; False: as it was trained, sampled without
 
     @property

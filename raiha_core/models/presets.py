@@ -19,6 +19,7 @@ from .pctnet import PCTNET_CNN, PCTNET_VIT, PCTNetConfig
 from .plus import PlusConfig
 from .published import Published
 from .rainnet import RAINNET, RainNetConfig
+from .s2crnet import S2CRNET, S2CRNetConfig
 from .white_box import HARMONIZER, WhiteBoxConfig
 
 
@@ -109,6 +110,7 @@ _LIST = (
     published("issam256", IssamConfig(), ISSAM256),
     published("idih256", IdihConfig(), IDIH256),
     published("rainnet", RainNetConfig(), RAINNET),
+    published("s2crnet", S2CRNetConfig(), S2CRNET),
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _LIST}
 # whose authors' files can be brought here

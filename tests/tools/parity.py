@@ -75,6 +75,20 @@ def rainnet(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
     return image + mask * (said - image)
 
 
+def s2crnet(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
+    from models import S2CRNet
+    from torchvision.models import squeezenet1_1
+
+    network = S2CRNet(squeezenet1_1(), stack=True).eval()
+    network.load_state_dict(weights, strict=True)
+    rows, columns = (mask[0, 0].amax(axis).nonzero().flatten() for axis in (1, 0))
+    box = torch.cat((image, mask), 1)[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    close = torch.nn.functional.interpolate(box, size=(256, 256), mode="bilinear", antialias=True)
+    label = torch.tensor([[1.0, 0, 0, 0, 0]])
+    said = network(image, torch.cat((image, mask), 1), close, label, True)[0][0]
+    return image + mask * (said.clamp(0, 1) - image)
+
+
 THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "pctnet-cnn": pctnet("CNN_pct"),
     "pctnet-vit": pctnet("ViT_pct"),
@@ -82,6 +96,7 @@ THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "issam256": iharm("improved_ssam256"),
     "idih256": iharm("improved_dih256"),
     "rainnet": rainnet,
+    "s2crnet": s2crnet,
 }
 
 

@@ -1,0 +1,192 @@
+"""S2CRNet: one curve per colour channel, in two stages, from the object seen close and from its background.
+
+Source: Liang, Cun, Pun, Wang, ECCV 2022 (arXiv:2109.05750); trunk arXiv:1602.07360 (SqueezeNet 1.1).
+Shapes: B images of H x W, P pieces of a curve.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..enlargement import Window, shrink
+from ..features.references import ReferenceBatch
+from ..render import Prediction, Renderer
+from .blocks import Operations, widen, without_autocast
+from .checks import check_inputs
+from .network import Network, NetworkConfig, Requirements
+from .published import Published
+
+# SqueezeNet's fire modules by their number in the trunk: channels in, squeezed, of each of two expansions
+FIRES = {
+    3: (64, 16, 64),
+    4: (128, 16, 64),
+    6: (128, 32, 128),
+    7: (256, 32, 128),
+    9: (256, 48, 192),
+    10: (384, 48, 192),
+    11: (384, 64, 256),
+}
+POOLS = (3, 6, 9)  # fires with a pooling in front
+FEATURES = 512
+LABELS = 5  # kinds of object that the authors tell apart
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class S2CRNetConfig(NetworkConfig):
+    """The SqueezeNet variant with both stages."""
+
+    pieces: int = 64  # P
+    label: int = 0  # the kind of object that it is told; the authors' own demo says 0 of whatever it sees
+    size: int = 256
+
+    def __post_init__(self) -> None:
+        if self.pieces < 1 or not 0 <= self.label < LABELS or self.size < 32:
+            raise ValueError(f"no S2CRNet has these numbers: {self}")
+
+    @property
+    def requirements(self) -> Requirements:
+        return Requirements(size=self.size, own_size=True)
+
+    def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "S2CRNet":
+        return S2CRNet(self, name=name, operations=operations)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curves:
+    """Two curves one after the other for each channel, as a step of a prediction."""
+
+    first: Tensor  # (B, 3, P) slopes of equally wide pieces, not yet divided by their sum
+    second: Tensor
+
+    halo = 0
+    blends = False
+
+    @property
+    def count(self) -> int:
+        return len(self.first)
+
+    def start(self, composite: Tensor, mask: Tensor, *, exact: bool) -> Renderer:
+        slopes = [x.expand(len(composite), -1, -1) for x in (self.first, self.second)]
+
+        def render(image: Tensor, window: Window) -> Tensor:
+            for each in slopes:
+                image = curve(image, each.to(image))
+            return image
+
+        return render
+
+
+def curve(image: Tensor, slopes: Tensor) -> Tensor:
+    """A piecewise linear curve from 0 to 1 on each channel: (B, 3, H, W), (B, 3, P) -> (B, 3, H, W).
+
+    Below 0 it gives 0, above 1 it gives 1; the slopes are divided by their sum.
+    """
+    pieces = slopes.shape[-1]
+    before = F.pad(slopes.cumsum(-1)[..., :-1], (1, 0))  # of the pieces left of each
+    place = image.clamp(0, 1).flatten(2) * pieces
+    piece = place.detach().floor().clamp_max(pieces - 1).long()
+    height = before.gather(2, piece) + slopes.gather(2, piece) * (place - piece)
+    return (height / (slopes.sum(-1, keepdim=True) + 1e-30)).view_as(image)
+
+
+class Fire(nn.Module):
+    """Few channels, then 1x1 and 3x3 beside each other."""
+
+    def __init__(self, c_in: int, middle: int, c_out: int, operations: Operations) -> None:
+        super().__init__()
+        self.squeeze = operations.Conv2d(c_in, middle, 1)
+        self.expand1x1 = operations.Conv2d(middle, c_out, 1)
+        self.expand3x3 = operations.Conv2d(middle, c_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.squeeze(x))
+        return F.relu(torch.cat((self.expand1x1(x), self.expand3x3(x)), 1))
+
+
+class Stage(nn.Module):
+    """The slopes of one stage, from features of object and background and from the label."""
+
+    def __init__(self, pieces: int, operations: Operations) -> None:
+        super().__init__()
+        self.unlabelled = operations.Linear(FEATURES, 3 * pieces)  # idle: we always give a label
+        self.background = operations.Linear(FEATURES, 3 * pieces)
+        self.label1 = operations.Linear(LABELS, 32)
+        self.label2 = operations.Linear(32, 64)
+        self.object = operations.Linear(FEATURES + 64, 3 * pieces)
+
+    def forward(self, inside: Tensor, outside: Tensor, label: Tensor) -> Tensor:
+        told = self.label2(F.relu(self.label1(label))).expand(len(inside), -1)
+        found = self.object(torch.cat((inside, told), 1)) + self.background(outside)
+        return widen(found).unflatten(1, (3, -1))
+
+
+class S2CRNet(Network):
+    """Handed the photo as it is, because it looks at the object close by."""
+
+    config: S2CRNetConfig
+
+    def __init__(self, config: S2CRNetConfig, *, name: str = "s2crnet", operations: Operations = nn) -> None:
+        super().__init__(config, name)
+        self.stem = operations.Conv2d(3, FIRES[3][0], 3, 2)
+        self.fires = nn.ModuleDict({str(n): Fire(*sizes, operations) for n, sizes in FIRES.items()})
+        self.stages = nn.ModuleList(Stage(config.pieces, operations) for _ in range(2))
+
+    def forward(
+        self,
+        image: Tensor,
+        mask: Tensor,
+        content: Tensor | None = None,
+        references: ReferenceBatch | None = None,
+    ) -> Prediction:
+        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
+        size = (self.config.size, self.config.size)
+        whole, hole = shrink(image, size), shrink(mask, size)
+        close = torch.cat([self._close(*pair) for pair in zip(image, mask, strict=True)])
+        seen = torch.cat((close[:, :3] * close[:, 3:], whole * (1 - hole))).to(image.dtype)
+        inside, outside = self._features(seen).chunk(2)
+        label = F.one_hot(torch.tensor([self.config.label]), LABELS).to(inside)
+        first, second = (stage(inside, outside, label) for stage in self.stages)
+        return Prediction(step=Curves(first=first, second=second))
+
+    def _close(self, image: Tensor, mask: Tensor) -> Tensor:
+        """The box around the object, stretched to the network's square: (1, 4, s, s)."""
+        both = torch.cat((image, mask))[None]
+        if not mask.is_meta:
+            rows, columns = (mask[0].amax(axis).nonzero().flatten() for axis in (1, 0))
+            both = both[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        return shrink(both, (self.config.size, self.config.size))
+
+    def _features(self, x: Tensor) -> Tensor:  # (B, 3, s, s) -> (B, 512)
+        x = F.relu(self.stem(x))
+        for number, fire in self.fires.items():
+            if int(number) in POOLS:
+                x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+            x = fire(x)
+        with without_autocast(x):
+            return widen(x).mean((2, 3)).to(x.dtype)
+
+
+S2CRNET = Published(
+    method="S2CRNet",
+    year=2022,
+    citation="Liang, Cun, Pun, Wang. Spatial-Separated Curve Rendering Network for Efficient and "
+    "High-Resolution Image Harmonization. ECCV 2022",
+    repository="vinthony/S2CRNet-demos",
+    commit="cff82d9460a3619bd4117342ccb3637a451e6c8c",
+    keys=(
+        (r"^stem\.", r"squeezenet1_1.0."),
+        (r"^fires\.", r"squeezenet1_1."),
+        (r"^stages\.0\.", r"fusion.cr1."),
+        (r"^stages\.1\.", r"fusion.cr2."),
+        (r"\.unlabelled\.", r".fc_f_1.fc1."),
+        (r"\.background\.", r".fc_b_1.fc1."),
+        (r"\.label([12])\.", r".fc_label_\1."),
+        (r"\.object\.", r".fc_f_label."),
+    ),
+    file="S2CRNet_pretrained.pth",
+    blob="c56003af86485de8baf41c39f45ac8224ec5b7e7",
+    licence="none stated beside the file; the code is MIT",
+    commercial=None,
+)
