@@ -116,3 +116,17 @@ def srgb_to_hsv(image: Tensor) -> Tensor:
     hue = torch.where(grey | (hue >= 1), torch.zeros_like(hue), hue)
     saturation = torch.where(grey, torch.zeros_like(chroma), chroma / torch.where(grey, safe, value))
     return torch.stack((hue, saturation, value), -3)
+
+
+def hsv_to_srgb(hsv: Tensor) -> Tensor:
+    """Hue (turns, any real number), saturation and value 0..1 to sRGB: (..., 3, H, W).
+
+    Raises: ValueError for another shape or dtype.
+    """
+    hue, saturation, value = _channels(hsv, "the HSV image")
+
+    def channel(offset: int) -> Tensor:
+        k = torch.remainder(offset + 6 * hue, 6)
+        return value - value * saturation * torch.minimum(k, 4 - k).clamp(0, 1)
+
+    return torch.stack((channel(5), channel(3), channel(1)), -3)

@@ -189,3 +189,15 @@ def test_wrong_input_is_refused(function):
         function(torch.zeros(3, 4, 4, dtype=torch.float16))
     with pytest.raises(ValueError, match="uint8"):
         function(torch.zeros(3, 4, 4, dtype=torch.uint8))
+
+
+def test_hsv_goes_back_and_takes_any_number_of_turns():
+    # Oracles: the round trip, and pure colours in closed form.
+    generator = torch.Generator().manual_seed(4)
+    picture = torch.rand(2, 3, 8, 9, generator=generator, dtype=torch.float64)
+    hsv = color.srgb_to_hsv(picture)
+    torch.testing.assert_close(color.hsv_to_srgb(hsv), picture, atol=1e-12, rtol=0)
+    turned = hsv + torch.tensor([2.0, 0, 0], dtype=torch.float64)[:, None, None]
+    torch.testing.assert_close(color.hsv_to_srgb(turned), picture, atol=1e-12, rtol=0)
+    cyan = torch.tensor([0.5, 1.0, 0.6])[:, None, None]
+    torch.testing.assert_close(color.hsv_to_srgb(cyan).flatten(), torch.tensor([0.0, 0.6, 0.6]))

@@ -24,9 +24,15 @@ THEIRS = {
     "idih256": (8_301_284, "7a6e3f21c14e3843"),
     "rainnet": (54_759_043, "b9c2211722eb31c7"),
     "s2crnet": (1_145_472, "ef7bcf7b1db3715d"),
+    "dccf-issam": (2_186_462, "140bf03aa5f27fd3"),
+    "dccf-idih": (8_302_307, "e2ef7dce27867fc9"),
 }
 
-IDLE = {"pctnet-cnn": ("unet.to_rgb.",), "s2crnet": ("stages.0.unlabelled.", "stages.1.unlabelled.")}
+IDLE = {
+    "pctnet-cnn": ("unet.to_rgb.",),
+    "dccf-issam": ("unet.to_rgb.",),
+    "s2crnet": ("stages.0.unlabelled.", "stages.1.unlabelled."),
+}
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ class Resample(nn.Module):
 class Autoencoder(nn.Module):
     """Seven halvings and back; each level adds the encoder's map of its size."""
 
-    def __init__(self, *, width: int = 64, operations: Operations = nn) -> None:
+    def __init__(self, *, width: int = 64, to_rgb: bool = True, operations: Operations = nn) -> None:
         super().__init__()
         channels = [min(width << level // 2, MOST_CHANNELS) for level in range(DEPTH)]
         self.encoder = nn.ModuleList(
@@ -76,7 +76,8 @@ class Autoencoder(nn.Module):
             for level, (c_in, c_out) in enumerate(pairwise(back))
         )
         self.attention_map = operations.Conv2d(width // 2, 1, 1)
-        self.to_rgb = operations.Conv2d(width // 2, 3, 1)
+        if to_rgb:
+            self.to_rgb = operations.Conv2d(width // 2, 3, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Picture and mask (B, 4, h, w) -> the last map (B, width / 2, h, w), attention (B, 1, h, w)."""

@@ -11,6 +11,7 @@ import torch.nn
 from ..records import from_json, to_json
 from . import former_names
 from .blocks import Operations
+from .dccf import DCCF_IDIH, DCCF_ISSAM, DCCFConfig
 from .hdnet import UNetConfig
 from .idih import IDIH256, IdihConfig
 from .issam import ISSAM256, IssamConfig
@@ -111,6 +112,8 @@ _LIST = (
     published("idih256", IdihConfig(), IDIH256),
     published("rainnet", RainNetConfig(), RAINNET),
     published("s2crnet", S2CRNetConfig(), S2CRNET),
+    published("dccf-issam", DCCFConfig(base="issam"), DCCF_ISSAM),
+    published("dccf-idih", DCCFConfig(base="idih"), DCCF_IDIH),
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _LIST}
 # whose authors' files can be brought here

@@ -89,6 +89,19 @@ def s2crnet(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
     return image + mask * (said.clamp(0, 1) - image)
 
 
+def dccf(config: str) -> Callable[[Weights, Tensor, Tensor], Tensor]:
+    def run(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
+        from iharm.mconfigs import BMCONFIGS
+
+        network = BMCONFIGS[config]["model"](**BMCONFIGS[config]["params"]).eval()
+        network.load_state_dict(weights, strict=True)
+        mean, deviation = (torch.tensor(numbers)[:, None, None] for numbers in IMAGENET)
+        normal = (image - mean) / deviation
+        return network(normal, normal, mask, mask, test=True)["images"] * deviation + mean
+
+    return run
+
+
 THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "pctnet-cnn": pctnet("CNN_pct"),
     "pctnet-vit": pctnet("ViT_pct"),
@@ -97,6 +110,8 @@ THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "idih256": iharm("improved_dih256"),
     "rainnet": rainnet,
     "s2crnet": s2crnet,
+    "dccf-issam": dccf("dccf_improved_ssam256_HR_clamp"),
+    "dccf-idih": dccf("dccf_improved_dih256_HR_clamp"),
 }
 
 
