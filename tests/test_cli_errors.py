@@ -226,7 +226,7 @@ def test_the_entry_point_imports_nothing_slow():
 def test_ctrl_c_during_the_imports(tmp_path):
     (tmp_path / "torch.py").write_text("raise KeyboardInterrupt\n")
     shadowed = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
-    done = python(f"{shadowed}; from raiha_core.cli import main; sys.exit(main())")
+    done = python(f"{shadowed}; from raiha_core.cli import main; sys.exit(main(['models']))")
     assert (done.returncode, done.stderr) == (1, "raiha: interrupted; what was finished is kept\n")
 
 

@@ -152,7 +152,8 @@ def _beliefs(
     strongest = float(shares.amax()) if shares.numel() else 0.0
     for reference in row:
         if not reference.content_matches:
-            found.append(Belief(reason=NOT_COMPARED if reference.score is None else NO_MATCH))
+            compared = reference.score is not None or reference.features is not None
+            found.append(Belief(reason=NO_MATCH if compared else NOT_COMPARED))
             continue
         lightness, colour, contrast = shares[place].tolist()
         why = ""
