@@ -15,7 +15,7 @@ from ..raiha_core.gallery.store import open_gallery
 from ..raiha_core.images import list_photos
 from .compat import ProgressBar, folder_paths, io, model_management
 from .models import NO_FILE, ManagedEncoder, encoder_files, encoder_names, load_encoder, weights_fingerprint
-from .sockets import Encoder, Gallery, require
+from .sockets import EncoderSocket, GallerySocket, require
 from .tensors import from_image
 
 _EXAMPLE_PHOTOS = Path(__file__).resolve().parent.parent / "assets" / "scenes" / "photos"
@@ -113,7 +113,7 @@ class LoadEncoder(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Encoder.Output("encoder", display_name="encoder", tooltip="For galleries and searches.")
+                EncoderSocket.Output("encoder", display_name="encoder", tooltip="For galleries and searches.")
             ],
         )
 
@@ -159,7 +159,7 @@ class LoadGallery(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Gallery.Output("gallery", display_name="gallery", tooltip="The photos to search in."),
+                GallerySocket.Output("gallery", display_name="gallery", tooltip="The photos to search in."),
                 io.String.Output("report", display_name="report", tooltip="How many photos, which encoder."),
             ],
         )
@@ -198,7 +198,7 @@ class BuildGallery(io.ComfyNode):
             search_aliases=["photos", "index folder", "reference", "database"],
             is_output_node=True,
             inputs=[
-                Encoder.Input("encoder", tooltip="What sees the photos; searches need the same one."),
+                EncoderSocket.Input("encoder", tooltip="What sees the photos; searches need the same one."),
                 io.Combo.Input(
                     "photos",
                     options=_photo_folders(),
@@ -219,7 +219,7 @@ class BuildGallery(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Gallery.Output("gallery", display_name="gallery", tooltip="The photos to search in."),
+                GallerySocket.Output("gallery", display_name="gallery", tooltip="The photos to search in."),
                 io.String.Output(
                     "report", display_name="report", tooltip="What was read, and what could not be."
                 ),
@@ -276,9 +276,11 @@ class ImagesToGallery(io.ComfyNode):
             is_input_list=True,  # a list of images is one gallery, not one each
             inputs=[
                 io.Image.Input("images", tooltip="The photos to search in: a batch, or a list."),
-                Encoder.Input("encoder", tooltip="What sees the photos; searches need the same one."),
+                EncoderSocket.Input("encoder", tooltip="What sees the photos; searches need the same one."),
             ],
-            outputs=[Gallery.Output("gallery", display_name="gallery", tooltip="The photos to search in.")],
+            outputs=[
+                GallerySocket.Output("gallery", display_name="gallery", tooltip="The photos to search in.")
+            ],
         )
 
     @classmethod

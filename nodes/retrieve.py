@@ -14,9 +14,9 @@ from .models import ManagedEncoder
 from .notes import show_notes
 from .sockets import (
     CandidateList,
-    Encoder,
-    Gallery,
+    EncoderSocket,
     GalleryObject,
+    GallerySocket,
     ReferenceList,
     References,
     StoredGallery,
@@ -31,8 +31,8 @@ def _shared_inputs() -> list[io.Input]:
     return [
         io.Image.Input("composite", tooltip="The picture with the pasted object."),
         io.Mask.Input("mask", tooltip="White marks the pasted object."),
-        Gallery.Input("gallery", tooltip="The photos to search in."),
-        Encoder.Input("encoder", tooltip="The encoder that the gallery was built with."),
+        GallerySocket.Input("gallery", tooltip="The photos to search in."),
+        EncoderSocket.Input("encoder", tooltip="The encoder that the gallery was built with."),
         io.Int.Input(
             "top_k",
             default=4,
@@ -131,11 +131,11 @@ def _search(
             exclude_ids=[line.strip() for line in exclude.splitlines() if line.strip()],
             within=before,
         )
-    report = "\n".join([*notes, describe(found)])
+    report = "\n".join([*notes, candidate_lines(found)])
     return io.NodeOutput(References(found, eyes), found, report, ui=shown or None)
 
 
-def describe(found: Candidates) -> str:
+def candidate_lines(found: Candidates) -> str:
     """The answer in lines of text: counts, one line per photo, then the reasons for what is empty."""
     lines = [
         f"{len(found)} of {found.qualified} photos that qualify, {found.considered} compared "
@@ -314,4 +314,4 @@ class ReferencesToImages(io.ComfyNode):
             title="References",
             captions=captions(found),
         )
-        return io.NodeOutput(to_image(on_squares(pictures, size)), to_image(sheet), describe(found))
+        return io.NodeOutput(to_image(on_squares(pictures, size)), to_image(sheet), candidate_lines(found))

@@ -40,8 +40,8 @@ class References:
         return found
 
 
-Gallery = io.Custom("RAIHA_GALLERY")
-Encoder = io.Custom("RAIHA_ENCODER")
+GallerySocket = io.Custom("RAIHA_GALLERY")
+EncoderSocket = io.Custom("RAIHA_ENCODER")
 CandidateList = io.Custom("RAIHA_CANDIDATES")
 ReferenceList = io.Custom("RAIHA_REFERENCES")
 HarmonizerSocket = io.Custom("RAIHA_HARMONIZER")

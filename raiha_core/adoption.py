@@ -8,10 +8,10 @@ from torch import nn
 from . import checkpoint
 from .checkpoint import LoadedCheckpoint, Metadata
 from .convert import convert
-from .features.weights import file_digest
 from .models.blocks import Operations
 from .models.hdnet_files import METHODS
 from .models.presets import PRESETS
+from .regular import file_digest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

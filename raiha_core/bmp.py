@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import BmpImagePlugin
 
-from .raster import Limits, Metadata, Raster, split_alpha
+from .raster import FileMetadata, Limits, Raster, split_alpha
 
 _EMBEDDED = b"DEBM"  # "MBED", little-endian
 
@@ -45,5 +45,5 @@ def decode_bmp(data: bytes, path: Path, limits: Limits) -> Raster:
         indices=np.asarray(image) if image.mode == "P" else None,
         palette=np.asarray(image.getpalette(), np.uint8).reshape(-1, 3) if image.mode == "P" else None,
         damage=damage,
-        metadata=Metadata(dpi=image.info.get("dpi")),
+        metadata=FileMetadata(dpi=image.info.get("dpi")),
     )

@@ -26,7 +26,7 @@ from .models.reference_gate import FittedGate, ReferenceGate
 from .opening import openable
 
 KEY = "raiha"  # the entry of the safetensors header that holds our JSON
-FORMAT = 1
+_FORMAT = 1
 _LARGEST = 100_000.0  # number in a config; a larger width would be built before anybody sees the mistake
 GATE = "reference_gate."  # how the names of the gate's tensors begin, which are none of the network's
 LISTED = 5  # differences named in an error before the rest is counted
@@ -59,7 +59,7 @@ class Metadata:
         said = records.to_json(self)
         if self.gate_spec is None:
             del said["gate_spec"]  # as in the files of before
-        return {"format": FORMAT, "feature_spec": said.pop("spec"), **said}
+        return {"format": _FORMAT, "feature_spec": said.pop("spec"), **said}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -246,8 +246,8 @@ def _read(path: Path, device: torch.device | str | None) -> tuple[Metadata, dict
 def _parse(path: Path, text: str) -> Metadata:
     try:
         data = json.loads(text)
-        if data["format"] != FORMAT:
-            raise ValueError(f"it has format {data['format']}, this version reads {FORMAT}")
+        if data["format"] != _FORMAT:
+            raise ValueError(f"it has format {data['format']}, this version reads {_FORMAT}")
         said = {key: value for key, value in data.items() if key not in ("format", "feature_spec")}
         said |= {"config": former_names.config(data["config"]), "spec": data["feature_spec"]}
         about = records.from_json(Metadata, said, "it")

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import Metadata, describe, state_differences
-from .features.weights import file_digest
 from .models import hdnet_files
 from .models.blocks import Operations
 from .models.cost import on_meta
 from .models.network import Network, NetworkConfig
 from .models.presets import PRESETS
 from .models.published import Published, split_projections, their_name
+from .regular import file_digest
 
-NEAR = 0.5  # of the tensors in name and shape: a file that has as many is that network's, damaged
+_NEAR = 0.5  # of the tensors in name and shape: a file that has as many is that network's, damaged
 WRAPPERS = ("state_dict", "model", "model_state")
 # what torch's reader says where it meets anything but tensors, numbers and text
 _OBJECTS = ("Unsupported global", "Unsupported class", "unrecognized function", "build instruction")
@@ -30,7 +30,7 @@ MOST_ENTRIES = 20_000  # tensors in one file; the largest network here has 1,045
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Match:
+class KeyMatch:
     """A network that a state may belong to."""
 
     preset: str
@@ -102,7 +102,7 @@ def convert_state(
     return match.preset, network.eval().requires_grad_(False)
 
 
-def recognise(state: dict[str, Tensor], source: str, preset: str | None = None) -> Match:
+def recognise(state: dict[str, Tensor], source: str, preset: str | None = None) -> KeyMatch:
     """The network that a foreign state belongs to, from its names and shapes.
 
     Raises: ValueError naming what was tried where it is none of them, or not the one asked for.
@@ -117,7 +117,7 @@ def recognise(state: dict[str, Tensor], source: str, preset: str | None = None) 
         return candidates[preset]
     shares = {name: _share(match, state) for name, match in candidates.items()}
     best = max(shares, key=lambda name: shares[name], default=None)
-    if best is None or shares[best] < NEAR:
+    if best is None or shares[best] < _NEAR:
         methods = ", ".join(tried)
         raise ValueError(
             f"{source} belongs to no network that opens here: it begins with {_beginning(state)}; "
@@ -132,7 +132,7 @@ def _beginning(state: dict[str, Tensor]) -> str:
     return " and ".join(names)
 
 
-def _candidates(state: dict[str, Tensor]) -> list[Match]:
+def _candidates(state: dict[str, Tensor]) -> list[KeyMatch]:
     """The networks of the list as they would have to be filled."""
     found = []
     detected = hdnet_files.detect(state)
@@ -142,22 +142,22 @@ def _candidates(state: dict[str, Tensor]) -> list[Match]:
         names = hdnet_files.key_table(config)
         assert len(names) == len(own), set(own) - set(names.values())
         wanted = {theirs: own[ours] for theirs, ours in names.items()}
-        found.append(Match(preset=preset, config=config, names=names, wanted=wanted))
+        found.append(KeyMatch(preset=preset, config=config, names=names, wanted=wanted))
     for preset, entry in PRESETS.items():
         if entry.published is not None:
             found.append(_published_match(preset, entry.config, entry.published))
     return found
 
 
-def _published_match(preset: str, config: NetworkConfig, card: Published) -> Match:
+def _published_match(preset: str, config: NetworkConfig, card: Published) -> KeyMatch:
     own = on_meta(PRESETS[preset]).state_dict()
     names = {their_name(ours, card.keys): ours for ours in own}
     assert len(names) == len(own), f"two tensors of '{preset}' have one name"
     wanted = {theirs: own[ours] for theirs, ours in names.items()}
-    return Match(preset=preset, config=config, names=names, wanted=wanted)
+    return KeyMatch(preset=preset, config=config, names=names, wanted=wanted)
 
 
-def _share(match: Match, state: dict[str, Tensor]) -> float:
+def _share(match: KeyMatch, state: dict[str, Tensor]) -> float:
     """How much of a network a state is, 0..1: tensors equal in name and shape, over those of either."""
     given = split_projections(hdnet_files.with_flat_kernels(state), match.wanted)
     same = sum(key in given and given[key].shape == value.shape for key, value in match.wanted.items())

@@ -60,7 +60,7 @@ def to_pil(picture: Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(codes.permute(1, 2, 0).numpy()))
 
 
-def to_tensor(picture: Image.Image) -> Tensor:
+def from_pil(picture: Image.Image) -> Tensor:
     """RGB -> (1, 3, H, W) float32 sRGB 0..1."""
     codes = torch.from_numpy(np.array(picture.convert("RGB")))
     return codes.permute(2, 0, 1)[None].float() / 255

@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from .exif import upright_exif, upright_xmp
-from .raster import NO_METADATA, Metadata
+from .raster import NO_METADATA, FileMetadata
 
 _JPEG_QUALITY = 95  # with colour at full resolution; above it files grow and the error hardly falls
 _LONGEST_SEGMENT = 65_533  # bytes of a JPEG's segment
@@ -31,7 +31,7 @@ class Carried:
     """What is written beside the codes; the picture is upright."""
 
     profile: bytes | None = None
-    metadata: Metadata = NO_METADATA
+    metadata: FileMetadata = NO_METADATA
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -154,7 +154,7 @@ def _encode_webp(codes: np.ndarray, carried: Carried) -> bytes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Encoder:
+class WrittenFormat:
     """What one written format can hold."""
 
     name: str
@@ -165,8 +165,10 @@ class Encoder:
 
 
 WRITTEN = {
-    "PNG": Encoder(name="PNG", encode=_encode_png, depths=(8, 16), alpha=True, longest=1_000_000),
-    "JPEG": Encoder(name="JPEG", encode=_encode_jpeg, depths=(8,), alpha=False, longest=65_500),
-    "TIFF": Encoder(name="TIFF", encode=_encode_tiff, depths=(8, 16, 32), alpha=True, longest=1_000_000),
-    "WebP": Encoder(name="WebP", encode=_encode_webp, depths=(8,), alpha=True, longest=16_383),
+    "PNG": WrittenFormat(name="PNG", encode=_encode_png, depths=(8, 16), alpha=True, longest=1_000_000),
+    "JPEG": WrittenFormat(name="JPEG", encode=_encode_jpeg, depths=(8,), alpha=False, longest=65_500),
+    "TIFF": WrittenFormat(
+        name="TIFF", encode=_encode_tiff, depths=(8, 16, 32), alpha=True, longest=1_000_000
+    ),
+    "WebP": WrittenFormat(name="WebP", encode=_encode_webp, depths=(8,), alpha=True, longest=16_383),
 }

@@ -24,8 +24,9 @@ from .models.published import Published
 HOST = "https://raw.githubusercontent.com"
 TRIES = 5
 PATIENCE = 30.0  # seconds without a byte before a try is given up
-BLOCK = 1 << 16
-Report = Callable[[int, int | None], None]  # bytes that are here, bytes in all where the server says so
+_BLOCK = 1 << 16
+# bytes that are here, bytes in all where the server says so
+DownloadProgress = Callable[[int, int | None], None]
 
 
 class _WrongError(ValueError):
@@ -64,7 +65,7 @@ def fetch(
     *,
     mirror: str | None = None,
     source: Path | None = None,
-    report: Report = lambda have, size: None,
+    report: DownloadProgress = lambda have, size: None,
 ) -> Fetched:
     """The weights of a published network as `folder`/NAME.safetensors.
 
@@ -122,7 +123,7 @@ def _verify(path: Path, card: Published, what: str) -> None:
         )
 
 
-def _bring(url: str, part: Path, card: Published, most: int, report: Report) -> None:
+def _bring(url: str, part: Path, card: Published, most: int, report: DownloadProgress) -> None:
     """Fill `part` until it is the file that the digest names; a wrong file leaves nothing."""
     reason = ""
     for attempt in range(TRIES):
@@ -153,7 +154,7 @@ def _bring(url: str, part: Path, card: Published, most: int, report: Report) -> 
     )
 
 
-def _receive(url: str, part: Path, most: int, report: Report) -> None:
+def _receive(url: str, part: Path, most: int, report: DownloadProgress) -> None:
     """One try: ask for what is missing, and append it.
 
     Raises: _BrokenError where another try may help; _WrongError where none will.
@@ -171,7 +172,7 @@ def _receive(url: str, part: Path, most: int, report: Report) -> None:
             if size is not None and size > most:
                 raise _WrongError(f"{url} claims {size:,} bytes, more than that file can have")
             with open(part, "ab" if have else "wb") as file:
-                while block := answer.read(BLOCK):
+                while block := answer.read(_BLOCK):
                     have += len(block)
                     if have > most:
                         raise _WrongError(f"{url} sends more than that file can have ({most:,} bytes)")

@@ -10,7 +10,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 
-from .raster import Limits, Metadata, PictureError, Raster
+from .raster import FileMetadata, Limits, PictureError, Raster
 
 _EXTENSION, _IMAGE, _END = 0x21, 0x2C, 0x3B
 _CONTROL, _COMMENT = 0xF9, 0xFE
@@ -78,7 +78,7 @@ def decode_gif(data: bytes, path: Path, limits: Limits) -> Raster:
         indices=indices,
         palette=table[: len(listed)],
         notes=("it may hold several frames: the first was taken",) if several else (),
-        metadata=Metadata(comment=comment),
+        metadata=FileMetadata(comment=comment),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from .colorspace import from_code_points
 from .exif import bare
-from .raster import Limits, Metadata, PictureError, Raster, split_alpha
+from .raster import FileMetadata, Limits, PictureError, Raster, split_alpha
 
 _CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0}  # box -> bytes before the boxes in it
 _MOST_BOXES = 100_000
@@ -127,7 +127,7 @@ def decode_avif(data: bytes, path: Path, limits: Limits) -> Raster:
         foreign_colours=foreign,
         orientation=properties.orientation,
         notes=("it is animated: the first frame was taken",) if data[8:12] == b"avis" else (),
-        metadata=Metadata(exif=_exif(data)),
+        metadata=FileMetadata(exif=_exif(data)),
     )
 
 
@@ -155,5 +155,5 @@ def decode_heic(data: bytes, path: Path, limits: Limits) -> Raster:
         alpha=alpha,
         profile=profile,
         foreign_colours=foreign,
-        metadata=Metadata(exif=bare(file.info.get("exif")), xmp=file.info.get("xmp") or b""),
+        metadata=FileMetadata(exif=bare(file.info.get("exif")), xmp=file.info.get("xmp") or b""),
     )

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .decoding import decode
 from .durable import durable_path
-from .encoding import WRITTEN, Carried, Encoder
+from .encoding import WRITTEN, Carried, WrittenFormat
 from .formats import FORMATS, format_of_ending, readable_endings
 from .icc import settle
 from .mask_files import read_mask as read_mask  # people import it from here
@@ -84,7 +84,7 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, allow_damage
     )
 
 
-def _encoder(path: Path) -> Encoder:
+def _encoder(path: Path) -> WrittenFormat:
     form = format_of_ending(path.suffix)
     if form is None or form.name not in WRITTEN:
         known = [ending for name in WRITTEN for ending in FORMATS[name].endings]
@@ -130,7 +130,7 @@ def _to_codes(path: Path, values: Tensor, bit_depth: int) -> np.ndarray:
     return codes.numpy().astype(kind).transpose(1, 2, 0).copy()
 
 
-def _own_depth(form: Encoder, source: PictureSource | None) -> int:
+def _own_depth(form: WrittenFormat, source: PictureSource | None) -> int:
     """The depth written where none was asked for: the source's; 16 bits for floats that do not fit."""
     if source is None:
         return 8

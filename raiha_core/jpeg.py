@@ -16,7 +16,7 @@ from PIL import JpegImagePlugin
 
 from .colorspace import adobe_rgb
 from .exif import bare, declares_adobe_rgb, read_orientation
-from .raster import Limits, Metadata, PictureError, Raster
+from .raster import FileMetadata, Limits, PictureError, Raster
 
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # in a scan, FF 00 and restarts are data
 _MOST_SCANS = 500  # a progressive photo has about ten; each costs the time of a whole picture
@@ -126,7 +126,7 @@ def decode_jpeg(data: bytes, path: Path, limits: Limits) -> Raster:
         profile=profile,
         orientation=read_orientation(exif, path, xmp),
         damage=damage,
-        metadata=Metadata(
+        metadata=FileMetadata(
             exif=exif,
             xmp=xmp,
             iptc=parts.iptc,

@@ -22,14 +22,14 @@ from .harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer, shipped_gate
 from .models.following import follow
 from .retrieval.rematch import in_space
 
-References = Sequence[Reference] | Sequence[Sequence[Reference]]
+GivenReferences = Sequence[Reference] | Sequence[Sequence[Reference]]
 
 
 class HarmonizeWarning(mask_meaning.MaskWarning):
     """Something the caller should know, although a correct picture came out."""
 
 
-def per_composite(references: References, batch: int) -> list[Sequence[Reference]]:
+def per_composite(references: GivenReferences, batch: int) -> list[Sequence[Reference]]:
     """One row of references per composite; a flat sequence serves them all.
 
     Raises: ValueError where the number of rows is not the number of composites.
@@ -71,7 +71,7 @@ class Harmonized:
 def harmonize(
     composite: Tensor,
     mask: Tensor,
-    references: References = (),
+    references: GivenReferences = (),
     model: "Harmonizer | str | Path" = DEFAULT_MODEL,
     *,
     encoder: Encoder | None = None,
@@ -120,7 +120,7 @@ def harmonize(
 def harmonize_with_beliefs(
     composite: Tensor,
     mask: Tensor,
-    references: References = (),
+    references: GivenReferences = (),
     model: "Harmonizer | str | Path" = DEFAULT_MODEL,
     *,
     encoder: Encoder | None = None,

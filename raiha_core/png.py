@@ -17,7 +17,7 @@ import numpy as np
 
 from .colorspace import from_code_points, from_gamma
 from .exif import bare, read_orientation
-from .raster import Limits, Metadata, PictureError, Raster, split_alpha
+from .raster import FileMetadata, Limits, PictureError, Raster, split_alpha
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LARGEST_PROFILE = 1 << 24  # bytes; the largest printing profiles have a few million
@@ -234,7 +234,7 @@ def _text(kind: bytes, content: bytes) -> tuple[bytes, bytes]:
     return keyword, rest
 
 
-def _metadata(chunks: _Chunks) -> Metadata:
+def _metadata(chunks: _Chunks) -> FileMetadata:
     exif, xmp, kept = chunks.first.get(b"eXIf", b""), b"", []
     for kind, content in chunks.texts:
         keyword = content.partition(b"\0")[0]
@@ -253,7 +253,7 @@ def _metadata(chunks: _Chunks) -> Metadata:
     colours = [
         (kind, chunks.first[kind]) for kind in (b"cICP", b"gAMA", b"cHRM", b"sRGB") if kind in chunks.first
     ]
-    return Metadata(exif=bare(exif), xmp=xmp, dpi=dpi, png_texts=tuple(kept), png_colours=tuple(colours))
+    return FileMetadata(exif=bare(exif), xmp=xmp, dpi=dpi, png_texts=tuple(kept), png_colours=tuple(colours))
 
 
 def decode_png(data: bytes, path: Path, limits: Limits) -> Raster:

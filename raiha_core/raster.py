@@ -23,7 +23,7 @@ class DamagedPictureError(PictureError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Metadata:
+class FileMetadata:
     """What a file carries beside pixels and colours, in the bytes of the file."""
 
     exif: bytes = b""  # the TIFF structure of an EXIF block
@@ -35,7 +35,7 @@ class Metadata:
     png_colours: tuple[tuple[bytes, bytes], ...] = ()  # cICP, gAMA, cHRM and sRGB chunks
 
 
-NO_METADATA = Metadata()
+NO_METADATA = FileMetadata()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +83,7 @@ class Raster:
     foreign_colours: str = ""  # why the samples cannot become sRGB (PQ and HLG); "" where they can
     damage: str = ""  # what is wrong with a damaged file that was read all the same
     notes: tuple[str, ...] = ()  # what a user should know: that it is the first frame of several
-    metadata: Metadata = NO_METADATA
+    metadata: FileMetadata = NO_METADATA
 
     @property
     def full(self) -> int:

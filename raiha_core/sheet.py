@@ -11,7 +11,7 @@ from dataclasses import replace
 from PIL import Image
 from torch import Tensor
 
-from .drawing import Colour, Frame, Panel, compose, draw_frames, fit, outline, to_pil, to_tensor
+from .drawing import Colour, Frame, Panel, compose, draw_frames, fit, from_pil, outline, to_pil
 from .features.references import Belief, Match, Reference
 from .retrieval.candidates import Candidates
 
@@ -90,7 +90,7 @@ def matches_sheet(
             columns[0].append(after)  # below the composite: easy to compare, and no paper is wasted
         else:
             columns.append([after])
-    return to_tensor(compose(columns, title, subtitle, _legend(chosen)))
+    return from_pil(compose(columns, title, subtitle, _legend(chosen)))
 
 
 def overlay(reference: Reference, *, grid: int) -> Tensor:
@@ -99,7 +99,7 @@ def overlay(reference: Reference, *, grid: int) -> Tensor:
     grid: patches per side of the feature space that the matches belong to.
     """
     frames = reference_frames(reference, choose_patches([reference], grid))
-    return to_tensor(draw_frames(to_pil(reference.image), frames, grid))
+    return from_pil(draw_frames(to_pil(reference.image), frames, grid))
 
 
 def _card(reference: Reference, chosen: Chosen, grid: int) -> Image.Image:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .icc import from_srgb
-from .raster import NO_METADATA, Metadata
+from .raster import NO_METADATA, FileMetadata
 
 _FAR = 0.1  # a change, in sRGB 0..1, that leaves nothing of a colour beyond sRGB
 
@@ -26,7 +26,7 @@ class PictureSource:
     alpha: np.ndarray | None  # (H, W), same type
     profile: bytes | None  # ICC profile of the codes
     is_srgb: bool  # the codes are sRGB codes, whatever the profile is called
-    metadata: Metadata = NO_METADATA
+    metadata: FileMetadata = NO_METADATA
 
     @property
     def bit_depth(self) -> int:

@@ -21,7 +21,7 @@ from PIL import Image
 from .colorspace import adobe_rgb, linear_rgb
 from .exif import declares_adobe_rgb, read_orientation
 from .inner_size import inner_size
-from .raster import Limits, Metadata, PictureError, Raster
+from .raster import FileMetadata, Limits, PictureError, Raster
 
 _RGB, _PALETTE, _CMYK, _YCBCR = 2, 3, 5, 6
 _WHITE_IS_ZERO = 0
@@ -218,14 +218,14 @@ def _exif(data: bytes) -> bytes:
         return b""
 
 
-def _metadata(page: tifffile.TiffPage, data: bytes) -> Metadata:
+def _metadata(page: tifffile.TiffPage, data: bytes) -> FileMetadata:
     unit = {2: 1.0, 3: 2.54}.get(page.tags.valueof(296, 2))
     dpi = None
     if unit is not None and 282 in page.tags and 283 in page.tags:
         (x, over_x), (y, over_y) = page.tags.valueof(282), page.tags.valueof(283)
         dpi = (unit * x / over_x, unit * y / over_y) if x and y and over_x and over_y else None
     xmp = page.tags.valueof(_XMP, b"")
-    return Metadata(exif=_exif(data), xmp=bytes(xmp) if isinstance(xmp, bytes) else b"", dpi=dpi)
+    return FileMetadata(exif=_exif(data), xmp=bytes(xmp) if isinstance(xmp, bytes) else b"", dpi=dpi)
 
 
 def _to_full_scale(samples: np.ndarray, bits: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from .colorspace import adobe_rgb
 from .exif import bare, declares_adobe_rgb, read_orientation
 from .inner_size import webp_frame_size
-from .raster import Limits, Metadata, PictureError, Raster, split_alpha
+from .raster import FileMetadata, Limits, PictureError, Raster, split_alpha
 
 _ANIMATED = 2  # flag of VP8X
 
@@ -106,5 +106,5 @@ def decode_webp(data: bytes, path: Path, limits: Limits) -> Raster:
         profile=profile,
         orientation=read_orientation(exif, path, xmp),
         notes=("it is animated: the first frame was taken",) if animated else (),
-        metadata=Metadata(exif=exif, xmp=xmp),
+        metadata=FileMetadata(exif=exif, xmp=xmp),
     )

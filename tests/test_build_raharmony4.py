@@ -26,7 +26,7 @@ from raiha_train.lists import build_raharmony4
 from raiha_train.lists.hashes import calibrate_pool, hash_photos
 from raiha_train.lists.leaks import find_leaks
 from raiha_train.lists.pool import make_pool, present_reals, reals_of
-from raiha_train.lists.queries import Rules, read_parts
+from raiha_train.lists.queries import ListRules, read_parts
 from raiha_train.lists.report import overlap
 from tests.gallery_fakes import FakeEncoder
 from tests.tiny_iharmony4 import GALLERY, make, photo, save
@@ -195,7 +195,7 @@ def test_wrong_calls(root, call):
     assert code == 1
     assert said.err.count("\n") == 1
     with pytest.raises(ValueError, match="cap must be at least 1"):
-        Rules(
+        ListRules(
             mode="strict",
             top_k=0,
             ranking="ranked",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from raiha_core.features.patches import normalise
-from raiha_core.features.spec import from_json
+from raiha_core.features.spec import spec_from_json
 from raiha_core.gallery.memory import MemoryGallery
 from raiha_core.masks import foreground_patches
 from raiha_core.retrieval import calibrate as module
@@ -147,7 +147,7 @@ def test_the_result_is_json_and_a_store_finds_its_thresholds_in_it():
     data = json.loads(json.dumps(found.to_json()))
     assert data["content_threshold"] == found.levels[1].threshold  # at 5 %
     assert data["appearance_threshold"] == SPEC.appearance_threshold
-    assert from_json(data["spec"]) == SPEC
+    assert spec_from_json(data["spec"]) == SPEC
     assert data["gallery"] == photos.fingerprint
     assert data["levels"][0]["false_positive_rate"] == 0.01
     replace(SPEC, content_threshold=data["content_threshold"], threshold_source=data["threshold_source"])

@@ -21,6 +21,7 @@ FIRST: dict[str, set[str]] = {
     "color": set(),
     "durable": set(),
     "records": set(),
+    "regular": set(),
     "enlargement": set(),
     "model_folders": set(),
     "masks": set(),

@@ -141,7 +141,7 @@ EXPERIMENT = Experiment(
 
 
 def test_every_name_has_a_way_back():
-    names = [f"{part}{name}x" for part in former_names.PARTS for name in former_names.TENSORS]
+    names = [f"{part}{name}x" for part in former_names.PREFIXES for name in former_names.TENSORS]
     for before in names:
         now = former_names.tensor_name(before)
         assert now != before

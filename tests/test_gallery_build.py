@@ -17,6 +17,7 @@ from raiha_core.gallery import reading, shards
 from raiha_core.gallery.build import build
 from raiha_core.gallery.store import open_gallery
 from raiha_core.images import read_picture
+from raiha_core.regular import file_digest
 from tests.gallery_fakes import FakeEncoder, digest, fake_spec, tree, write_photo, write_photos
 
 
@@ -196,7 +197,7 @@ def test_a_photo_without_permission_is_skipped(photos, tmp_path, monkeypatch):
     def refuse(path):  # a stand-in that works for root too
         if path.name == "005.png":
             raise PermissionError(13, "Permission denied", str(path))
-        return shards.file_digest(path)
+        return file_digest(path)
 
     monkeypatch.setattr(reading, "file_digest", refuse)
     report = build(photos, tmp_path / "store", encoder=FakeEncoder())

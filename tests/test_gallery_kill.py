@@ -16,6 +16,7 @@ from raiha_core.gallery.check import check
 from raiha_core.gallery.remove import remove
 from raiha_core.gallery.repair import repair
 from raiha_core.gallery.store import open_gallery
+from raiha_core.regular import file_digest
 from tests.gallery_fakes import FakeEncoder, digest, tree, write_photo, write_photos
 
 
@@ -245,7 +246,7 @@ def test_a_full_disk_is_one_sentence_and_finished_shards_stay(photos, tmp_path, 
     known = {photo.sha256 for photo in partial.photos}
     encoder = FakeEncoder()
     build(photos, tmp_path / "store", encoder=encoder)
-    assert encoder.calls == sum(shards.file_digest(path) not in known for path in photos.rglob("*.png"))
+    assert encoder.calls == sum(file_digest(path) not in known for path in photos.rglob("*.png"))
     assert digest(open_gallery(tmp_path / "store")) == digest(open_gallery(tmp_path / "whole"))
 
 

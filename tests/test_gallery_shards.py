@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from raiha_core.features.spec import differences
 from raiha_core.gallery import shards
 from raiha_core.gallery.manifest import Entry, Folder, Photo
+from raiha_core.regular import file_digest
 from tests.gallery_fakes import DIM, GRID, fake_spec
 
 SPEC = fake_spec()
@@ -36,7 +37,7 @@ def test_a_shard_holds_what_it_was_given(tmp_path):
     data = shards.encode_shard(SPEC, FOLDERS, entries(3), content, histogram)
     info = shards.write_shard(tmp_path / "000000.safetensors", 3, data)
     assert (info.rows, info.bytes) == (3, len(data))
-    assert info.sha256 == shards.file_digest(tmp_path / "000000.safetensors")
+    assert info.sha256 == file_digest(tmp_path / "000000.safetensors")
     shard = shards.open_shard(tmp_path / "000000.safetensors")
     assert torch.equal(shard.content, content)
     assert torch.equal(shard.histogram, histogram)
@@ -72,10 +73,10 @@ def test_every_flipped_byte_is_noticed(tmp_path):
     path = tmp_path / "000000.safetensors"
     data = shards.encode_shard(SPEC, FOLDERS, entries(3), *tensors())
     path.write_bytes(data)
-    whole = shards.file_digest(path)
+    whole = file_digest(path)
     for at in [*range(0, len(data), 23), len(data) - 1]:
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        assert shards.file_digest(path) != whole
+        assert file_digest(path) != whole
         with pytest.raises(ValueError, match=r"is damaged|not a whole shard"):  # even without a manifest
             shards.read_notes(path)
 

@@ -55,9 +55,9 @@ def test_loadimage_mask_is_one_minus_alpha_and_64_zeros_without(host):
     save(host, "rgba.png", pixels)
     save(host, "rgb.png", pixels[..., :3])
     folder = host.folder("input")
-    _, mask = LOADING.decode(str(folder / "rgba.png"))
+    _, mask = LOADING.decode_upload(str(folder / "rgba.png"))
     assert torch.equal(mask[0], 1 - torch.from_numpy(pixels[..., 3].astype(np.float32) / 255))
-    _, mask = LOADING.decode(str(folder / "rgb.png"))
+    _, mask = LOADING.decode_upload(str(folder / "rgb.png"))
     assert mask.shape == (1, 64, 64)
     assert not mask.any()
 
@@ -65,7 +65,7 @@ def test_loadimage_mask_is_one_minus_alpha_and_64_zeros_without(host):
 def test_white_of_a_grey_png_is_not_one(host):
     # Oracle: ComfyUI 0.33.0 gives v * 256 / 65535 for 8-bit grey PNG (read off a running one).
     save(host, "grey.png", np.array([[0, 1, 255]], dtype=np.uint8))
-    pixels, _ = LOADING.decode(str(host.folder("input") / "grey.png"))
+    pixels, _ = LOADING.decode_upload(str(host.folder("input") / "grey.png"))
     expected = torch.tensor([0, 256 / 65535, 255 * 256 / 65535])
     torch.testing.assert_close(pixels[0, 0, :, 0], expected, rtol=0, atol=1e-7)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raiha_core.retrieval.ranking import Hit, draw, order, rank_light, rank_score
+from raiha_core.retrieval.ranking import Hit, best_first, draw, rank_light, rank_score
 
 NAN = math.nan
 
@@ -31,20 +31,20 @@ def test_coverage_then_illumination_then_id():
         hit("B", 1.0, 0.91),
     ]
     for permutation in itertools.permutations(hits):
-        assert names(order(permutation)) == ["b", "B", "a", "c", "d"]
+        assert names(best_first(permutation)) == ["b", "B", "a", "c", "d"]
 
 
 @pytest.mark.parametrize("light", [NAN, 0.93, 1.0])
 def test_content_decides_where_coverage_and_light_tie_and_the_id_last_of_all(light):
     hits = [hit("a", 1, light, 0.7), hit("z", 1, light, 0.99), hit("y", 1, light, 0.99), hit("x", 0.25)]
     for permutation in itertools.permutations(hits):
-        assert names(order(permutation)) == ["y", "z", "a", "x"]
+        assert names(best_first(permutation)) == ["y", "z", "a", "x"]
 
 
 def test_lights_that_differ_by_less_than_a_thousandth_tie():
     # Saturated light: 0.9997 and 0.9999 are one light, and the name must not hide the better content.
     hits = [hit("a", 1, 0.9999, 0.6), hit("b", 1, 0.9997, 0.95), hit("c", 1, 0.9981, 0.99)]
-    assert names(order(hits)) == ["b", "a", "c"]
+    assert names(best_first(hits)) == ["b", "a", "c"]
     assert [rank_light(h.illumination) for h in hits] == [1.0, 1.0, 0.998]
     assert math.isnan(rank_light(NAN))
 
@@ -73,7 +73,7 @@ def test_the_score_never_rises_along_the_order(patches, photos, asked):
         hit(f"{n}", min(k, patches) / patches, light if asked else NAN, content)
         for n, (k, light, content) in enumerate(photos)
     ]
-    scores = [rank_score(h.coverage, h.illumination, h.content, patches) for h in order(hits)]
+    scores = [rank_score(h.coverage, h.illumination, h.content, patches) for h in best_first(hits)]
     assert all(0 <= score <= 1 for score in scores)
     assert all(later <= earlier for earlier, later in itertools.pairwise(scores))
 

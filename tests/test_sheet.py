@@ -12,10 +12,10 @@ from raiha_core.drawing import (
     draw_frames,
     fit,
     font,
+    from_pil,
     outline,
     shorten,
     to_pil,
-    to_tensor,
 )
 from raiha_core.features.references import Match, Reference
 from raiha_core.sheet import choose_patches, matches_sheet, overlay, reference_frames
@@ -54,7 +54,7 @@ def area(picture, colour):
 
 def test_tensors_survive_the_way_through_pil():
     picture = torch.randint(0, 256, (1, 3, 7, 5), generator=torch.Generator().manual_seed(0)) / 255
-    assert torch.equal(to_tensor(to_pil(picture)), picture)
+    assert torch.equal(from_pil(to_pil(picture)), picture)
     with pytest.raises(ValueError, match=r"\(2, 3, 4, 4\)"):
         to_pil(torch.zeros(2, 3, 4, 4))
 
@@ -63,20 +63,20 @@ def test_a_frame_lies_on_its_patch_and_leaves_the_rest():
     # Patch 3 of a 4x4 grid over 400x200: columns 300..399, rows 0..49. The label may stand beside it.
     picture = grey(400, 200)
     frame = Frame(3, (255, 153, 0), "1", False)
-    drawn = to_tensor(draw_frames(to_pil(picture), [frame], 4))
+    drawn = from_pil(draw_frames(to_pil(picture), [frame], 4))
     marked = colour_at(drawn, frame.colour)
     rows, columns = marked.unbind(1)
     on_patch = (columns >= 300) & (rows < 50)
     assert {(0, 300), (0, 399), (49, 300), (49, 399)} <= {tuple(p) for p in marked[on_patch].tolist()}
     assert not colour_at(drawn[..., 5:45, 305:395], frame.colour).numel(), "the patch itself stays visible"
-    changed = (drawn != to_tensor(to_pil(picture))).any(1)[0]
+    changed = (drawn != from_pil(to_pil(picture))).any(1)[0]
     assert not changed[80:].any()
     assert not changed[:, :270].any()
 
 
 def test_frames_on_one_patch_are_nested_and_both_visible():
     frames = [Frame(5, (255, 153, 0), "1", False), Frame(5, (70, 170, 255), "a", True)]
-    drawn = to_tensor(draw_frames(to_pil(grey(400, 400)), frames, 4))
+    drawn = from_pil(draw_frames(to_pil(grey(400, 400)), frames, 4))
     outer, inner = (colour_at(drawn[..., 100:200, 100:200], f.colour) for f in frames)
     assert outer.amin(0).tolist() == [0, 0]
     assert inner.amin(0).amin() > 0
@@ -89,7 +89,7 @@ def test_labels_do_not_cover_each_other_where_there_is_room(patches, width):
     # Every label keeps most of its coloured ground, even with all frames in one corner.
     colours = [(200 + k, 10 * k, 5) for k in range(len(patches))]
     frames = [Frame(p, c, str(k), False) for k, (p, c) in enumerate(zip(patches, colours, strict=True))]
-    bare = to_tensor(draw_frames(to_pil(grey(width, 300)), frames, 6))
+    bare = from_pil(draw_frames(to_pil(grey(width, 300)), frames, 6))
     for frame in frames:
         assert area(bare, frame.colour) >= 60
 
@@ -97,8 +97,8 @@ def test_labels_do_not_cover_each_other_where_there_is_room(patches, width):
 def test_the_outline_runs_round_the_object_only():
     mask = torch.zeros(1, 1, 50, 50)
     mask[..., 20:30, 20:30] = 1
-    drawn = to_tensor(outline(to_pil(grey(100, 100)), mask))
-    changed = (drawn - to_tensor(to_pil(grey(100, 100)))).abs().amax(1)[0] > 0.02
+    drawn = from_pil(outline(to_pil(grey(100, 100)), mask))
+    changed = (drawn - from_pil(to_pil(grey(100, 100)))).abs().amax(1)[0] > 0.02
     rows, columns = changed.nonzero().unbind(1)
     assert 34 <= rows.min() < 40
     assert 60 <= rows.max() < 66
@@ -181,7 +181,7 @@ def test_panels_do_not_overlap_and_long_captions_are_cut():
         )
         for r in (0.2, 0.4, 0.6, 0.8)
     ]
-    sheet = to_tensor(compose([panels[:2], panels[2:]], "T", "s", [(True, (1, 2, 3), "what it means")]))
+    sheet = from_pil(compose([panels[:2], panels[2:]], "T", "s", [(True, (1, 2, 3), "what it means")]))
     for r in (0.2, 0.4, 0.6, 0.8):
         assert area(sheet, (round(255 * r), 0, 255)) == 90 * 70
     assert (sheet[..., -8:, :] == sheet[..., -1:, -1:]).all(), "the margin stays empty"
@@ -210,4 +210,4 @@ def test_an_overlay_keeps_the_pictures_size():
     drawn = overlay(one, grid=GRID)
     assert drawn.shape == one.image.shape
     assert len(colour_at(drawn, (255, 153, 0)))
-    assert torch.equal(overlay(reference("b"), grid=GRID), to_tensor(to_pil(grey())))
+    assert torch.equal(overlay(reference("b"), grid=GRID), from_pil(to_pil(grey())))

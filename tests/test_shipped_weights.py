@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from raiha_core.checkpoint import read_metadata
-from raiha_core.drawing import to_tensor
+from raiha_core.drawing import from_pil
 from raiha_core.features.encoders import build_encoder
 from raiha_core.gallery.memory import memory_gallery
 from raiha_core.harmonizer import DEFAULT_MODEL, load_harmonizer, shipped_weights
@@ -32,7 +32,7 @@ def bench_triples(folder: Path) -> Path:
 
 def disc(photo: str, box: tuple[float, float, float, float]) -> tuple[torch.Tensor, torch.Tensor]:
     """A shipped photo and an ellipse in it."""
-    picture = to_tensor(Image.open(PHOTOS / photo).convert("RGB"))
+    picture = from_pil(Image.open(PHOTOS / photo).convert("RGB"))
     height, width = picture.shape[-2:]
     left, top, right, bottom = box
     y, x = torch.arange(height)[:, None] / height, torch.arange(width)[None] / width
@@ -123,7 +123,7 @@ def test_the_same_cat_elsewhere_is_believed_and_other_photos_hardly():
     own = result([crop], "both", None)
     assert levels(own, truth, mask) < 0.6 * levels(alone, truth, mask)
     others = [path for path in sorted(PHOTOS.iterdir()) if "chelsea" not in path.name]
-    strange = [to_tensor(Image.open(path).convert("RGB")) for path in others]
+    strange = [from_pil(Image.open(path).convert("RGB")) for path in others]
     assert levels(result(strange, "content", 0.05), alone, mask) < 0.3 * levels(own, alone, mask)
 
 

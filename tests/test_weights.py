@@ -10,12 +10,12 @@ from safetensors.torch import save_file
 from raiha_core.features import weights
 from raiha_core.features.weights import (
     LITE0_SHA256,
-    file_digest,
     lite0_path,
     load_strictly,
     read_state,
     tensor_digest,
 )
+from raiha_core.regular import file_digest
 
 
 class Dangerous:

@@ -207,7 +207,7 @@ def test_a_lost_server_is_tried_again_each_time_with_the_whole_timeout(tmp_path,
 def test_rows_end_where_the_server_stays_lost_and_go_on_next_time(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs.time, "sleep", lambda _: None)
     prompt = {"1": {"inputs": {}}}
-    todo = [rows.Row(name=name, settings=()) for name in ("a", "b", "c")]
+    todo = [rows.InputRow(name=name, settings=()) for name in ("a", "b", "c")]
 
     def states(runner):
         found = []

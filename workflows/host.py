@@ -18,7 +18,7 @@ import torch
 
 from . import host_images, host_loading, host_masks, host_saving, host_session
 from . import host_io as io
-from .host_graph import Prompt, is_link, order
+from .host_graph import Prompt, is_wire, run_order
 from .host_services import model_management
 from .host_session import InterruptProcessingException, Session
 from .host_validate import faults, unknown_nodes
@@ -87,7 +87,7 @@ class Host:
             if not outputs:
                 raise PromptError("the workflow has no output node, so nothing would be saved or shown")
             try:
-                wanted = order(prompt, outputs)
+                wanted = run_order(prompt, outputs)
             except ValueError as error:
                 raise PromptError(str(error)) from None
             if found := [fault for node_id in wanted for fault in faults(node_id, prompt, self.nodes)]:
@@ -132,7 +132,7 @@ class _Run:
         schema = self.nodes[kind].define_schema()
         known = {entry.id for entry in schema.inputs}
         values = {
-            name: self.results[value[0]][value[1]] if is_link(value) else [value]
+            name: self.results[value[0]][value[1]] if is_wire(value) else [value]
             for name, value in self.prompt[node_id]["inputs"].items()
             if name in known
         }

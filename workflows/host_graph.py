@@ -9,11 +9,11 @@ from typing import Any
 Prompt = dict[str, dict[str, Any]]
 
 
-def is_link(value: Any) -> bool:
+def is_wire(value: Any) -> bool:
     return isinstance(value, list) and [type(part) for part in value] == [str, int]
 
 
-def order(prompt: Prompt, outputs: list[str]) -> list[str]:
+def run_order(prompt: Prompt, outputs: list[str]) -> list[str]:
     """The outputs' nodes, each after all that it needs; links to nodes that are absent are left out.
 
     Raises: ValueError naming the nodes of a loop.
@@ -38,5 +38,5 @@ def order(prompt: Prompt, outputs: list[str]) -> list[str]:
 
 
 def _above(prompt: Prompt, node_id: str) -> Iterator[str]:
-    links = [value for value in prompt[node_id]["inputs"].values() if is_link(value)]
+    links = [value for value in prompt[node_id]["inputs"].values() if is_wire(value)]
     return iter([link[0] for link in links if link[0] in prompt])

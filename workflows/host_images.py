@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import host_io as io
-from .host_masks import MOST
+from .host_masks import LARGEST_SIDE
 
 _METHODS = ["nearest-exact", "bilinear", "area", "bicubic"]  # the host's lanczos goes through 8 bits
 
@@ -37,8 +37,8 @@ def _scale(image: Tensor, width: int, height: int, method: str, crop: str) -> Te
     [
         io.Image.Input("image"),
         io.Combo.Input("upscale_method", options=_METHODS),
-        io.Int.Input("width", default=512, min=0, max=MOST),
-        io.Int.Input("height", default=512, min=0, max=MOST),
+        io.Int.Input("width", default=512, min=0, max=LARGEST_SIDE),
+        io.Int.Input("height", default=512, min=0, max=LARGEST_SIDE),
         io.Combo.Input("crop", options=["disabled", "center"]),
     ],
     [io.Image.Output()],
@@ -68,8 +68,8 @@ def image_batch(image1: Tensor, image2: Tensor) -> Tensor:
     [
         io.Image.Input("destination"),
         io.Image.Input("source"),
-        io.Int.Input("x", default=0, min=0, max=MOST),
-        io.Int.Input("y", default=0, min=0, max=MOST),
+        io.Int.Input("x", default=0, min=0, max=LARGEST_SIDE),
+        io.Int.Input("y", default=0, min=0, max=LARGEST_SIDE),
         io.Boolean.Input("resize_source", default=False),
         io.Mask.Input("mask", optional=True),
     ],

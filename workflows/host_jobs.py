@@ -14,7 +14,7 @@ from ..raiha_core.durable import write_text
 from .host_graph import Prompt
 from .host_prompt import Setting, apply_settings
 from .host_results import save_outputs, texts
-from .host_rows import Row
+from .host_rows import InputRow
 from .host_runner import Runner
 
 _LOG = logging.getLogger("raiha.host")
@@ -23,7 +23,7 @@ _LONGEST_PAUSE = 30.0  # seconds
 
 
 @dataclass(slots=True)
-class Job:
+class RunOutcome:
     """What a run left; `as_json` is what a report shows of it."""
 
     name: str
@@ -47,7 +47,7 @@ class Job:
 
 def run_once(
     prompt: Prompt, settings: Sequence[Setting], runner: Runner, folder: Path, *, timeout: float, retries: int
-) -> Job:
+) -> RunOutcome:
     """Upload, run and fetch within `timeout` seconds; after a lost connection all of it again.
 
     Raises: ConnectionError where the server is still lost after that many retries; else as the runner.
@@ -59,7 +59,7 @@ def run_once(
             outputs = runner.run(apply_settings(prompt, settings, runner))
             files = save_outputs(outputs, runner, folder)
             seconds = time.monotonic() - started
-            return Job(folder.name, "done", files, texts(outputs), seconds=seconds)
+            return RunOutcome(folder.name, "done", files, texts(outputs), seconds=seconds)
         except ConnectionError as error:
             if attempt == retries:
                 raise
@@ -72,13 +72,13 @@ def run_once(
 def run_rows(
     prompt: Prompt,
     settings: Sequence[Setting],
-    rows: Sequence[Row],
+    rows: Sequence[InputRow],
     runner: Runner,
     out: Path,
     *,
     timeout: float,
     retries: int,
-) -> Iterator[Job]:
+) -> Iterator[RunOutcome]:
     """One job per row, in its folder below `out`; a row that fails does not stop the others.
 
     A row whose workflow, values and pictures are those of its last run, and whose results are still there,
@@ -97,7 +97,7 @@ def run_rows(
         except ConnectionError:
             raise
         except (ValueError, OSError) as error:
-            job = Job(row.name, error=sentence(error))
+            job = RunOutcome(row.name, error=sentence(error))
         yield job
 
 
@@ -111,19 +111,19 @@ def _digest(prompt: Prompt, settings: Sequence[Setting]) -> str:
     return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
 
 
-def _mark(folder: Path, digest: str, job: Job) -> None:
+def _mark(folder: Path, digest: str, job: RunOutcome) -> None:
     files = [path.relative_to(folder).as_posix() for path in job.files]
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / _MARK, json.dumps({"digest": digest, "files": files, "text": job.text}, indent=1))
 
 
-def _finished(folder: Path, digest: str) -> Job | None:
+def _finished(folder: Path, digest: str) -> RunOutcome | None:
     """The job that an earlier run has finished, if nothing has changed since."""
     try:
         mark = json.loads((folder / _MARK).read_text(encoding="utf-8"))
         files = [folder / name for name in mark["files"]]
         if mark["digest"] != digest or not all(path.is_file() for path in files):
             return None
-        return Job(folder.name, "skipped", files, mark["text"])
+        return RunOutcome(folder.name, "skipped", files, mark["text"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

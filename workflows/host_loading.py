@@ -28,7 +28,7 @@ def _floats(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255.0)[None]
 
 
-def decode(path: str) -> tuple[Tensor, Tensor]:
+def decode_upload(path: str) -> tuple[Tensor, Tensor]:
     """Returns: image (1, H, W, 3) 0..1; mask = 1 - alpha (1, H, W), or zeros (1, 64, 64) without alpha.
 
     Raises: ValueError naming the file where it cannot be decoded.
@@ -71,7 +71,7 @@ class LoadImage(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: str) -> io.NodeOutput:
-        return io.NodeOutput(*decode(folder_paths.get_annotated_filepath(image)))
+        return io.NodeOutput(*decode_upload(folder_paths.get_annotated_filepath(image)))
 
 
 NODES = [LoadImage]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from . import host_io as io
 
-MOST = 16384  # the host's largest picture side
+LARGEST_SIDE = 16384  # the host's largest picture side
 _CHANNELS = ["red", "green", "blue", "alpha"]
 
 
@@ -26,8 +26,8 @@ def invert_mask(mask: Tensor) -> Tensor:
     "SolidMask",
     [
         io.Float.Input("value", default=1.0, min=0.0, max=1.0, step=0.01),
-        io.Int.Input("width", default=512, min=1, max=MOST),
-        io.Int.Input("height", default=512, min=1, max=MOST),
+        io.Int.Input("width", default=512, min=1, max=LARGEST_SIDE),
+        io.Int.Input("height", default=512, min=1, max=LARGEST_SIDE),
     ],
     [io.Mask.Output()],
 )
@@ -56,7 +56,7 @@ def image_to_mask(image: Tensor, channel: str) -> Tensor:
     "GrowMask",
     [
         io.Mask.Input("mask"),
-        io.Int.Input("expand", default=0, min=-MOST, max=MOST),
+        io.Int.Input("expand", default=0, min=-LARGEST_SIDE, max=LARGEST_SIDE),
         io.Boolean.Input("tapered_corners", default=True, advanced=True),
     ],
     [io.Mask.Output()],

@@ -15,7 +15,7 @@ _NAME = "name"  # the column that names a row's folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class InputRow:
     """One run: its folder below --out, and what it changes in the workflow."""
 
     name: str
@@ -26,7 +26,7 @@ class Row:
             raise WrongCallError(f"--inputs: '{self.name}' cannot name a folder for results")
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[InputRow]:
     """The rows of a CSV file, or of a folder that has one folder of pictures per input.
 
     A CSV's first line names inputs as NODE.INPUT, and perhaps a column `name`; an empty cell keeps the
@@ -43,7 +43,7 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def _csv_rows(path: Path) -> list[Row]:
+def _csv_rows(path: Path) -> list[InputRow]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # spreadsheets begin with a byte-order mark
     except UnicodeDecodeError:
@@ -79,11 +79,11 @@ def _csv_rows(path: Path) -> list[Row]:
             for column, cell in zip(columns, cells, strict=True)
             if column is not None and cell
         )
-        rows.append(Row(name=given.get(_NAME) or f"{number:04}", settings=settings))
+        rows.append(InputRow(name=given.get(_NAME) or f"{number:04}", settings=settings))
     return rows
 
 
-def _folder_rows(path: Path) -> list[Row]:
+def _folder_rows(path: Path) -> list[InputRow]:
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not folders:
         raise WrongCallError(
@@ -107,7 +107,7 @@ def _folder_rows(path: Path) -> list[Row]:
                 f"--inputs {path}: {column.node}.{column.input} has no picture for {', '.join(missing[:5])}"
             )
     return [
-        Row(
+        InputRow(
             name=stem,
             settings=tuple(
                 replace(column, value=str(pictures[stem].resolve()), origin=f"{path}:")

@@ -4,7 +4,7 @@ import inspect
 from typing import Any
 
 from . import host_io as io
-from .host_graph import Prompt, is_link
+from .host_graph import Prompt, is_wire
 
 Nodes = dict[str, type[io.ComfyNode]]
 
@@ -36,14 +36,14 @@ def faults(node_id: str, prompt: Prompt, nodes: Nodes) -> list[str]:
             fault = _value_fault(entry, inputs, entry.id in own)
         found += [fault] if fault else []
     if check is not None and not found:
-        given = {name: None if is_link(inputs[name]) else inputs[name] for name in own if name in inputs}
+        given = {name: None if is_wire(inputs[name]) else inputs[name] for name in own if name in inputs}
         if (answer := check(**given)) is not True:
             found.append(f"{', '.join(given)} - {answer}")
     return [f"node {node_id} ({kind}): {fault}" for fault in found]
 
 
 def _link_fault(entry: io.Input, link: list[Any], prompt: Prompt, nodes: Nodes) -> str | None:
-    if not is_link(link):
+    if not is_wire(link):
         return f"{entry.id} must be linked by the id of a node and the number of its output, got {link}"
     source, slot = link
     if source not in prompt:

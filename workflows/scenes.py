@@ -70,7 +70,7 @@ def recolour(cutout: Image.Image, gains: tuple[float, float, float]) -> Image.Im
     return Image.fromarray(np.round(pixels * 255).astype(np.uint8), "RGBA")
 
 
-def compose(paste: Paste) -> tuple[Image.Image, Image.Image]:
+def paste_cutout(paste: Paste) -> tuple[Image.Image, Image.Image]:
     """The composite (RGB) and its soft mask (L), at the scene's size."""
     scene = Image.open(ASSETS / "scenes" / "photos" / paste.scene).convert("RGB")
     cutout = Image.open(ASSETS / "scenes" / "cutouts" / paste.cutout).convert("RGBA")
@@ -91,7 +91,7 @@ def compose(paste: Paste) -> tuple[Image.Image, Image.Image]:
 
 def write(paste: Paste, folder: Path) -> tuple[Path, Path]:
     """NAME.png and NAME_mask.png in `folder`."""
-    composite, mask = compose(paste)
+    composite, mask = paste_cutout(paste)
     paths = folder / f"{paste.name}.png", folder / f"{paste.name}_mask.png"
     composite.save(paths[0])
     # Three equal channels: a grey PNG loses its top level in some hosts' loaders.

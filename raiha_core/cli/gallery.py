@@ -16,13 +16,12 @@ from ..gallery.info import GalleryInfo, info
 from ..gallery.layout import Layout, read_spec
 from ..gallery.listing import read_groups
 from ..gallery.plan import BadFile
+from ..gallery.protocol import Progress
 from ..gallery.remove import remove
 from ..gallery.repair import repair
 from .values import count, device
 
 Subparsers = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
-Progress = Callable[[int, int, str], object]
-
 _SHOWN = 20  # names printed of a long list; --json has them all
 
 

@@ -20,11 +20,12 @@ from ..gallery.writer import is_disk_full
 from ..harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer
 from ..images import list_folder_files, note_on_writing, read_picture, require_writable, write_picture
 from ..pipeline import harmonize_with_beliefs
+from ..regular import file_digest
 from ..retrieval.search import references as load_references
 from ..retrieval.search import search
 from .errors import sentence
 from .outputs import require_apart, require_place
-from .pairs import Job, add_mask_options, file_digest, folder_jobs, mask_notes_told, read_pair
+from .pairs import Job, add_mask_options, folder_jobs, mask_notes_told, read_pair
 from .reading import add_reading_options, reading_of
 from .values import count, device, share
 

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import hashlib
 import os
 import warnings
 from collections import Counter
@@ -76,11 +75,6 @@ def mask_notes_told() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MaskWarning)
         yield
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, by which a gallery knows its photos: a composite must not be its own reference."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _inside(path: Path, folder: Path) -> bool:

@@ -12,10 +12,11 @@ from ..features.encoders import build_encoder
 from ..features.references import Match
 from ..gallery.store import open_gallery
 from ..images import require_writable, write_picture
+from ..regular import file_digest
 from ..retrieval.search import Candidate, Candidates, references, search
 from ..sheet import captions, matches_sheet
 from .outputs import require_place
-from .pairs import add_mask_options, file_digest, mask_notes_told, read_pair
+from .pairs import add_mask_options, mask_notes_told, read_pair
 from .reading import add_reading_options, reading_of
 from .values import count, device, threshold
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EPSILON = 1e-3  # of the batch norms, as trained
+BATCH_NORM_EPSILON = 1e-3  # of the batch norms, as trained
 STEM = 32  # channels
 # per stage: blocks, kernel, stride, channels within a block per channel it reads, channels
 STAGES = (
@@ -51,7 +51,7 @@ class EfficientNet(nn.Module):
         super().__init__()
         self.activation = flavour.activation
         self.conv_stem = operations.Conv2d(3, STEM, 3, 2, bias=False)
-        self.bn1 = operations.BatchNorm2d(STEM, eps=EPSILON)
+        self.bn1 = operations.BatchNorm2d(STEM, eps=BATCH_NORM_EPSILON)
         self.blocks = stages(flavour, operations)
         self.train(self.training)
 
@@ -81,13 +81,13 @@ def stages(flavour: Flavour, operations: Any = nn) -> nn.ModuleList:
         stage = nn.Sequential()
         for number in range(count):
             step = 1 if number else stride
-            stage.append(Block(width, channels, kernel, step, expansion, flavour, operations))
+            stage.append(InvertedResidual(width, channels, kernel, step, expansion, flavour, operations))
             width = channels
         found.append(stage)
     return found
 
 
-class Block(nn.Module):
+class InvertedResidual(nn.Module):
     """Widen, convolve each channel for itself, weigh the channels, narrow; the first stage does not widen."""
 
     def __init__(
@@ -109,7 +109,7 @@ class Block(nn.Module):
             return operations.Conv2d(inputs, outputs, 1, bias=False)
 
         def norm(of: int) -> nn.Module:
-            return operations.BatchNorm2d(of, eps=EPSILON)
+            return operations.BatchNorm2d(of, eps=BATCH_NORM_EPSILON)
 
         depthwise = operations.Conv2d(
             inner, inner, kernel, stride, kernel // 2 if stride == 1 else 0, groups=inner, bias=False

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..regular import file_digest
 from .centring import Centring, read_centring
 from .denoiser import Denoiser, denoiser_state
 from .efficientnet import LITE0, EfficientNet, from_package_names
@@ -25,7 +26,7 @@ from .patches import PatchFeatures, normalise
 from .preprocessing import Preprocessing, check_images, shows_one_colour
 from .spec import FeatureSpec
 from .tv_ops import ensure_torchvision
-from .weights import LITE0_SHA256, file_digest, lite0_path, load_strictly, read_state, tensor_digest
+from .weights import LITE0_SHA256, lite0_path, load_strictly, read_state, tensor_digest
 
 _HALF = (0.5, 0.5, 0.5)
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

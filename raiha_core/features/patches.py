@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .spec import FeatureSpec
 
-EPSILON = 1e-12  # a constant patch has a zero vector; it stays zero and has cosine 0 with everything
+_EPSILON = 1e-12  # a constant patch has a zero vector; it stays zero and has cosine 0 with everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ class StoredPatches:
 
 def normalise(vectors: Tensor, dim: int) -> Tensor:
     """Unit length along `dim`; a zero vector stays zero."""
-    return vectors / vectors.norm(dim=dim, keepdim=True).clamp_min(EPSILON)
+    return vectors / vectors.norm(dim=dim, keepdim=True).clamp_min(_EPSILON)
 
 
 def store(features: PatchFeatures) -> StoredPatches:
     """Round to the storage types. Each histogram is scaled so that its largest bin is 255."""
     content = features.content.flatten(2).transpose(1, 2).to(torch.float16)  # (B, P, D)
     counts = features.appearance.flatten(2).transpose(1, 2)  # (B, P, K)
-    top = counts.amax(2, keepdim=True).clamp_min(EPSILON)
+    top = counts.amax(2, keepdim=True).clamp_min(_EPSILON)
     histogram = (counts / top * 255).round().to(torch.uint8)
     return StoredPatches(content.contiguous().cpu(), histogram.contiguous().cpu())

@@ -66,7 +66,7 @@ class FeatureSpec:
         return records.to_json(self)
 
 
-def from_json(data: object) -> FeatureSpec:
+def spec_from_json(data: object) -> FeatureSpec:
     """The spec that `FeatureSpec.to_json` gave. Raises: ValueError naming the fields that do not fit."""
     return records.from_json(FeatureSpec, data, "the feature spec")
 

@@ -18,15 +18,6 @@ LITE0_FILE = f"{LITE0_PACKAGE}/models/efficientnet-lite0-57934424.pth"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # wheel 0.1.0
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, 64 hex digits. Raises: OSError where it cannot be read."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def tensor_digest(state: dict[str, Tensor]) -> str:
     """First 16 hex digits of the SHA-256 over names, shapes and float32 values, in the names' order.
 

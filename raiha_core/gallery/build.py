@@ -14,12 +14,11 @@ from .layout import unfinished_work
 from .listing import Listing, list_folder
 from .manifest import Entry, State, folder_of
 from .parallel import map_in_order
-from .plan import BadFile, Item, Plan, choose_folder, make_plan, refuse_place
-from .protocol import PatchEncoder
-from .reading import Reading, read_photo
+from .plan import BadFile, PhotoFile, Plan, choose_folder, make_plan, refuse_place
+from .protocol import PatchEncoder, Progress
+from .reading import PhotoOutcome, read_photo
 from .writer import Writer, is_disk_full
 
-Progress = Callable[[int, int, str], object]  # done, total, id of the photo just done
 Interrupted = Callable[[], object]  # raises whatever should end the build; what was done stays
 
 
@@ -192,10 +191,10 @@ class _Update:
             raise
         return counts, lost
 
-    def _readings(self, index: int, plan: Plan, state: State) -> Generator[Reading, None, None]:
+    def _readings(self, index: int, plan: Plan, state: State) -> Generator[PhotoOutcome, None, None]:
         known: dict[str, Entry] = dict(state.by_content)  # a copy: timing must not decide what is known
 
-        def work(item: Item) -> Reading:
+        def work(item: PhotoFile) -> PhotoOutcome:
             return read_photo(item, index, known, self.encoder)
 
         return map_in_order(work, plan.work, workers=self.workers, interrupted=self.interrupted)
@@ -210,7 +209,7 @@ def _other_bad(state: State, index: int, seen: set[str], sync: bool) -> list[tup
     ]
 
 
-def _verb(result: Reading) -> str:
+def _verb(result: PhotoOutcome) -> str:
     if result.patches is None:
         return "renewed"
     return "added" if result.item.entry is None else "changed"

@@ -1,10 +1,10 @@
 """Proving that a gallery is whole: its own files, and the photos that it was made from."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..regular import file_digest, is_link
 from . import journal
 from .layout import (
     Layout,
@@ -18,10 +18,8 @@ from .layout import (
 from .lock import is_being_written
 from .manifest import Photo, Promise, ShardInfo, State, last_whole, replay
 from .plan import is_untouched
-from .regular import is_link
-from .shards import file_digest, open_shard, shard_names
-
-Progress = Callable[[int, int, str], object]
+from .protocol import Progress
+from .shards import open_shard, shard_names
 
 # Kinds of damage that concern the photo folder: the gallery itself is whole all the same.
 _OF_PHOTOS = ("photo-folder-missing", "photo-missing", "photo-changed", "photo-unreadable")

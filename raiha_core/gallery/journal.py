@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import durable
-from .regular import read_regular
+from ..regular import read_regular
 
 Line = dict[str, object]
 _LONGEST = 1 << 33  # bytes of a manifest: some twenty million photos

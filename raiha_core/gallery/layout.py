@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .. import durable
-from ..features.spec import FeatureSpec, from_json
+from ..features.spec import FeatureSpec, spec_from_json
+from ..regular import is_link, read_regular
 from . import fields, journal
 from .manifest import Entry, Folder, Photo, Promise, State
-from .regular import is_link, read_regular
 from .shards import shard_names, shard_path
 
-FORMAT = 1
+_FORMAT = 1
 _LARGEST = 1 << 20  # bytes of spec.json and calibration.json
 
 
@@ -62,7 +62,7 @@ def refuse_links(layout: Layout) -> None:
 
 
 def write_spec(layout: Layout, spec: FeatureSpec) -> None:
-    text = json.dumps({"format": FORMAT, "spec": spec.to_json()}, indent=2)
+    text = json.dumps({"format": _FORMAT, "spec": spec.to_json()}, indent=2)
     durable.write_text(layout.spec, text + "\n")
 
 
@@ -85,11 +85,11 @@ def read_spec(layout: Layout) -> FeatureSpec:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"gallery {layout.root} is damaged: spec.json: {error}; {cure(layout)}") from None
     try:
-        if data["format"] != FORMAT:
+        if data["format"] != _FORMAT:
             raise OtherFormatError(
-                f"gallery {layout.root} has format {data['format']}, and this version reads {FORMAT}"
+                f"gallery {layout.root} has format {data['format']}, and this version reads {_FORMAT}"
             )
-        return _bounded(from_json(data["spec"]))
+        return _bounded(spec_from_json(data["spec"]))
     except OtherFormatError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:

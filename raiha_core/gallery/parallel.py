@@ -11,13 +11,13 @@ import torch
 
 _POLL = 0.2  # seconds between two looks at `interrupted` while a result is awaited
 
-Item = TypeVar("Item")
+Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 
 def map_in_order(
-    work: Callable[[Item], Result],
-    items: Iterable[Item],
+    work: Callable[[Given], Result],
+    items: Iterable[Given],
     *,
     workers: int,
     interrupted: Callable[[], object] | None = None,

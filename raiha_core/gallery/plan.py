@@ -19,7 +19,7 @@ class BadFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class PhotoFile:
     """A file to read."""
 
     id: str
@@ -32,7 +32,7 @@ class Item:
 class Plan:
     """What to do, each list sorted by id."""
 
-    work: list[Item] = field(default_factory=list)
+    work: list[PhotoFile] = field(default_factory=list)
     regroup: list[Entry] = field(default_factory=list)  # unchanged, but in another group now
     vanished: list[str] = field(default_factory=list)
     bad: list[BadFile] = field(default_factory=list)
@@ -68,7 +68,7 @@ def make_plan(
             plan.excluded.append(name)
         else:
             group = _group(folder, file, name, entry, groups)
-            _place(plan, Item(name, listing.files[file], group, entry))
+            _place(plan, PhotoFile(name, listing.files[file], group, entry))
     if sync:
         mine = (name for name, entry in state.live.items() if entry.folder == index)
         plan.vanished.extend(sorted(name for name in mine if name not in ids and not is_inside(name, closed)))
@@ -85,7 +85,7 @@ def _group(
     return entry.photo.group if entry is not None else ""
 
 
-def _place(plan: Plan, item: Item) -> None:
+def _place(plan: Plan, item: PhotoFile) -> None:
     known = item.entry is not None and is_untouched(item.path, item.entry.photo)
     if item.entry is None or not known or not item.entry.photo.view:
         plan.work.append(item)

@@ -5,7 +5,7 @@ Shapes: n photos in a block, P patches per photo, D content numbers, K histogram
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,10 @@ from ..features.patches import PatchFeatures
 from ..features.spec import FeatureSpec
 from .manifest import Photo
 
-__all__ = ["Block", "Gallery", "PatchEncoder", "Photo", "content_fingerprint"]
+__all__ = ["Block", "Gallery", "PatchEncoder", "Photo", "Progress", "content_fingerprint"]
+
+
+Progress = Callable[[int, int, str], object]  # done, total, id of the photo just done
 
 
 @dataclass(frozen=True, slots=True)

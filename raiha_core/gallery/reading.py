@@ -9,38 +9,40 @@ import torch
 
 from ..features.patches import StoredPatches, store
 from ..images import read_picture
+from ..regular import file_digest
 from .manifest import Entry, Photo
-from .plan import Item
+from .plan import PhotoFile
 from .protocol import PatchEncoder
-from .shards import file_digest
 from .shots import view_of
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class PhotoOutcome:
     """What became of one file."""
 
-    item: Item
+    item: PhotoFile
     entry: Entry | None = None
     patches: StoredPatches | None = None  # None where the content was known: the entry says where
     reason: str = ""  # why there is no entry
 
 
-def read_photo(item: Item, folder: int, known: Mapping[str, Entry], encoder: PatchEncoder) -> Reading:
+def read_photo(
+    item: PhotoFile, folder: int, known: Mapping[str, Entry], encoder: PatchEncoder
+) -> PhotoOutcome:
     """Hash a file, and read and encode it unless `known` has its content. Bad files give a reason."""
     try:
         return _read(item, folder, known, encoder)
     except FileNotFoundError:
-        return Reading(item, reason="gone while the gallery was built")
+        return PhotoOutcome(item, reason="gone while the gallery was built")
     except OSError as error:
-        return Reading(item, reason=_brief(error.strerror or str(error), item.path))
+        return PhotoOutcome(item, reason=_brief(error.strerror or str(error), item.path))
     except ValueError as error:
-        return Reading(item, reason=_brief(str(error), item.path))
+        return PhotoOutcome(item, reason=_brief(str(error), item.path))
     except MemoryError:
-        return Reading(item, reason="there is not enough memory to read it")
+        return PhotoOutcome(item, reason="there is not enough memory to read it")
 
 
-def _read(item: Item, folder: int, known: Mapping[str, Entry], encoder: PatchEncoder) -> Reading:
+def _read(item: PhotoFile, folder: int, known: Mapping[str, Entry], encoder: PatchEncoder) -> PhotoOutcome:
     before = item.path.stat()
     if not stat.S_ISREG(before.st_mode):
         raise ValueError("not a regular file")
@@ -59,17 +61,17 @@ def _read(item: Item, folder: int, known: Mapping[str, Entry], encoder: PatchEnc
     same = known.get(digest)
     if same is not None and same.photo.view:
         photo = replace(photo, width=same.photo.width, height=same.photo.height, view=same.photo.view)
-        return Reading(item, replace(same, photo=photo, folder=folder))
+        return PhotoOutcome(item, replace(same, photo=photo, folder=folder))
     pixels = read_picture(item.path).pixels
     photo = replace(photo, width=pixels.shape[3], height=pixels.shape[2], view=view_of(pixels))
     if same is not None:  # encoded by a version that stored no view
-        return Reading(item, replace(same, photo=photo, folder=folder))
+        return PhotoOutcome(item, replace(same, photo=photo, folder=folder))
     with torch.no_grad():
         patches = store(encoder.encode(pixels))
     after = item.path.stat()
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise ValueError("changed while it was read; build again")
-    return Reading(item, Entry(photo, folder, "", 0), patches)
+    return PhotoOutcome(item, Entry(photo, folder, "", 0), patches)
 
 
 def _brief(reason: str, path: Path) -> str:

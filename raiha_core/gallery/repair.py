@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from ..features.spec import FeatureSpec, differences
+from ..regular import file_digest
 from . import journal
 from .layout import Layout, OtherFormatError, read_calibration, read_spec, refuse_links, write_spec
 from .lock import writer_lock
@@ -22,7 +23,6 @@ from .shards import (
     ShardNotes,
     capacity,
     encode_shard,
-    file_digest,
     next_name,
     open_shard,
     read_notes,

@@ -16,10 +16,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from .. import durable
-from ..features.spec import FeatureSpec, from_json
+from ..features.spec import FeatureSpec, spec_from_json
 from ..opening import openable
+from ..regular import open_regular
 from .manifest import Entry, Folder, ShardInfo, entry_from_line, folder_from_line, folder_line, photo_line
-from .regular import open_regular
 
 SUFFIX = ".safetensors"
 _MOST_PHOTOS = 128  # what a kill may cost: ten seconds of encoding on two cores
@@ -141,7 +141,7 @@ def read_notes(path: Path) -> ShardNotes:
     shard = open_shard(path)
     try:
         notes = json.loads(_read_header(path)[0]["__metadata__"]["raiha"])
-        spec = from_json(notes["spec"])
+        spec = spec_from_json(notes["spec"])
         folders = tuple(folder_from_line(line) for line in notes["folders"])
         entries = tuple(entry_from_line(line, len(folders)) for line in notes["photos"])
         digest = notes.pop("sha256")
@@ -151,15 +151,6 @@ def read_notes(path: Path) -> ShardNotes:
     if _own_digest(notes, tensors) != digest:
         raise ValueError(f"{path} is damaged: it does not add up to its checksum")
     return ShardNotes(spec, folders, entries, len(shard.content))
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, read piece by piece. Raises: OSError; ValueError where it is no regular file."""
-    digest = hashlib.sha256()
-    with open_regular(path) as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def shard_path(folder: Path, name: str) -> Path:

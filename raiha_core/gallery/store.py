@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..features.spec import FeatureSpec
 from ..images import read_picture
+from ..regular import file_digest
 from . import journal
 from .layout import (
     Layout,
@@ -33,7 +34,7 @@ from .lock import is_being_written
 from .manifest import Promise, State, last_whole, replay
 from .plan import has_times
 from .protocol import Block, content_fingerprint
-from .shards import Shard, file_digest, open_shard
+from .shards import Shard, open_shard
 
 _THRESHOLDS = ("content_threshold", "appearance_threshold")
 _LOOKS = 8  # at a manifest that `repair` keeps replacing

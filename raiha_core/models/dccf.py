@@ -18,12 +18,12 @@ from ..render import Prediction, Renderer
 from .blocks import Operations, pad_to_multiple, widen
 from .checks import check_inputs
 from .idih import AUTOENCODER_KEYS, Autoencoder
-from .imagenet import normalise
+from .imagenet import standardise
 from .network import Network, NetworkConfig, Requirements
 from .published import Published
 from .ssam_unet import UNET_KEYS, SeparatedUNet
 
-MULTIPLE = {"issam": 8, "idih": 256}
+_MULTIPLES = {"issam": 8, "idih": 256}
 KNOTS = 8  # of the curve on the value
 HUE, SLOPES, LIFT = slice(0, 12), slice(12, 20), slice(20, 21)  # channels of the filters
 SATURATION, LAST, SHARE = slice(21, 22), slice(22, 34), slice(34, 35)
@@ -40,12 +40,12 @@ class DCCFConfig(NetworkConfig):
     size: int = 256
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.size < 8 or self.base not in MULTIPLE:
+        if self.width < 1 or self.size < 8 or self.base not in _MULTIPLES:
             raise ValueError(f"no DCCF has these numbers: {self}")
 
     @property
     def requirements(self) -> Requirements:
-        return Requirements(size=self.size, multiple=MULTIPLE[self.base], antialias=False)
+        return Requirements(size=self.size, multiple=_MULTIPLES[self.base], antialias=False)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "DCCF":
         return DCCF(self, name=name, operations=operations)
@@ -144,7 +144,7 @@ class DCCF(Network):
         height, width = image.shape[-2:]
         multiple = self.config.requirements.multiple
         padded_mask = pad_to_multiple(mask, multiple)
-        x = torch.cat((normalise(pad_to_multiple(image, multiple)), padded_mask), 1)
+        x = torch.cat((standardise(pad_to_multiple(image, multiple)), padded_mask), 1)
         if isinstance(self.unet, SeparatedUNet):
             features, attention = self.unet(x, padded_mask)
         else:

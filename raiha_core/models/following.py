@@ -31,7 +31,7 @@ from .statistics import MeasuredObject, StatisticsConfig, measure_object, steps_
 NO_MATCH, NOT_COMPARED = "no patch matched the object", "its patches were not compared with the object"
 NEAR_ZERO = 0.05  # of a belief: below, the result shows nothing of a reference
 UNMATCHED = 0.25  # what a whole picture counts beside one with matched patches, where there is no background
-WHOLE = StatisticsConfig(lightness=1.0, chroma=1.0, deviation=1.0)  # all of a difference is closed
+_WHOLE_WAY = StatisticsConfig(lightness=1.0, chroma=1.0, deviation=1.0)  # all of a difference is closed
 Rows = Sequence[Sequence[Reference]]
 
 
@@ -191,7 +191,7 @@ def _whole(
     mean = (share * torch.stack(means)).sum(0)
     variance = (share * (torch.stack(variances) + (torch.stack(means) - mean).square())).sum(0)
     target = RegionStatistics(mean[None], variance[None], mean.new_ones(1))
-    stretch, shift = steps_towards(measured.colour, target, WHOLE)
+    stretch, shift = steps_towards(measured.colour, target, _WHOLE_WAY)
     total, scales, shifts = (part.clone() for part in (weighed.total, weighed.scale, weighed.shift))
     total[b], scales[b], shifts[b] = 1.0, 1 + stretch[0], shift[0]
     beliefs = tuple(Belief(lightness=part, colour=part, contrast=part) for part in share.flatten().tolist())

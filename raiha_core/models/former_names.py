@@ -16,7 +16,7 @@ TENSORS = {
     "from_evidence.": "from_references.to_summary.",
     "doubt.": "learned_shrinkage.",
 }
-PARTS = ("", "network.")  # in training states the harmonizer's tensors stand below its name
+PREFIXES = ("", "network.")  # in training states the harmonizer's tensors stand below its name
 FIELDS: dict[str, str] = {"hesitation": "shrinkage", "doubt": "learned_shrinkage", "look": "region_colour"}
 VALUES: dict[str, dict[str, str]] = {"references": {"judged": "gated", "measured": "gated"}}
 # of the statistics: how references were followed before the gate did it for every network
@@ -42,7 +42,7 @@ Value = TypeVar("Value")
 
 
 def _renamed(name: str, table: Mapping[str, str]) -> str:
-    for part in PARTS:
+    for part in PREFIXES:
         for before, after in table.items():
             if name.startswith(part + before):
                 return part + after + name[len(part + before) :]

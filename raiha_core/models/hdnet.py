@@ -27,7 +27,7 @@ from .rain import RegionNorm
 from .reference_attention import Guidance, ReferenceAttention, cells
 from .style_fusion import StyleFusion, background_style, no_background, reference_shares, whole_style
 
-MULTIPLE = 8  # three halvings
+_MULTIPLE = 8  # three halvings
 # channels in units of g and kernel: 4 halves the size, 3 keeps it
 ENCODER = ((1, 3), (2, 4), (4, 3), (8, 4), (8, 3), (8, 4), (8, 3))
 # channels in, channels out, kernel, encoder layer of the skip that is joined behind it
@@ -61,8 +61,8 @@ class UNetConfig(NetworkConfig):
     size: int = 256  # the side it is trained at; any other works
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.size < MULTIPLE:
-            raise ValueError(f"width must be >= 1 and size >= {MULTIPLE}, got {self.width} and {self.size}")
+        if self.width < 1 or self.size < _MULTIPLE:
+            raise ValueError(f"width must be >= 1 and size >= {_MULTIPLE}, got {self.width} and {self.size}")
         if self.guidance != "none" and self.attention == "none":
             raise ValueError(f"guidance '{self.guidance}' needs attention 'tokens' or 'pixels', got 'none'")
         if (self.guidance == "concat") != (self.content_dim > 0):
@@ -79,7 +79,7 @@ class UNetConfig(NetworkConfig):
         guided = self.guidance != "none"
         return Requirements(
             size=self.size,
-            multiple=MULTIPLE,
+            multiple=_MULTIPLE,
             content=guided,
             content_dim=self.content_dim,
             content_without_references=guided,
@@ -199,7 +199,7 @@ class UNet(Network):
         quality = None
         if references is not None and self.styles is not None:
             quality = batch_match_quality(mask, content, references)
-        image, mask = pad_to_multiple(image, MULTIPLE), pad_to_multiple(mask, MULTIPLE)
+        image, mask = pad_to_multiple(image, _MULTIPLE), pad_to_multiple(mask, _MULTIPLE)
         encoded = self.encode(image, mask)
         offered = None if references is None else self.read_references(references, image, quality)
         x = self.bottleneck(encoded.skips[6])
@@ -235,7 +235,7 @@ class UNet(Network):
 
     def contrast_features(self, image: Tensor) -> list[Tensor]:
         """Raw maps of layers 0, 2, 3, 4, 6 for the region-wise contrast: (B, 3, h, w) -> 5 maps."""
-        raw = self.encode(pad_to_multiple(image, MULTIPLE), None).raw
+        raw = self.encode(pad_to_multiple(image, _MULTIPLE), None).raw
         return [raw[layer] for layer in CONTRAST_LAYERS]
 
     def _up(
@@ -260,7 +260,7 @@ class UNet(Network):
 
         Args: quality: of the match, (B, K), 0..1, by which their styles are mixed; None: all alike.
         """
-        images = pad_to_multiple(references.images.to(like), MULTIPLE).flatten(0, 1)  # (B*K, 3, h, w)
+        images = pad_to_multiple(references.images.to(like), _MULTIPLE).flatten(0, 1)  # (B*K, 3, h, w)
         encoded = self.encode(images, None)
         rows, most = references.present.shape
         present = references.present.to(like.device)
@@ -294,7 +294,7 @@ class UNet(Network):
             paired = self._forward_beside(image[rows], mask[rows], some, released.select(references, rows))
             return released.merge(paired, alone, rows)
         width = image.shape[-1]
-        image, mask = pad_to_multiple(image, MULTIPLE), pad_to_multiple(mask, MULTIPLE)
+        image, mask = pad_to_multiple(image, _MULTIPLE), pad_to_multiple(mask, _MULTIPLE)
         wide = released.beside(image, mask, content, references)
         return released.left_half(self._forward(*wide, None), width)
 

@@ -16,15 +16,15 @@ from ..render import Prediction
 from .batch_norm import batch_norm
 from .blocks import Operations, pad_to_multiple, widen
 from .checks import check_inputs
-from .imagenet import normalise
+from .imagenet import standardise
 from .issam import CITATION, THRESHOLD, fused
 from .network import Network, NetworkConfig, Requirements
 from .published import Published
 
-MULTIPLE = 256  # what the authors pad to: the deepest map is a cell for each
+_MULTIPLE = 256  # what the authors pad to: the deepest map is a cell for each
 DEPTH = 7
 NORM_FROM = 2
-MOST_CHANNELS = 512
+_MOST_CHANNELS = 512
 # Names of our tensors -> those of the public code, for a network that holds the autoencoder as `unet`.
 AUTOENCODER_KEYS = (
     (r"^unet\.(attention_map)", r"decoder.conv_attention"),
@@ -58,7 +58,7 @@ class Autoencoder(nn.Module):
 
     def __init__(self, *, width: int = 64, to_rgb: bool = True, operations: Operations = nn) -> None:
         super().__init__()
-        channels = [min(width << level // 2, MOST_CHANNELS) for level in range(DEPTH)]
+        channels = [min(width << level // 2, _MOST_CHANNELS) for level in range(DEPTH)]
         self.encoder = nn.ModuleList(
             Resample(
                 c_in,
@@ -103,7 +103,7 @@ class IdihConfig(NetworkConfig):
 
     @property
     def requirements(self) -> Requirements:
-        return Requirements(size=self.size, multiple=MULTIPLE, antialias=False)
+        return Requirements(size=self.size, multiple=_MULTIPLE, antialias=False)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "Idih":
         return Idih(self, name=name, operations=operations)
@@ -127,7 +127,7 @@ class Idih(Network):
     ) -> Prediction:
         image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
         hard = (mask > THRESHOLD).to(mask.dtype)
-        x = torch.cat((normalise(pad_to_multiple(image, MULTIPLE)), pad_to_multiple(hard, MULTIPLE)), 1)
+        x = torch.cat((standardise(pad_to_multiple(image, _MULTIPLE)), pad_to_multiple(hard, _MULTIPLE)), 1)
         features, attention = self.unet(x)
         return fused(image, features, attention, self.unet.to_rgb)
 

@@ -15,13 +15,13 @@ def statistics(like: Tensor) -> tuple[Tensor, Tensor]:
     return mean, deviation
 
 
-def normalise(image: Tensor) -> Tensor:
+def standardise(image: Tensor) -> Tensor:
     """sRGB 0..1 (B, 3, h, w) -> about -2..2."""
     mean, deviation = statistics(image)
     return (image - mean) / deviation
 
 
-def denormalise(image: Tensor) -> Tensor:
-    """The inverse of `normalise`; nothing is clamped."""
+def unstandardise(image: Tensor) -> Tensor:
+    """The inverse of `standardise`; nothing is clamped."""
     mean, deviation = statistics(image)
     return image * deviation + mean

@@ -12,12 +12,12 @@ from ..features.references import ReferenceBatch
 from ..render import Prediction
 from .blocks import Operations, pad_to_multiple, widen
 from .checks import check_inputs
-from .imagenet import denormalise, normalise
+from .imagenet import standardise, unstandardise
 from .network import Network, NetworkConfig, Requirements
 from .published import Published
 from .ssam_unet import UNET_KEYS, SeparatedUNet
 
-MULTIPLE = 8  # three halvings
+_MULTIPLE = 8  # three halvings
 THRESHOLD = 100 / 255  # above it a pixel belongs to the object: their masks are hard
 
 
@@ -29,12 +29,12 @@ class IssamConfig(NetworkConfig):
     size: int = 256
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.size < MULTIPLE:
-            raise ValueError(f"width must be >= 1 and size >= {MULTIPLE}, got {self.width} and {self.size}")
+        if self.width < 1 or self.size < _MULTIPLE:
+            raise ValueError(f"width must be >= 1 and size >= {_MULTIPLE}, got {self.width} and {self.size}")
 
     @property
     def requirements(self) -> Requirements:
-        return Requirements(size=self.size, multiple=MULTIPLE, antialias=False)
+        return Requirements(size=self.size, multiple=_MULTIPLE, antialias=False)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "Issam":
         return Issam(self, name=name, operations=operations)
@@ -47,7 +47,7 @@ def fused(image: Tensor, features: Tensor, attention: Tensor, to_rgb: nn.Module)
         picture, which is at least as large; to_rgb: to its normalised colours.
     """
     height, width = image.shape[-2:]
-    own = denormalise(widen(to_rgb(features)))[..., :height, :width]
+    own = unstandardise(widen(to_rgb(features)))[..., :height, :width]
     share = attention[..., :height, :width]
     return Prediction(dense=(share * widen(image) + (1 - share) * own).clamp(0, 1))
 
@@ -69,8 +69,8 @@ class Issam(Network):
         references: ReferenceBatch | None = None,
     ) -> Prediction:
         image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
-        hard = pad_to_multiple((mask > THRESHOLD).to(mask.dtype), MULTIPLE)
-        x = torch.cat((normalise(pad_to_multiple(image, MULTIPLE)), hard), 1)
+        hard = pad_to_multiple((mask > THRESHOLD).to(mask.dtype), _MULTIPLE)
+        x = torch.cat((standardise(pad_to_multiple(image, _MULTIPLE)), hard), 1)
         features, attention = self.unet(x, hard)
         return fused(image, features, attention, self.unet.to_rgb)
 

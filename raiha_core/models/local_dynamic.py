@@ -14,7 +14,7 @@ from .blocks import MaskResize, Operations, resize_mask, touched_cells, widen, w
 
 LocalKind = Literal["paper", "released"]
 NEIGHBOURS = 4  # K: the paper's value is not public to us; this one is ours
-SHARPNESS = 20.0  # of the cosine, ours
+_SHARPNESS = 20.0  # of the cosine, ours
 QUERIES = 2048  # read at a time
 
 
@@ -60,7 +60,7 @@ def _read_nearest(x: Tensor, foreground: Tensor) -> Tensor:
 
 def _nearest(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor) -> Tensor:
     """Softmax over the K nearest keys: unit vectors (B, Q, C), (B, N, C), values (B, N, C) -> (B, Q, C)."""
-    logits = (SHARPNESS * query @ key.transpose(1, 2)).masked_fill(hidden[:, None, :], float("-inf"))
+    logits = (_SHARPNESS * query @ key.transpose(1, 2)).masked_fill(hidden[:, None, :], float("-inf"))
     best, index = logits.topk(min(NEIGHBOURS, value.shape[1]), dim=2)  # (B, Q, K)
     found = best > float("-inf")
     weight = best.masked_fill(~found, -1e4).softmax(2) * found  # no key: 0, and no NaN on the way

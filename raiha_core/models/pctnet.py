@@ -16,14 +16,14 @@ from ..features.references import ReferenceBatch
 from ..render import Prediction, Renderer, affine_change
 from .blocks import Operations, pad_to_multiple, widen, without_autocast
 from .checks import check_inputs
-from .imagenet import normalise, statistics
+from .imagenet import standardise, statistics
 from .network import Network, NetworkConfig, Requirements
-from .published import Published, Rules
+from .published import KeyRules, Published
 from .ssam_unet import UNET_KEYS, SeparatedUNet
 from .transformer import LAYER_KEYS, EncoderLayer
 
 PATCH = 4
-MULTIPLE = 8  # three halvings, or two patches
+_MULTIPLE = 8  # three halvings, or two patches
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,12 +38,12 @@ class PCTNetConfig(NetworkConfig):
     size: int = 256
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.layers < 1 or self.size < MULTIPLE or self.tokens % self.heads:
+        if self.width < 1 or self.layers < 1 or self.size < _MULTIPLE or self.tokens % self.heads:
             raise ValueError(f"no PCT-Net has these numbers: {self}")
 
     @property
     def requirements(self) -> Requirements:
-        return Requirements(size=self.size, multiple=MULTIPLE, antialias=False)
+        return Requirements(size=self.size, multiple=_MULTIPLE, antialias=False)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "PCTNet":
         return PCTNet(self, name=name, operations=operations)
@@ -124,10 +124,10 @@ class PCTNet(Network):
     ) -> Prediction:
         image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
         height, width = image.shape[-2:]
-        padded, padded_mask = pad_to_multiple(image, MULTIPLE), pad_to_multiple(mask, MULTIPLE)
+        padded, padded_mask = pad_to_multiple(image, _MULTIPLE), pad_to_multiple(mask, _MULTIPLE)
         attention = None
         if self.unet is not None:
-            x, attention = self.unet(torch.cat((normalise(padded), padded_mask), 1), padded_mask)
+            x, attention = self.unet(torch.cat((standardise(padded), padded_mask), 1), padded_mask)
         else:
             assert self.transformer is not None
             x = self.transformer(torch.cat((padded, padded_mask), 1))
@@ -155,7 +155,7 @@ _CITATION = (
     "Guerreiro, Nakazawa, Stenger. PCT-Net: Full Resolution Image Harmonization Using Pixel-Wise Color "
     "Transformations. CVPR 2023"
 )
-_KEYS: Rules = (
+_KEYS: KeyRules = (
     *UNET_KEYS,
     (r"^to_parameters\.", r"get_params."),
     (r"^transformer\.embed\.", r"encoder.patch_to_embedding.1."),

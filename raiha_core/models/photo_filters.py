@@ -15,7 +15,7 @@ from torch import Tensor
 from ..enlargement import Window, computable
 from ..render import STRIP_PIXELS, Renderer
 
-NAMES = ("temperature", "brightness", "contrast", "saturation", "highlight", "shadow")
+FILTERS = ("temperature", "brightness", "contrast", "saturation", "highlight", "shadow")
 TINY = 1e-6
 TINY_POWER = 1e-9  # keeps the slope of a power finite at black
 
@@ -24,7 +24,7 @@ TINY_POWER = 1e-9  # keeps the slope of a power finite at black
 class PhotoFilters:
     """The filters with their arguments, as a step of a prediction."""
 
-    arguments: Tensor  # (B, 6) in -1..1, in the order of NAMES; 0 leaves the picture as it is
+    arguments: Tensor  # (B, 6) in -1..1, in the order of FILTERS; 0 leaves the picture as it is
 
     halo = 0
     blends = False

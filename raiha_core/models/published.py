@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-Rules = tuple[tuple[str, str], ...]  # pattern and replacement, applied in order
+KeyRules = tuple[tuple[str, str], ...]  # pattern and replacement, applied in order
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +21,7 @@ class Published:
     citation: str
     repository: str  # owner/name on GitHub
     commit: str
-    keys: Rules  # names of our tensors -> names of theirs
+    keys: KeyRules  # names of our tensors -> names of theirs
     licence: str  # of the weights, as their repository states it
     commercial: bool | None  # whether that licence allows commercial use; None: nothing is stated
     file: str | None = None  # the weights, as a path inside the repository; None: not kept there
@@ -58,7 +58,7 @@ class Published:
         return f"its licence, {self.licence}, {allowed} commercial use"
 
 
-def their_name(ours: str, keys: Rules) -> str:
+def their_name(ours: str, keys: KeyRules) -> str:
     """The authors' name of one of our tensors."""
     for pattern, replacement in keys:
         ours = re.sub(pattern, replacement, ours)

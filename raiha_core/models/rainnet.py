@@ -17,12 +17,12 @@ from ..render import Prediction
 from .blocks import Operations, initialise, instance_norm, pad_to_multiple, widen
 from .checks import check_inputs
 from .network import Network, NetworkConfig, Requirements
-from .published import Published, Rules
+from .published import KeyRules, Published
 from .rain import RegionNorm
 
-MULTIPLE = 256  # eight halvings
-ENCODER = (1, 2, 4, 8, 8, 8, 8, 8)  # channels in units of g; each layer halves the size
-DECODER = (8, 8, 8, 8, 4, 2, 1)  # from the deepest; each doubles it
+_MULTIPLE = 256  # eight halvings
+ENCODER_CHANNELS = (1, 2, 4, 8, 8, 8, 8, 8)  # channels in units of g; each layer halves the size
+DECODER_CHANNELS = (8, 8, 8, 8, 4, 2, 1)  # from the deepest; each doubles it
 GATED = 3  # of the last levels, whose joined maps are weighed by a gate
 
 
@@ -39,7 +39,7 @@ class RainNetConfig(NetworkConfig):
 
     @property
     def requirements(self) -> Requirements:
-        return Requirements(size=self.size, multiple=MULTIPLE)
+        return Requirements(size=self.size, multiple=_MULTIPLE)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "RainNet":
         return RainNet(self, name=name, operations=operations)
@@ -53,18 +53,20 @@ class RainNet(Network):
     def __init__(self, config: RainNetConfig, *, name: str = "rainnet", operations: Operations = nn) -> None:
         super().__init__(config, name)
         g = config.width
-        down = [3, *(g * c for c in ENCODER)]
+        down = [3, *(g * c for c in ENCODER_CHANNELS)]
         self.encoder = nn.ModuleList(
             operations.Conv2d(c_in, c_out, 4, 2, 1, bias=False) for c_in, c_out in pairwise(down)
         )
         # every level but the deepest reads its own map and the encoder's beside it
-        read = [g * ENCODER[-1], *(2 * g * c for c in DECODER)]
+        read = [g * ENCODER_CHANNELS[-1], *(2 * g * c for c in DECODER_CHANNELS)]
         self.decoder = nn.ModuleList(
             operations.ConvTranspose2d(c_in, g * c_out, 4, 2, 1, bias=False)
-            for c_in, c_out in zip(read, DECODER, strict=False)
+            for c_in, c_out in zip(read, DECODER_CHANNELS, strict=False)
         )
-        self.norms = nn.ModuleList(RegionNorm(g * c, "nearest") for c in DECODER)
-        self.gates = nn.ModuleList(operations.Conv2d(2 * g * c, 2 * g * c, 1) for c in DECODER[-GATED:])
+        self.norms = nn.ModuleList(RegionNorm(g * c, "nearest") for c in DECODER_CHANNELS)
+        self.gates = nn.ModuleList(
+            operations.Conv2d(2 * g * c, 2 * g * c, 1) for c in DECODER_CHANNELS[-GATED:]
+        )
         self.out = operations.ConvTranspose2d(2 * g, 3, 4, 2, 1)
         initialise(self)
 
@@ -77,25 +79,25 @@ class RainNet(Network):
     ) -> Prediction:
         image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
         height, width = image.shape[-2:]
-        padded_mask = pad_to_multiple((mask > 0.5).to(mask.dtype), MULTIPLE)  # their masks are hard
-        x = 2 * pad_to_multiple(image, MULTIPLE) - 1
+        padded_mask = pad_to_multiple((mask > 0.5).to(mask.dtype), _MULTIPLE)  # their masks are hard
+        x = 2 * pad_to_multiple(image, _MULTIPLE) - 1
         skips: list[Tensor] = []
         for level, convolution in enumerate(self.encoder):
             x = convolution(x)
-            if 0 < level < len(ENCODER) - 1:
+            if 0 < level < len(ENCODER_CHANNELS) - 1:
                 x = instance_norm(x)
-            x = F.leaky_relu(x, 0.2) if level < len(ENCODER) - 1 else x
+            x = F.leaky_relu(x, 0.2) if level < len(ENCODER_CHANNELS) - 1 else x
             skips.append(x)
         for level, (convolution, norm) in enumerate(zip(self.decoder, self.norms, strict=True)):
             x = torch.cat((skips[-2 - level], norm(convolution(torch.relu(x)), padded_mask)), 1)
-            gate = level - (len(DECODER) - GATED)
+            gate = level - (len(DECODER_CHANNELS) - GATED)
             if gate >= 0:
                 x = torch.sigmoid(self.gates[gate](x)) * x
         new = (torch.tanh(widen(self.out(torch.relu(x)))) + 1) / 2
         return Prediction(dense=new[..., :height, :width])
 
 
-def _keys() -> Rules:
+def _keys() -> KeyRules:
     """Their inner levels are nested in one another, the outer ones numbered from both ends."""
     nested = "unet_block" + ".submodule" * 3
     rules = [(r"^encoder\.0\.", r"model_layer0."), (r"^encoder\.([123])\.", r"model_layer\1.1.")]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .blocks import Operations, widen, without_autocast
 
 Guidance = Literal["none", "concat", "cosine"]
-SHARPNESS = 20.0  # of the cosine of projected cells; the public code's value
+_SHARPNESS = 20.0  # of the cosine of projected cells; the public code's value
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class ReferenceAttention(nn.Module):
         else:
             found = keys
         if self.guidance != "cosine":
-            return SHARPNESS * found
+            return _SHARPNESS * found
         channels = e.shape[1]
         scales = (widen(self.scale_e).to(found), widen(self.scale_c).to(found))
         return torch.cat((scales[0] * found[..., :channels], scales[1] * found[..., channels:]), 2)

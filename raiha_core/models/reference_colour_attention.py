@@ -16,7 +16,7 @@ from .blocks import Operations, widen, without_autocast
 from .reference_attention import attend, cells
 from .region_colour import LAB_UNIT, VARIANCE_FLOOR
 
-SHARPNESS = 20.0  # initial, of the cosine; 0.05 was measured to be a good temperature
+INITIAL_SHARPNESS = 20.0  # of the cosine; 0.05 was measured to be a good temperature
 NOTHING = 0.4  # initial cosine at which a match weighs as much as nothing at all
 QUALITY = 5.0  # initial pull towards references of high match quality
 MAP_NUMBERS = 15  # per cell
@@ -44,8 +44,8 @@ class ReferenceColourAttention(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.sharpness = nn.Parameter(torch.tensor(SHARPNESS))
-        self.nothing = nn.Parameter(torch.tensor(SHARPNESS * NOTHING))
+        self.sharpness = nn.Parameter(torch.tensor(INITIAL_SHARPNESS))
+        self.nothing = nn.Parameter(torch.tensor(INITIAL_SHARPNESS * NOTHING))
         self.quality = nn.Parameter(torch.tensor(QUALITY))
 
     def forward(

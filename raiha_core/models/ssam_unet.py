@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .batch_norm import batch_norm
 from .blocks import Operations, widen, without_autocast
 
-MOST_CHANNELS = 512
+_MOST_CHANNELS = 512
 # Names of our tensors -> those of the public code, for a network that holds this one as `unet`.
 UNET_KEYS = (
     (r"^unet\.(attention_map)", r"decoder.conv_attention"),
@@ -125,7 +125,7 @@ class SeparatedUNet(nn.Module):
         operations: Operations = nn,
     ) -> None:
         super().__init__()
-        channels = [min(width << level, MOST_CHANNELS) for level in range(depth)]
+        channels = [min(width << level, _MOST_CHANNELS) for level in range(depth)]
         self.encoder = nn.ModuleList(
             double_convolution(c_in, c_out, c_out, norm=level >= norm_from, bias=True, operations=operations)
             for level, (c_in, c_out) in enumerate(zip([4, *channels], channels, strict=False))

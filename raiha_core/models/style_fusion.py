@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .blocks import MaskResize, Operations, masked_moments, resize_mask, widen, zero_initialise
 from .rain import NO_REGION
 
-GATE = 0.1  # initial; 0 gives the network without style fusion
+INITIAL_GATE = 0.1  # 0 gives the network without style fusion
 
 
 def background_style(x: Tensor, mask: Tensor, mask_resize: MaskResize) -> Tensor:
@@ -46,7 +46,7 @@ class StyleFusion(nn.Module):
         self.mask_resize: MaskResize = mask_resize
         self.hidden = operations.Linear(2 * channels, channels)
         self.out = operations.Linear(channels, 2 * channels)
-        self.gate = nn.Parameter(torch.full((channels,), GATE))
+        self.gate = nn.Parameter(torch.full((channels,), INITIAL_GATE))
         # sigmoid(0) = 0.5: the references' share of the style; where none can come there is nothing to learn
         self.share = nn.Parameter(torch.zeros(())) if with_references else None
 

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..features.efficientnet import B0, EPSILON, STAGES, STEM, convolve_same, package_names, stages
+from ..features.efficientnet import B0, BATCH_NORM_EPSILON, STAGES, STEM, convolve_same, package_names, stages
 from ..features.references import ReferenceBatch
 from ..render import Prediction
 from .blocks import Operations, widen
 from .checks import check_inputs
 from .network import Network, NetworkConfig, Requirements
-from .photo_filters import NAMES, PhotoFilters
+from .photo_filters import FILTERS, PhotoFilters
 from .published import Published
 
 LAST = 1280  # channels
@@ -46,7 +46,7 @@ class Stem(nn.Module):
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: int, operations: Operations) -> None:
         super().__init__()
         self.conv = operations.Conv2d(c_in, c_out, kernel, stride, bias=False)
-        self.norm = operations.BatchNorm2d(c_out, eps=EPSILON)
+        self.norm = operations.BatchNorm2d(c_out, eps=BATCH_NORM_EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, h, w) -> (B, C', h / stride, w / stride)
         return F.silu(self.norm(convolve_same(self.conv, x)))
@@ -71,7 +71,7 @@ class WhiteBox(Network):
             nn.ModuleList(
                 (operations.Linear(2 * config.hidden, config.hidden), operations.Linear(config.hidden, 1))
             )
-            for _ in NAMES
+            for _ in FILTERS
         )
 
     def forward(

@@ -8,7 +8,7 @@ from ..gallery.protocol import Gallery
 from .candidates import Candidate, Candidates
 from .explain import explain
 from .query import Query
-from .ranking import Hit, draw, order, rank_score
+from .ranking import Hit, best_first, draw, rank_score
 from .scan import Request
 from .shots import Shots
 
@@ -75,7 +75,7 @@ def answer(asked: Asked, hits: list[Hit], rule: Rule) -> Candidates:
 def _choose(asked: Asked, hits: Sequence[Hit], rule: Rule) -> tuple[list[Hit], tuple[str, ...]]:
     """The hits to take, in order, and why others were passed over."""
     count = None if rule.available else rule.top_k
-    ranked = order(hits) if rule.seed is None else draw(hits, count, rule.seed, asked.query.id)
+    ranked = best_first(hits) if rule.seed is None else draw(hits, count, rule.seed, asked.query.id)
     shots = Shots(asked.gallery)
     chosen: list[Hit] = []
     lost: list[str] = []

@@ -60,7 +60,7 @@ def best_content(query: Query, photo: Tensor) -> float:
     )
 
 
-def coverage(query: Query, photo: Tensor, threshold: float) -> float:
+def found_share(query: Query, photo: Tensor, threshold: float) -> float:
     """Share of the object's patches that have a partner in the photo: content (P, D) float16."""
     foreground = _patches(query.foreground)
     found = sum(
@@ -104,5 +104,5 @@ def ranked(
         if by != "content" and not pairs:
             continue
         light = max((round(1000 * min(cosine, 1.0)) for _, _, cosine in pairs), default=0)
-        keys.append((-coverage(query, patches, eps_c), -light, -best_content(query, patches), name))
+        keys.append((-found_share(query, patches, eps_c), -light, -best_content(query, patches), name))
     return [key[-1] for key in sorted(keys)]

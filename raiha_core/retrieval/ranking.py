@@ -21,7 +21,7 @@ class Hit:
     content: float  # best cosine over object x photo patches, as eq. 3 has it
 
 
-def order(hits: Sequence[Hit]) -> list[Hit]:
+def best_first(hits: Sequence[Hit]) -> list[Hit]:
     """Best first: coverage, then light (unasked counts as 0), then content, then id ascending.
 
     One rule for content, illumination and joint retrieval, so that two chained calls rank as one.

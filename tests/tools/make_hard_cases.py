@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 from scenes import Paste, recolour
-from scenes import compose as paste
+from scenes import paste_cutout as paste
 from torch import Tensor
 
-from raiha_core.drawing import Panel, compose, fit, to_pil, to_tensor
+from raiha_core.drawing import Panel, compose, fit, from_pil, to_pil
 from raiha_core.pipeline import harmonize
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,10 +108,10 @@ def pictures(case: Paste | Region) -> tuple[Tensor, Tensor]:
     """Composite (1, 3, H, W) and mask (1, 1, H, W)."""
     if isinstance(case, Paste):
         composite, mask = paste(case)
-        return to_tensor(composite), to_tensor(mask.convert("RGB"))[:, :1]
+        return from_pil(composite), from_pil(mask.convert("RGB"))[:, :1]
     scene = Image.open(PHOTOS / case.scene).convert("RGB")
     other = recolour(scene.convert("RGBA"), case.gains).convert("RGB")
-    truth, new = to_tensor(scene), to_tensor(other)
+    truth, new = from_pil(scene), from_pil(other)
     height, width = truth.shape[-2:]
     left, top, right, bottom = case.box
     y = (torch.arange(height)[:, None] + 0.5) / height
@@ -133,7 +133,7 @@ def scene_sheet() -> Image.Image:
     columns: list[tuple[float, list[Panel]]] = []
     for name, case in SCENES.items():
         composite, mask = pictures(case)
-        truth = to_tensor(Image.open(PHOTOS / case.scene).convert("RGB"))
+        truth = from_pil(Image.open(PHOTOS / case.scene).convert("RGB"))
         result = harmonize(composite, mask, [[]], MODELS[-1])
         scores = [decibels(picture, truth, mask) for picture in (composite, result)]
         panels = [

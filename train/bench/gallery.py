@@ -128,27 +128,27 @@ def bench_open(spec: FeatureSpec, count: int) -> None:
         layout = Layout(place)
         print(f"\n{count} synthetic photos, {spec.name}\n")
         print("| what | seconds | CPU seconds | MB |\n|---|---|---|---|")
-        row("write", lambda: write_synthetic(place, spec, count))
+        print_row("write", lambda: write_synthetic(place, spec, count))
         found = info(place)
         print(
             f"-> {found.shards} shards, {found.bytes / 1e6:.0f} MB, manifest "
             f"{layout.manifest.stat().st_size / 1e6:.1f} MB"
         )
         galleries: list[StoredGallery] = []
-        row("open", lambda: galleries.append(open_gallery(place)))
+        print_row("open", lambda: galleries.append(open_gallery(place)))
         gallery = galleries[0]
-        row("fingerprint", lambda: gallery.fingerprint)
+        print_row("fingerprint", lambda: gallery.fingerprint)
         chosen = torch.randint(0, count, (64,), generator=torch.Generator().manual_seed(1)).tolist()
-        row("gather 64 photos at random", lambda: gallery.gather(chosen))
-        row("read all, blocks of 64", lambda: read_all(gallery))
-        row("check every byte", lambda: check(place, with_photos=False))
+        print_row("gather 64 photos at random", lambda: gallery.gather(chosen))
+        print_row("read all, blocks of 64", lambda: read_all(gallery))
+        print_row("check every byte", lambda: check(place, with_photos=False))
 
 
 def read_all(gallery: StoredGallery) -> int:
     return sum(int(block.content.view(torch.int16).sum()) for block in gallery.blocks(64))
 
 
-def row(name: str, call: Callable[[], object]) -> None:
+def print_row(name: str, call: Callable[[], object]) -> None:
     seconds, cpu, memory = timed(call)
     print(f"| {name} | {seconds:.3f} | {cpu:.3f} | {memory:.0f} |", flush=True)
 

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
-ROWS = ("theirs", "ours, full mask", "ours, disc of 15 %", "ours, full mask, exact", "ours, disc, exact")
+_ROOT = Path(__file__).resolve().parents[2]
+PATHS = ("theirs", "ours, full mask", "ours, disc of 15 %", "ours, full mask, exact", "ours, disc, exact")
 
 
-def scene(side: int, *, disc: bool) -> tuple[np.ndarray, np.ndarray]:
+def synthetic_photo(side: int, *, disc: bool) -> tuple[np.ndarray, np.ndarray]:
     """A picture (H, W, 3) uint8 and a mask (H, W) float32: everything, or a disc of 15 % of the picture."""
     y, x = np.linspace(-1, 1, side, dtype=np.float32)[:, None], np.linspace(-1, 1, side, dtype=np.float32)
     picture = np.stack([127 + 100 * np.sin(a * x + b * y) for a, b in ((5, 2), (3, 7), (9, 4))], -1)
@@ -52,7 +52,7 @@ def theirs(picture: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
         )
         return predictor.predict(small, picture, small_mask, mask, return_numpy=False)
 
-    return measured(run)
+    return time_and_memory(run)
 
 
 def ours(picture: np.ndarray, mask: np.ndarray, *, exact: bool) -> tuple[float, float]:
@@ -71,10 +71,10 @@ def ours(picture: np.ndarray, mask: np.ndarray, *, exact: bool) -> tuple[float, 
             small = (render.shrink(x, (256, 256), antialias=False) for x in (image, weight))
             return render.apply(network(*small), image, weight, exact=exact)
 
-    return measured(run)
+    return time_and_memory(run)
 
 
-def measured(run: object) -> tuple[float, float]:
+def time_and_memory(run: object) -> tuple[float, float]:
     """CPU seconds, and MiB beyond what the process holds now."""
     import psutil
 
@@ -87,11 +87,11 @@ def measured(run: object) -> tuple[float, float]:
     return seconds, (peak - before) / 2**20
 
 
-def row(name: str, side: int) -> None:
+def time_path(name: str, side: int) -> None:
     import torch
 
     torch.set_num_threads(1)
-    picture, mask = scene(side, disc="disc" in name)
+    picture, mask = synthetic_photo(side, disc="disc" in name)
     exact = "exact" in name
     print(json.dumps(theirs(picture, mask) if name == "theirs" else ours(picture, mask, exact=exact)))
 
@@ -100,19 +100,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Full-size PCT-Net CNN: the authors' path against ours.")
     parser.add_argument("checkout", type=Path, help="a clone of the authors' repository")
     parser.add_argument("--side", type=int, default=4096, help="pixels (4096)")
-    parser.add_argument("--row", choices=ROWS, help=argparse.SUPPRESS)
+    parser.add_argument("--row", choices=PATHS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.row:
-        row(arguments.row, arguments.side)
+        time_path(arguments.row, arguments.side)
         return 0
     print(f"{arguments.side} x {arguments.side}, one thread, one process a row\n")
     print("| path | CPU s | extra MiB | of theirs |")
     print("| --- | ---: | ---: | --- |")
     first: tuple[float, float] | None = None
     # their packages and the weights by formula, which our tests hold, for the processes of the rows alone
-    places = [str(arguments.checkout.resolve()), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    places = [str(arguments.checkout.resolve()), str(_ROOT), os.environ.get("PYTHONPATH", "")]
     surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, places))}
-    for name in ROWS:
+    for name in PATHS:
         command = [sys.executable, __file__, str(arguments.checkout), "--side", str(arguments.side)]
         done = subprocess.run(
             [*command, "--row", name], check=True, capture_output=True, text=True, env=surroundings

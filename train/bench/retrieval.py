@@ -31,11 +31,11 @@ from raiha_core.retrieval.scan import Request, scan
 from raiha_core.retrieval.search import Exclusion, Query, query_from_patches, search_many
 
 NOISE = 0.03  # per number of a unit vector with 320: cosine of about 0.88 with the original
-BLOCK = 32  # photos per step of the brute force; the fastest of 16, 32, 64, 128 here
+PHOTOS_AT_ONCE = 32  # photos per step of the brute force; the fastest of 16, 32, 64, 128 here
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
+class SearchTiming:
     """One line of the table; seconds are CPU seconds per query."""
 
     photos: int
@@ -103,8 +103,8 @@ def brute_force(gallery: Gallery, query: Query, by: str, eps_c: float, eps_a: fl
     objects, behind = query.content[query.foreground].float(), query.content[query.background].float()
     colours = normalise(query.histogram[query.background].float(), 1)
     found = []
-    buffer = torch.empty(BLOCK * gallery.spec.patches, gallery.spec.dim)
-    for block in gallery.blocks(BLOCK):
+    buffer = torch.empty(PHOTOS_AT_ONCE * gallery.spec.patches, gallery.spec.dim)
+    for block in gallery.blocks(PHOTOS_AT_ONCE):
         shape = (-1, len(block), gallery.spec.patches)
         wide = buffer[: len(block) * gallery.spec.patches].copy_(block.content.flatten(0, 1))
         good = (objects @ wide.T).view(shape).amax(2).amax(0) >= eps_c
@@ -122,9 +122,9 @@ def _seconds(work: Callable[[], object]) -> tuple[float, float, object]:
     return time.process_time() - cpu, time.perf_counter() - wall, result
 
 
-def measure(
+def time_searches(
     gallery: Gallery, queries: Sequence[Query], rows: Sequence[int], by: str, eps_c: float, repeated: bool
-) -> Row:
+) -> SearchTiming:
     eps_a = gallery.spec.appearance_threshold
     photos = [gallery.photos[row] for row in rows]
     excluded = [Exclusion(ids=[photo.id], groups=[_group(photo)]) for photo in photos]
@@ -148,7 +148,7 @@ def measure(
         truth[[hit.row for hit in scan(gallery, [query], request, everyone)[0]]] = True
         differ += not torch.equal(truth, plain)
     batched = _seconds(lambda: search_many(gallery, queries, exclude=excluded, **options))[0] / len(queries)
-    return Row(
+    return SearchTiming(
         photos=len(gallery),
         repeated=repeated,
         by=by,
@@ -163,7 +163,7 @@ def measure(
     )
 
 
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[SearchTiming]) -> str:
     """Markdown, one line per gallery size, question and threshold."""
     lines = [
         "| photos | search | content threshold | qualify (median) | brute force s | search s (p90; wall) | "
@@ -180,7 +180,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> list[Row]:
+def main(argv: Sequence[str] | None = None) -> list[SearchTiming]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("store", type=Path)
     parser.add_argument("--masks", type=Path, help="folder with STEM.png per photo (default: a box)")
@@ -205,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
             )
         ]
         for by in ("content", "both"):
-            rows += [measure(gallery, queries, places, by, eps, repeated) for eps in thresholds]
+            rows += [time_searches(gallery, queries, places, by, eps, repeated) for eps in thresholds]
     patches = statistics.median(int(query.foreground.sum()) for query in queries)
     print(
         f"{stored.spec.name}, {len(asked)} queries of {patches:g} object patches (median), "

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[2]
 # opening the picture ends the process: what came before was for it
 UNTIL_DECODED = """
 import os, sys, time
@@ -28,7 +28,7 @@ import atexit, os, time
 atexit.register(lambda: os.write(1, f"CPU {time.process_time()}".encode()))
 """
 COMMAND = "from raiha_core.cli import main\nmain({!r}.split())"
-ROWS = {
+STARTS = {
     "import torch": f"{AT_EXIT}import torch",
     "Python of README, up to the first decode": f"""{UNTIL_DECODED}
 from raiha_core.features.encoders import build_encoder
@@ -48,16 +48,16 @@ read_picture("assets/demo/grapefruit.png")
 }
 
 
-def measure(code: str) -> tuple[float, float]:
+def time_start(code: str) -> tuple[float, float]:
     """CPU seconds and seconds of one fresh interpreter. Raises: RuntimeError with what it said."""
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=ROOT,
+        cwd=_ROOT,
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(_ROOT)},
     )
     wall = time.perf_counter() - start
     if done.returncode or "CPU " not in done.stdout:
@@ -69,12 +69,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="fresh interpreters per row (default 5)")
     arguments = parser.parse_args(argv)
-    for code in ROWS.values():  # compiled files and the disk's cache are there for all of them
-        measure(code)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ROWS}
+    for code in STARTS.values():  # compiled files and the disk's cache are there for all of them
+        time_start(code)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in STARTS}
     for _ in range(arguments.rounds):
-        for name, code in ROWS.items():
-            found[name].append(measure(code))
+        for name, code in STARTS.items():
+            found[name].append(time_start(code))
     print(f"median of {arguments.rounds} rounds, Python {sys.version.split()[0]}")
     print(f"{'':42} {'CPU s':>7} {'s':>7} {'of import torch':>16}")
     base = 0.0

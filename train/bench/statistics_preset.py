@@ -23,7 +23,7 @@ from raiha_train.command import command_parser
 from raiha_train.evaluation.protocols import Protocol, Scores, prepare, score
 from raiha_train.evaluation.summary import NOTICEABLE_DB
 
-METHODS: dict[str, StatisticsConfig | None] = {
+_METHODS: dict[str, StatisticsConfig | None] = {
     "composite": None,
     "Reinhard, whole background, 100 %": reinhard(1.0),
     "Reinhard, whole background, 50 %": reinhard(0.5),
@@ -33,12 +33,12 @@ METHODS: dict[str, StatisticsConfig | None] = {
 
 def score_methods(items: Sequence[Triple], protocol: Protocol) -> dict[str, list[Scores]]:
     """Scores of every method, image by image."""
-    scores: dict[str, list[Scores]] = {name: [] for name in METHODS}
+    scores: dict[str, list[Scores]] = {name: [] for name in _METHODS}
     for item in tqdm(items, unit="image", leave=False):
         pictures = decode_rgb(item.composite_path), decode_mask(item.mask_path), decode_rgb(item.real_path)
         prepared = prepare(protocol, *pictures, item.id)
         composite, mask = prepared.inputs()
-        for name, config in METHODS.items():
+        for name, config in _METHODS.items():
             result = composite
             if config is not None:
                 result = render.apply(Statistics(config).predict(composite, mask), composite, mask)
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             scores = score_methods(items, protocol)
             print(f"\n{folder.name}: {len(items)} images, protocol {protocol}\n")
             print("| method | MSE | PSNR | gain | better / same / worse |\n|---|---|---|---|---|")
-            for name in METHODS:
+            for name in _METHODS:
                 print(method_row(name, scores[name], scores["composite"]))
     return 0
 

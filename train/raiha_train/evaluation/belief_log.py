@@ -9,14 +9,14 @@ from raiha_core.durable import append_lines
 from raiha_core.features.references import Belief
 
 BELIEF_LOG = "beliefs.csv"
-PARTS = ("lightness", "colour", "contrast")
-_COLUMNS = ("id", "reference", *PARTS, "reason")
+BELIEF_PARTS = ("lightness", "colour", "contrast")
+_COLUMNS = ("id", "reference", *BELIEF_PARTS, "reason")
 
 
 def append_belief(path: Path, item_id: str, reference: str, belief: Belief) -> None:
     """One line of a composite with one reference; the first call writes the columns' names."""
     text = io.StringIO()
-    values = [f"{getattr(belief, part):.6f}" for part in PARTS]
+    values = [f"{getattr(belief, part):.6f}" for part in BELIEF_PARTS]
     csv.writer(text, lineterminator="").writerow([item_id, reference, *values, belief.reason])
     lines = [text.getvalue()]
     append_lines(path, lines if path.exists() else [",".join(_COLUMNS), *lines])
@@ -33,4 +33,4 @@ def mean_belief(path: Path) -> dict[str, float] | None:
         rows = {(row["id"], row["reference"]): row for row in csv.DictReader(file)}
     if not rows:
         return None
-    return {p: fmean(float(row[p]) for row in rows.values()) for p in PARTS} | {"n": float(len(rows))}
+    return {p: fmean(float(row[p]) for row in rows.values()) for p in BELIEF_PARTS} | {"n": float(len(rows))}

@@ -24,10 +24,10 @@ from .summary import NOTICEABLE_DB, scene
 
 BASES = ("composite", "statistics")
 
-Scores = dict[str, dict[str, float]]
+MetricsById = dict[str, dict[str, float]]
 
 
-def run_scores(data: Path, protocol: str, model: str, out: Path, *, overwrite: bool = False) -> Scores:
+def run_scores(data: Path, protocol: str, model: str, out: Path, *, overwrite: bool = False) -> MetricsById:
     """Per picture what evaluate.py wrote, now or before. Raises: ValueError where it could not."""
     command = ["--data", str(data), "--model", model, "--protocol", protocol, "--out", str(out)]
     command += ["--quiet", "--no-plots", *(["--overwrite"] if overwrite else [])]
@@ -40,7 +40,7 @@ def run_scores(data: Path, protocol: str, model: str, out: Path, *, overwrite: b
         }
 
 
-def gain_cell(first: Scores, second: Scores, names: Sequence[str]) -> str:
+def gain_cell(first: MetricsById, second: MetricsById, names: Sequence[str]) -> str:
     """'+1.23 [0.40, 2.10], 12/3/7': second minus first."""
     before, after = ([scores[name]["psnr"] for name in names] for scores in (first, second))
     found = paired(before, after, [scene(name) for name in names], same=NOTICEABLE_DB)
@@ -51,7 +51,7 @@ def gain_cell(first: Scores, second: Scores, names: Sequence[str]) -> str:
     )
 
 
-def mean(scores: Scores, names: Sequence[str], metric: str) -> float:
+def mean(scores: MetricsById, names: Sequence[str], metric: str) -> float:
     return sum(scores[name][metric] for name in names) / len(names)
 
 
@@ -63,7 +63,7 @@ def families(names: Sequence[str]) -> dict[str, list[str]]:
     return found if set(found) <= set(ORDER) else {}
 
 
-def set_table(title: str, scores: dict[str, Scores]) -> str:
+def set_table(title: str, scores: dict[str, MetricsById]) -> str:
     """One set's lines, and per family of composites where there are any."""
     composite, base = (scores[name] for name in BASES)
     names = [name for name in composite if composite[name]["mse"] > 0]

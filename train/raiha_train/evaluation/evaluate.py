@@ -29,13 +29,13 @@ from raiha_core.harmonizer import load_harmonizer
 
 from ..command import command_parser, exit_code
 from . import run_settings
-from .belief_log import BELIEF_LOG, PARTS, mean_belief
+from .belief_log import BELIEF_LOG, BELIEF_PARTS, mean_belief
 from .compare_runs import compare_runs
 from .listed_references import ListedReferences
 from .plan import UNTOUCHED, ScoringPlan, plan_with, plan_without
 from .prediction_folder import PredictionFolder, index
 from .predictors import FolderPredictor, ModelPredictor, NoPredictor, Predictor, weights_file
-from .protocols import DESCRIPTIONS, NAMES, Protocol
+from .protocols import DESCRIPTIONS, PROTOCOLS, Protocol
 from .score_log import PAIRS_LOG, SCORES, append_pairs, drop_torn_line, read_pairs
 from .scoring import evaluate
 from .summary import Table, headline_rows, summarise
@@ -55,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--references", type=Path, help="RAHarmony4 list; its items are scored")
     parser.add_argument("--seeds", type=int, default=5, help="runs of random references (default 5)")
     parser.add_argument("--encoder", default="lite0", help="matches references for models without a spec")
-    parser.add_argument("--protocol", choices=NAMES, default="A", help="default A; see protocols in docs")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="A", help="default A; see protocols in docs")
     parser.add_argument("--b-size", type=int, default=256, help="B: side of the JPEG copies (256)")
     parser.add_argument("--b-kernel", choices=("linear", "cubic"), default="linear", help="B: their kernel")
     parser.add_argument("--strength", type=float, default=1.0)
@@ -270,7 +270,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     notes = list(setup.notes)
     if belief := mean_belief(arguments.out / BELIEF_LOG):
         result["belief"] = belief
-        parts = ", ".join(f"{name} {belief[name]:.1%}" for name in PARTS)
+        parts = ", ".join(f"{name} {belief[name]:.1%}" for name in BELIEF_PARTS)
         notes.append(f"References were followed, of the way to what they show: {parts} on average.")
     if arguments.compare:
         result["comparison"] = compare_runs(arguments.compare, arguments.out)

@@ -18,7 +18,7 @@ FLOOR = 1e-6  # stands in for an error of zero, so that decibels and their means
 RATIO_BINS = (0.05, 0.15, 1.0)  # upper ends of the foreground-ratio bins; closed, as HDNet has them
 BIN_NAMES = ("0-5 %", "5-15 %", "15-100 %")
 
-Window = Literal["box", "gauss"]
+SsimWindow = Literal["box", "gauss"]
 
 _STRIP = 64  # rows summed at a time: a 24-megapixel photo in float64 would not fit in memory
 _TILE = 128  # windows per side filtered at a time, so that a tile stays in the cache
@@ -106,7 +106,7 @@ def foreground_bin(ratio: float) -> int:
     return next(i for i, end in enumerate(RATIO_BINS) if ratio <= end)
 
 
-def _taps(window: Window) -> tuple[list[float], float]:
+def _taps(window: SsimWindow) -> tuple[list[float], float]:
     """Weights of one axis, and what turns the window's covariance into the definition's."""
     if window == "box":  # HDNet, scikit-image's default: 7x7, sample covariance
         return [1 / 7] * 7, 49 / 48
@@ -143,7 +143,7 @@ def _tile_deficit(p: Tensor, t: Tensor, taps: list[float], covariance: float) ->
     return float((1 - top / bottom).cpu().numpy().sum())
 
 
-def ssim(pred: Tensor, target: Tensor, window: Window, mask: Tensor | None = None) -> Tensor:
+def ssim(pred: Tensor, target: Tensor, window: SsimWindow, mask: Tensor | None = None) -> Tensor:
     """Structural similarity, K1 0.01, K2 0.03, range 255, mean over channels and whole windows.
 
     Args:

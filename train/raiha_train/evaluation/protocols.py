@@ -20,8 +20,8 @@ from ..data.batch import as_batch
 from ..data.resizing import resize
 from .metrics import FLOOR, error_sums, psnr, ssim
 
-Name = Literal["A", "A-full", "B", "C", "C-float"]
-NAMES: tuple[Name, ...] = ("A", "A-full", "B", "C", "C-float")
+ProtocolName = Literal["A", "A-full", "B", "C", "C-float"]
+PROTOCOLS: tuple[ProtocolName, ...] = ("A", "A-full", "B", "C", "C-float")
 SIZE = 256
 
 
@@ -29,13 +29,13 @@ SIZE = 256
 class Protocol:
     """Which ruler. `size` and `kernel` are B's alone: how its files were made before training."""
 
-    name: Name
+    name: ProtocolName
     size: int = 256
     kernel: Literal["linear", "cubic"] = "linear"  # linear is what the released script does
 
     def __post_init__(self) -> None:
-        if self.name not in NAMES:
-            raise ValueError(f"unknown protocol '{self.name}': one of {', '.join(NAMES)}")
+        if self.name not in PROTOCOLS:
+            raise ValueError(f"unknown protocol '{self.name}': one of {', '.join(PROTOCOLS)}")
         if self.kernel not in ("linear", "cubic"):
             raise ValueError(f"B's kernel is 'linear' or 'cubic', got '{self.kernel}'")
         if self.size < SIZE:
@@ -52,7 +52,7 @@ class Protocol:
         return self.name in ("A-full", "C", "C-float")
 
 
-DESCRIPTIONS: dict[Name, str] = {
+DESCRIPTIONS: dict[ProtocolName, str] = {
     "A": "256x256 (PIL bilinear), the composite's own background read, rounded to 8 bits, truth outside",
     "A-full": "rendered at full size, rounded to 8 bits, then scored as A",
     "B": "HDNet's and Raiha's code: JPEG copies, true background read, truncated to 8 bits, truth outside",

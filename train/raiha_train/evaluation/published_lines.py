@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from .published import PeerScore, peers
-from .table_rows import Line
+from .table_rows import TableLine
 
 
 def _mean(scores: Sequence[PeerScore]) -> dict[str, float]:
@@ -15,7 +15,7 @@ def _mean(scores: Sequence[PeerScore]) -> dict[str, float]:
     }
 
 
-def peer_lines(ids: Collection[str]) -> list[Line]:
+def peer_lines(ids: Collection[str]) -> list[TableLine]:
     """Means of each published method over `ids`; nothing where none of them is a published image."""
     lines = []
     for (method, protocol), scores in peers(ids).items():
@@ -24,7 +24,7 @@ def peer_lines(ids: Collection[str]) -> list[Line]:
         subsets = dict.fromkeys(s.subset for s in scores)
         parts = {name: _mean([s for s in scores if s.subset == name]) for name in subsets}
         lines.append(
-            Line(
+            TableLine(
                 method=method,
                 source="peer",
                 protocol=protocol,
@@ -35,10 +35,10 @@ def peer_lines(ids: Collection[str]) -> list[Line]:
     return lines
 
 
-def paper_lines(table: Mapping[str, Any]) -> list[Line]:
+def paper_lines(table: Mapping[str, Any]) -> list[TableLine]:
     """The printed rows of one table."""
     return [
-        Line(
+        TableLine(
             method=row["method"],
             source="paper",
             protocol=row["protocol"],

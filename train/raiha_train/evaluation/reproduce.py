@@ -22,7 +22,7 @@ from raiha_core.harmonizer import shipped_weights
 from ..command import command_parser, exit_code
 from . import evaluate, published
 from .published_lines import paper_lines, peer_lines
-from .table_rows import SPECS, Line, RowSpec
+from .table_rows import SPECS, RowSpec, TableLine
 from .tables import markdown
 
 TABLE_SUBSETS = ("HAdobe5k", "HFlickr", "HCOCO", "Hday2night", "average")
@@ -137,24 +137,24 @@ def measure_row(spec: RowSpec, protocol: str, work: Work) -> dict[str, Any] | st
     return evaluate.run(evaluate.make_parser().parse_args(command))
 
 
-def our_line(spec: RowSpec, protocol: str, scores: dict[str, Any] | str) -> Line:
+def our_line(spec: RowSpec, protocol: str, scores: dict[str, Any] | str) -> TableLine:
     """One row of ours, from the variant that the row is about."""
     if isinstance(scores, str):
-        return Line(method=spec.title, source="ours", protocol=protocol, note=scores)
+        return TableLine(method=spec.title, source="ours", protocol=protocol, note=scores)
     if spec.model == "composite":
         grouped, count = scores["composite"], scores["composite"]["overall"]["n"]
-        return Line.of_groups(spec.title, "ours", scores["protocol"], grouped, int(count))
+        return TableLine.of_groups(spec.title, "ours", scores["protocol"], grouped, int(count))
     if spec.variant == "runs":
         if "runs" not in scores:
-            return Line(
+            return TableLine(
                 method=spec.title,
                 source="ours",
                 protocol=scores["protocol"],
                 note="no reference of the list is there",
             )
-        return Line.of_runs(spec.title, scores["protocol"], scores["runs"], scores["variants"])
+        return TableLine.of_runs(spec.title, scores["protocol"], scores["runs"], scores["variants"])
     grouped = scores["variants"][spec.variant]
-    return Line.of_groups(spec.title, "ours", scores["protocol"], grouped, int(grouped["overall"]["n"]))
+    return TableLine.of_groups(spec.title, "ours", scores["protocol"], grouped, int(grouped["overall"]["n"]))
 
 
 def ruler_note(folder: Path) -> str:
@@ -176,7 +176,7 @@ def ruler_note(folder: Path) -> str:
     return text
 
 
-def warnings(lines: Sequence[Line], count: int) -> list[str]:
+def warnings(lines: Sequence[TableLine], count: int) -> list[str]:
     """What a reader must know before comparing two rows."""
     found = []
     protocols = list(dict.fromkeys(line.protocol for line in lines if line.scores))
@@ -204,7 +204,7 @@ def warnings(lines: Sequence[Line], count: int) -> list[str]:
     return found
 
 
-def table_page(title: str, lines: Sequence[Line], notes: Sequence[str]) -> str:
+def table_page(title: str, lines: Sequence[TableLine], notes: Sequence[str]) -> str:
     """The table as Markdown."""
     header = ["", "source", "protocol", "n", *(f"{s} MSE / PSNR" for s in TABLE_SUBSETS)]
     rows = []
@@ -216,7 +216,7 @@ def table_page(title: str, lines: Sequence[Line], notes: Sequence[str]) -> str:
     return "\n".join([f"# {title}", "", *(f"- **{n}**" for n in notes), "", markdown(header, rows), ""])
 
 
-def to_csv(lines: Sequence[Line]) -> str:
+def to_csv(lines: Sequence[TableLine]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [f"{s}_{m}" for s in TABLE_SUBSETS for m in ("mse", "mse_std", "psnr", "psnr_std")]
@@ -242,7 +242,7 @@ def run(arguments: argparse.Namespace) -> Path:
         references=None if arguments.table == "1" else reference_list(arguments),
         other_light=named_files(arguments.other_light, "--other-light", lists),
     )
-    lines: list[Line] = []
+    lines: list[TableLine] = []
     notes: list[str] = []
     done: dict[tuple[str, str], dict[str, Any] | str] = {}
     ids: list[str] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import raiha_core
 from raiha_core.durable import write_text
-from raiha_core.features.weights import file_digest
+from raiha_core.regular import file_digest
 
 SETTINGS_FILE = "settings.json"
 

@@ -75,7 +75,7 @@ SPECS: dict[str, list[RowSpec]] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
+class TableLine:
     """One line of a table. `scores`: subset or "average" -> mse, psnr, and their deviations if any."""
 
     method: str
@@ -88,7 +88,7 @@ class Line:
     @classmethod
     def of_groups(
         cls, method: str, source: str, protocol: str, grouped: Mapping[str, Any], count: int
-    ) -> "Line":
+    ) -> "TableLine":
         """From means overall and per subset, as `summary.grouped` gives them."""
         parts = {"average": grouped["overall"], **grouped["subsets"]}
         scores = {name: {m: part[m] for m in ("mse", "psnr")} for name, part in parts.items()}
@@ -97,7 +97,7 @@ class Line:
     @classmethod
     def of_runs(
         cls, method: str, protocol: str, runs: Mapping[str, Any], variants: Mapping[str, Any]
-    ) -> "Line":
+    ) -> "TableLine":
         """From mean and deviation over runs of reference choice."""
         scores = {}
         for name, spread in {"average": runs["overall"], **runs["subsets"]}.items():

@@ -37,7 +37,7 @@ from ..evaluation.score_log import drop_torn_line
 from .hashes import calibrate_pool, hash_photos
 from .leaks import find_leaks
 from .pool import make_gallery, present_reals, reals_of
-from .queries import QueryResources, Rules, answer_all, read_parts
+from .queries import ListRules, QueryResources, answer_all, read_parts
 from .report import list_report
 from .siblings import RULES, Pool
 
@@ -105,10 +105,10 @@ def _near_duplicates(
     return hashes, calibrate_pool(hashes, reals)
 
 
-def make_rules(arguments: argparse.Namespace, gallery: StoredGallery, near: Threshold) -> Rules:
+def make_rules(arguments: argparse.Namespace, gallery: StoredGallery, near: Threshold) -> ListRules:
     given = arguments
     content, appearance = given.content_threshold, given.appearance_threshold
-    return Rules(
+    return ListRules(
         mode=given.mode,
         top_k=given.top_k,
         ranking="ranked" if given.random is None else f"random {given.random}",

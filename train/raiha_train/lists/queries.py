@@ -30,7 +30,7 @@ PAIRS_KEPT = 8  # matched pairs kept per reference and kind: the surest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Rules:
+class ListRules:
     """How references are chosen."""
 
     mode: str  # "strict" or "paper"
@@ -65,7 +65,7 @@ class QueryResources:
     pool: Pool
     hashes: Hashes  # of the pool and of the queries' own photos; empty where they are not asked for
     table: NDArray[np.int8]  # (photos of the pool, K), in the pool's order
-    rules: Rules
+    rules: ListRules
 
 
 def _loaded(tools: QueryResources, item: Triple) -> tuple[Query, dict[str, str]]:
@@ -99,7 +99,7 @@ def _entry(candidate: Candidate) -> dict[str, object]:
     }
 
 
-def _line(item: Triple, found: Candidates, excluded: dict[str, str], rules: Rules) -> str:
+def _line(item: Triple, found: Candidates, excluded: dict[str, str], rules: ListRules) -> str:
     """One composite's answer. The band of other light is cut out before the cap."""
     below = rules.appearance_below
     chosen = [c for c in found.items if below is None or c.illumination < below][: rules.top_k]

@@ -25,13 +25,13 @@ from ..experiment import Experiment
 from .pasted_cutouts import paste_cutouts
 from .validation import batches, harmonize_batch
 
-ROWS = 8
+_ROWS = 8
 GIB = 1 << 30
 
 
 @torch.no_grad()
 def write_samples(
-    network: Network, feed: Feed, encoder: Encoder | None, path: Path, rows: int = ROWS
+    network: Network, feed: Feed, encoder: Encoder | None, path: Path, rows: int = _ROWS
 ) -> None:
     """A sheet of held-out pictures (composite, result, truth, mask), then cut-outs pasted into some.
 
@@ -52,7 +52,7 @@ def write_samples(
     _save(torch.cat(lines, -2), path)
 
 
-def write_batch(batch: Batch, path: Path, rows: int = ROWS) -> None:
+def write_batch(batch: Batch, path: Path, rows: int = _ROWS) -> None:
     """A sheet of a training batch: composite, truth, mask, and the first reference where there is one."""
     _save(torch.cat([torch.cat(row, -1) for row in _rows(batch, None)[:rows]], -2), path)
 

@@ -55,7 +55,7 @@ from .reference_kinds import HELD_OUT_SHARE, RecolouredObject, ReferencesOfKinds
 
 LEARNED = ("other crop", "relit crop", "by both", "best four", "by content", "random")
 SHOOTS = ("own shoot", "own four")  # of the other group: photos of the object's own shoot
-MOST = 4
+_MOST = 4
 TRAINING, HELD_OUT, SHOT = "training", "held out", "own shoots"
 ANSWER_SIDE = 320  # of the small composites that the network is asked about: what the shipped one looks at
 ERROR_FLOOR = 30.0  # squared grey levels: what differs by less cannot be seen
@@ -80,7 +80,7 @@ def gather(
     }
     for kind in kinds:
         shown: Sequence[Reference] = galleries.of(kind, thing, seed)
-        heard = measure_references(shown[:MOST], measured)
+        heard = measure_references(shown[:_MOST], measured)
         if len(heard):
             kept[f"{kind}.numbers"] = heard.numbers
             kept[f"{kind}.looks"] = torch.cat((heard.difference, heard.light, heard.deviation), 1)
@@ -139,7 +139,7 @@ class Cases:
             heard.append(
                 ReferenceMeasurement(kept[i][f"{kind}.numbers"], looks[:, :3], looks[:, 3:6], looks[:, 6:])
             )
-        self.heard, self.present = stack(heard, MOST)
+        self.heard, self.present = stack(heard, _MOST)
         rows = torch.tensor([i for i, _ in pairs])
         found, truth = (torch.stack([item[name] for item in kept])[rows] for name in ("found", "truth"))
         self.mean, self.variance = found.unbind(1)

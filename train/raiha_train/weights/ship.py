@@ -25,7 +25,7 @@ from ..command import command_parser, exit_code
 from ..evaluation.run_settings import SETTINGS_FILE, weights_digest
 
 
-def measured(folder: Path, weights: Path) -> dict[str, float]:
+def evaluated_scores(folder: Path, weights: Path) -> dict[str, float]:
     """'SET protocol P MSE' and '... PSNR' of every finished run of the file in a folder of compare_models.py.
 
     Raises: ValueError where there is none, or one of another file of the same name.
@@ -60,7 +60,7 @@ def make_ready(arguments: argparse.Namespace) -> None:
             raise ValueError("--scores were measured with other settings: set those first, then score")
         about = replace(about, config=config, scores=trained(about.scores))
     if arguments.scores:
-        scores = trained(about.scores) | measured(arguments.scores, arguments.weights)
+        scores = trained(about.scores) | evaluated_scores(arguments.scores, arguments.weights)
         about = replace(about, scores=scores)
     if arguments.data:
         about = replace(about, data=arguments.data)

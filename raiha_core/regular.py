@@ -1,8 +1,9 @@
-"""Opening what must be an ordinary file: a store may come from a stranger, and name anything.
+"""Ordinary files, opened and told apart by their digest: a store may come from a stranger, and name anything.
 
 A device or a pipe would hang a reader or fill its memory; a link would lead a writer out of the store.
 """
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -35,6 +36,15 @@ def read_regular(path: Path, most: int) -> bytes:
     if len(raw) > most:
         raise ValueError(f"{path} is larger than {most} bytes")
     return raw
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, 64 hex digits. Raises: OSError; ValueError where it is no regular file."""
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def is_link(path: Path) -> bool:
