@@ -15,6 +15,7 @@ from ..raiha_core.gallery.store import open_gallery
 from ..raiha_core.images import list_photos
 from .compat import ProgressBar, folder_paths, io, model_management
 from .models import NO_FILE, ManagedEncoder, encoder_files, encoder_names, load_encoder, weights_fingerprint
+from .reading import MAX_PIXELS, max_pixels_input, reading_inputs
 from .sockets import EncoderSocket, GallerySocket, require
 from .tensors import from_image
 
@@ -157,6 +158,7 @@ class LoadGallery(io.ComfyNode):
                     placeholder="/path/to/photos",
                     tooltip="Where its photos lie now, if they were moved; empty where they were.",
                 ),
+                max_pixels_input(),
             ],
             outputs=[
                 GallerySocket.Output("gallery", display_name="gallery", tooltip="The photos to search in."),
@@ -166,7 +168,11 @@ class LoadGallery(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(
-        cls, gallery: str | None = None, path: str | None = "", photos: str | None = ""
+        cls,
+        gallery: str | None = None,
+        path: str | None = "",
+        photos: str | None = "",
+        max_pixels: int | None = None,
     ) -> str:
         return _store_fingerprint(cls._store(gallery or "", path or "-"))
 
@@ -179,9 +185,11 @@ class LoadGallery(io.ComfyNode):
         return Path(path.strip()).expanduser()
 
     @classmethod
-    def execute(cls, gallery: str, path: str = "", photos: str = "") -> io.NodeOutput:
+    def execute(
+        cls, gallery: str, path: str = "", photos: str = "", max_pixels: int = MAX_PIXELS
+    ) -> io.NodeOutput:
         moved = Path(photos.strip()).expanduser() if photos.strip() else None
-        found = open_gallery(cls._store(gallery, path), photos=moved)
+        found = open_gallery(cls._store(gallery, path), photos=moved, max_pixels=max_pixels)
         report = [f"{len(found)} photos with features '{found.spec.name}'", *found.notes]
         return io.NodeOutput(found, "\n".join(report))
 
@@ -217,6 +225,7 @@ class BuildGallery(io.ComfyNode):
                     placeholder="/path/to/photos",
                     tooltip="A folder of photos anywhere; read only with the entry '(folder below)'.",
                 ),
+                *reading_inputs(),
             ],
             outputs=[
                 GallerySocket.Output("gallery", display_name="gallery", tooltip="The photos to search in."),
@@ -233,6 +242,8 @@ class BuildGallery(io.ComfyNode):
         photos: str | None = None,
         name: str | None = None,
         folder: str | None = "",
+        max_pixels: int | None = None,
+        allow_damaged: bool | None = None,
     ) -> str:
         source = _photo_folder(photos or _BELOW, folder or "")
         files = [(path.relative_to(source).as_posix(), *_state_of(path)) for path in list_photos(source)]
@@ -240,7 +251,15 @@ class BuildGallery(io.ComfyNode):
         return hashlib.sha256(json.dumps([files, store]).encode()).hexdigest()
 
     @classmethod
-    def execute(cls, encoder: object, photos: str, name: str, folder: str = "") -> io.NodeOutput:
+    def execute(
+        cls,
+        encoder: object,
+        photos: str,
+        name: str,
+        folder: str = "",
+        max_pixels: int = MAX_PIXELS,
+        allow_damaged: bool = False,
+    ) -> io.NodeOutput:
         eyes = require(encoder, ManagedEncoder, "encoder")
         if not _PLAIN_NAME.fullmatch(name):
             raise ValueError(f"'{name}' cannot name a gallery: use letters, digits, spaces, '.', '-' and '_'")
@@ -257,10 +276,12 @@ class BuildGallery(io.ComfyNode):
             _photo_folder(photos, folder),
             store,
             encoder=eyes.resident(),
+            max_pixels=max_pixels,
+            allow_damaged=allow_damaged,
             progress=progress,
             interrupted=model_management.throw_exception_if_processing_interrupted,
         )
-        return io.NodeOutput(open_gallery(store), _describe(report))
+        return io.NodeOutput(open_gallery(store, max_pixels=max_pixels), _describe(report))
 
 
 class ImagesToGallery(io.ComfyNode):

@@ -9,11 +9,12 @@ from pathlib import Path
 from torch import Tensor
 
 from ..raiha_core.formats import readable_endings
-from ..raiha_core.images import read_picture, write_picture
-from ..raiha_core.mask_files import read_mask_file
+from ..raiha_core.images import open_picture, write_picture
+from ..raiha_core.mask_files import open_mask_file
 from ..raiha_core.source import PictureSource
 from .compat import folder_paths, io, model_management, ui
 from .notes import show_notes
+from .reading import MAX_PIXELS, damage_notes, reading_inputs, with_remedy
 from .sockets import SourceSocket, require
 from .tensors import alpha_of, from_image, from_mask, to_image, to_mask
 
@@ -95,6 +96,11 @@ def _preview(name: str, pixels: Tensor) -> ui.PreviewImage | None:
     return ui.PreviewImage(to_image(pixels)) if name.startswith(_PREFIX) else None
 
 
+def _shown(preview: ui.PreviewImage | None, notes: dict[str, tuple[str, ...]]) -> dict[str, object] | None:
+    """What the page gets of a loader: its picture, its notes, None without both."""
+    return {**({} if preview is None else preview.as_dict()), **notes} or None
+
+
 class LoadPicture(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -115,7 +121,9 @@ class LoadPicture(io.ComfyNode):
                     tooltip="A picture of ComfyUI's input folder, or one of the pack's examples.",
                 ),
                 _mask_means(),
+                *reading_inputs(),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="The picture, sRGB."),
                 io.Mask.Output(
@@ -139,12 +147,25 @@ class LoadPicture(io.ComfyNode):
         return _validate(image)
 
     @classmethod
-    def fingerprint_inputs(cls, image: str | None = None, mask_means: str | None = None) -> str:
+    def fingerprint_inputs(
+        cls,
+        image: str | None = None,
+        mask_means: str | None = None,
+        max_pixels: int | None = None,
+        allow_damaged: bool | None = None,
+    ) -> str:
         return _fingerprint(image)
 
     @classmethod
-    def execute(cls, image: str, mask_means: str = _AUTOMATIC) -> io.NodeOutput:
-        picture = read_picture(_path(image))
+    def execute(
+        cls,
+        image: str,
+        mask_means: str = _AUTOMATIC,
+        max_pixels: int = MAX_PIXELS,
+        allow_damaged: bool = False,
+    ) -> io.NodeOutput:
+        with with_remedy(allow_damaged):
+            picture = open_picture(_path(image), max_pixels=max_pixels, allow_damaged=allow_damaged)
         pixels = picture.pixels.to(model_management.intermediate_device())
         alpha = (
             pixels.new_ones(1, 1, *pixels.shape[-2:]) if picture.alpha is None else picture.alpha.to(pixels)
@@ -153,9 +174,11 @@ class LoadPicture(io.ComfyNode):
         if _transparent_is_object(image, mask_means):
             alpha = 1 - alpha
             source = replace(source, alpha=None)  # it is a mask, and no part of the picture
-        for note in picture.notes:
-            logging.warning("Raiha: %s: %s", image, note)
-        return io.NodeOutput(to_image(pixels), to_mask(alpha), source, ui=_preview(image, pixels))
+        notes = [*damage_notes(image, picture.damage), *(f"{image}: {note}" for note in picture.notes)]
+        for note in notes:
+            logging.warning("Raiha: %s", note)
+        shown = _shown(_preview(image, pixels), show_notes(cls, notes))
+        return io.NodeOutput(to_image(pixels), to_mask(alpha), source, ui=shown)
 
 
 class LoadMask(io.ComfyNode):
@@ -187,6 +210,7 @@ class LoadMask(io.ComfyNode):
                     tooltip="The object's value in a mask of labels, as VOC, DAVIS and label tools write "
                     "them; 0: the only one that there is.",
                 ),
+                *reading_inputs(),
             ],
             outputs=[io.Mask.Output("mask", display_name="mask", tooltip="1 = pasted object.")],
             hidden=[io.Hidden.unique_id],
@@ -198,21 +222,36 @@ class LoadMask(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(
-        cls, image: str | None = None, mask_means: str | None = None, label: int | None = None
+        cls,
+        image: str | None = None,
+        mask_means: str | None = None,
+        label: int | None = None,
+        max_pixels: int | None = None,
+        allow_damaged: bool | None = None,
     ) -> str:
         return _fingerprint(image)
 
     @classmethod
-    def execute(cls, image: str, mask_means: str = _AUTOMATIC, label: int = 0) -> io.NodeOutput:
-        found = read_mask_file(
-            _path(image),
-            label=label or None,
-            transparent_is_object=_transparent_is_object(image, mask_means),
-        )
+    def execute(
+        cls,
+        image: str,
+        mask_means: str = _AUTOMATIC,
+        label: int = 0,
+        max_pixels: int = MAX_PIXELS,
+        allow_damaged: bool = False,
+    ) -> io.NodeOutput:
+        with with_remedy(allow_damaged):
+            found = open_mask_file(
+                _path(image),
+                max_pixels=max_pixels,
+                allow_damaged=allow_damaged,
+                label=label or None,
+                transparent_is_object=_transparent_is_object(image, mask_means),
+            )
         mask = found.values.to(model_management.intermediate_device())
-        preview = _preview(image, mask.expand(-1, 3, -1, -1))
-        shown = {**({} if preview is None else preview.as_dict()), **show_notes(cls, found.notes)}
-        return io.NodeOutput(to_mask(mask), ui=shown or None)
+        notes = [*damage_notes(image, found.damage), *found.notes]
+        shown = _shown(_preview(image, mask.expand(-1, 3, -1, -1)), show_notes(cls, notes))
+        return io.NodeOutput(to_mask(mask), ui=shown)
 
 
 class SavePicture(io.ComfyNode):

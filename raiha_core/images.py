@@ -43,6 +43,7 @@ class Picture:
     source: PictureSource  # what `write_picture` needs to write a result as this file was
     orientation: int = 1  # EXIF, 1..8, applied already
     notes: tuple[str, ...] = ()  # what was done that a user should know: the first frame of several
+    damage: str = ""  # what is wrong with a damaged file of which the rest was read
 
 
 def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, allow_damaged: bool = False) -> Picture:
@@ -57,13 +58,19 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, allow_damage
         without permission, empty, not a picture, truncated or damaged (`raster.DamagedPictureError`), too
         large, or of colours that have no place in sRGB (PQ, HLG).
     """
+    picture = open_picture(path, max_pixels=max_pixels, allow_damaged=allow_damaged)
+    if picture.damage:
+        warnings.warn(f"{path} {picture.damage}; what is left of it was read", stacklevel=2)
+    return picture
+
+
+def open_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, allow_damaged: bool = False) -> Picture:
+    """As `read_picture`, for those who tell the `damage` in their own way: no warning does."""
     path = Path(path)
     stored = decode(path, max_pixels, allow_damaged=allow_damaged, floats=True)
     raster = upright(stored)
     if raster.foreign_colours:
         raise PictureError(f"{path} is not read: {raster.foreign_colours}")
-    if raster.damage:
-        warnings.warn(f"{path} {raster.damage}; what is left of it was read", stacklevel=2)
     settled = settle(raster, path)
     return Picture(
         pixels=to_tensor(settled.srgb, raster.full),
@@ -81,6 +88,7 @@ def read_picture(path: str | Path, *, max_pixels: int = MAX_PIXELS, allow_damage
         ),
         orientation=stored.orientation,
         notes=(*raster.notes, *settled.notes),
+        damage=raster.damage,
     )
 
 

@@ -31,6 +31,7 @@ class MaskFile:
     values: Tensor  # (1, 1, H, W) float32, 0..1, upright
     notes: tuple[str, ...] = ()  # sentences on what was done to the file's codes
     orientation: int = 1  # EXIF, 1..8, applied already
+    damage: str = ""  # what is wrong with a damaged file of which the rest was read
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,13 +139,36 @@ def read_mask_file(
     Raises: as `read_picture`; ValueError for a colour picture whose alpha does not vary, for several
         labels (listed) of which none was chosen, and for a label that is not there.
     """
+    found = open_mask_file(
+        path,
+        max_pixels=max_pixels,
+        allow_damaged=allow_damaged,
+        label=label,
+        transparent_is_object=transparent_is_object,
+    )
+    if found.damage:
+        warnings.warn(f"{path} {found.damage}; what is left of it was read", stacklevel=2)
+    return found
+
+
+def open_mask_file(
+    path: str | Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    allow_damaged: bool = False,
+    label: int | None = None,
+    transparent_is_object: bool = False,
+) -> MaskFile:
+    """As `read_mask_file`, for those who tell the `damage` in their own way: no warning does."""
     path = Path(path)
     stored = decode(path, max_pixels, allow_damaged=allow_damaged)
     raster = upright(stored)
-    if raster.damage:
-        warnings.warn(f"{path} {raster.damage}; what is left of it was read", stacklevel=2)
     found = _read(path, raster, label, transparent_is_object)
-    return replace(found, orientation=stored.orientation)
+    notes = (
+        *(f"{path}: {note}" for note in raster.notes),
+        *found.notes,
+    )  # that it is the first frame of several
+    return replace(found, notes=notes, orientation=stored.orientation, damage=raster.damage)
 
 
 def _read(path: Path, raster: Raster, label: int | None, transparent_is_object: bool) -> MaskFile:
@@ -165,9 +189,11 @@ def _read(path: Path, raster: Raster, label: int | None, transparent_is_object: 
     return found or _of_codes(_grey_sum(raster, path), 3, raster.full, name)
 
 
-def read_mask(path: str | Path, *, max_pixels: int = MAX_PIXELS, label: int | None = None) -> Tensor:
+def read_mask(
+    path: str | Path, *, max_pixels: int = MAX_PIXELS, allow_damaged: bool = False, label: int | None = None
+) -> Tensor:
     """The values of `read_mask_file`: (1, 1, H, W) float32, 0..1; its notes become `MaskWarning`s."""
-    found = read_mask_file(path, max_pixels=max_pixels, label=label)
+    found = read_mask_file(path, max_pixels=max_pixels, allow_damaged=allow_damaged, label=label)
     for note in found.notes:
         warnings.warn(note, MaskWarning, stacklevel=2)
     return found.values

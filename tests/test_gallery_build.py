@@ -335,14 +335,14 @@ def test_a_broken_encoder_is_not_a_bad_photo(photos, tmp_path):
 
 
 def test_a_photo_that_changes_under_our_hands_is_not_stored(photos, tmp_path, monkeypatch):
-    def meddle(path):
-        picture = read_picture(path)
+    def meddle(path, **options):
+        picture = read_picture(path, **options)
         if path.name == "005.png":  # the bytes that were hashed are gone now
             write_photo(path, seed=55)
             touch(path)
         return picture
 
-    monkeypatch.setattr(reading, "read_picture", meddle)
+    monkeypatch.setattr(reading, "open_picture", meddle)
     report = build(photos, tmp_path / "store", encoder=FakeEncoder())
     assert [(file.id, file.reason) for file in report.bad] == [
         ("005.png", "changed while it was read; build again")

@@ -66,7 +66,7 @@ def test_the_whole_road_from_photos_to_a_picture(host):
     assert path.name == "b_00001_.png"
     before = np.asarray(Image.open(host.folder("input") / "composite.png")).astype(int)
     with host.session():
-        after = pack("nodes.pictures").read_picture(path)
+        after = pack("raiha_core.images").read_picture(path)
     assert after.bit_depth == 16
     inside = np.asarray(Image.open(host.folder("input") / "mask.png")) > 0
     codes = (after.pixels[0].movedim(0, -1).numpy() * 255).round().astype(int)

@@ -19,6 +19,7 @@ from ..gallery.plan import BadFile
 from ..gallery.protocol import Progress
 from ..gallery.remove import remove
 from ..gallery.repair import repair
+from .reading import add_reading_options
 from .values import count, device
 
 Subparsers = argparse._SubParsersAction  # argparse has no public name for what add_subparsers returns
@@ -79,6 +80,7 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--groups", type=Path, metavar="FILE", help="groups by photo: CSV or JSON lines with id and group"
     )
+    add_reading_options(parser)
 
 
 def _add_photos(parser: argparse.ArgumentParser) -> None:
@@ -166,6 +168,8 @@ def _run_build(arguments: argparse.Namespace) -> int:
             group_by=arguments.group_by or "",
             groups=read_groups(arguments.groups) if arguments.groups else None,
             moved=arguments.moved,
+            max_pixels=arguments.max_pixels,
+            allow_damaged=arguments.allow_damaged,
             progress=progress,
         )
     return _tell_build(arguments, report)
@@ -181,6 +185,8 @@ def _run_add(arguments: argparse.Namespace) -> int:
             workers=arguments.workers,
             group_by=arguments.group_by or "",
             groups=read_groups(arguments.groups) if arguments.groups else None,
+            max_pixels=arguments.max_pixels,
+            allow_damaged=arguments.allow_damaged,
             progress=progress,
         )
     return _tell_build(arguments, report)

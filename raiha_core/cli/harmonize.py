@@ -26,7 +26,7 @@ from ..retrieval.search import search
 from .errors import sentence
 from .outputs import require_apart, require_place
 from .pairs import Job, add_mask_options, folder_jobs, mask_notes_told, read_pair
-from .reading import add_reading_options, reading_of
+from .reading import add_reading_options, reading_of, with_remedy
 from .values import count, device, share
 
 TOP_K = 4
@@ -103,7 +103,9 @@ def load_tools(arguments: argparse.Namespace) -> Tools:
     _require_gallery(arguments)
     harmonizer = load_harmonizer(arguments.model, arguments.device)
     top_k = _top_k(harmonizer, arguments.top_k)
-    gallery = open_gallery(arguments.gallery, photos=arguments.photos) if arguments.gallery else None
+    gallery = None
+    if arguments.gallery:
+        gallery = open_gallery(arguments.gallery, photos=arguments.photos, max_pixels=arguments.max_pixels)
     if gallery is not None and harmonizer.spec is not None:
         require_same_space(
             harmonizer.spec,
@@ -115,15 +117,16 @@ def load_tools(arguments: argparse.Namespace) -> Tools:
     needed = gallery.spec if gallery is not None else harmonizer.spec
     if needed is not None:
         encoder = build_encoder(needed.encoder, weights=arguments.weights, device=arguments.device)
-    given = tuple(
-        Reference(
-            id=path.name,
-            image=(pixels := read_picture(path, max_pixels=arguments.max_pixels).pixels),
-            features=encoder.encode(pixels.to(arguments.device)) if encoder else None,
-        )
-        for path in arguments.references or ()
-    )
+    given = tuple(_reference(path, encoder, arguments) for path in arguments.references or ())
     return Tools(harmonizer, gallery, encoder, given, top_k)
+
+
+def _reference(path: Path, encoder: Encoder | None, arguments: argparse.Namespace) -> Reference:
+    reading = reading_of(arguments)
+    with with_remedy(reading):
+        picture = read_picture(path, max_pixels=reading.max_pixels, allow_damaged=reading.allow_damaged)
+    features = encoder.encode(picture.pixels.to(arguments.device)) if encoder else None
+    return Reference(id=path.name, image=picture.pixels, features=features)
 
 
 def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dict[str, object]:

@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         label=arguments.label,
         invert=arguments.invert_mask,
     )
-    gallery = open_gallery(arguments.gallery, photos=arguments.photos)
+    gallery = open_gallery(arguments.gallery, photos=arguments.photos, max_pixels=arguments.max_pixels)
     with mask_notes_told():
         found = search(
             gallery,

@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ..raster import MAX_PIXELS, Limits
 from .journal import Line
 from .layout import unfinished_work
 from .listing import Listing, list_folder
@@ -37,7 +38,7 @@ class BuildReport:
     excluded: int  # in the folder, but removed on request earlier
     duplicates: int  # photos whose bytes another photo of the gallery has too
     bad: tuple[BadFile, ...]
-    notes: tuple[str, ...]  # what the folder holds besides photos, in a sentence
+    notes: tuple[str, ...]  # what was passed over, and which damaged photos were taken, in sentences
     seconds: float
 
     def to_json(self) -> dict[str, object]:
@@ -53,6 +54,8 @@ def build(
     group_by: str = "",
     groups: Mapping[str, str] | None = None,
     moved: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    allow_damaged: bool = False,
     progress: Progress | None = None,
     interrupted: Interrupted | None = None,
 ) -> BuildReport:
@@ -66,13 +69,15 @@ def build(
         group_by: "folder" makes each subfolder a group; remembered for later builds.
         groups: {id: group} for some or all photos; takes precedence.
         moved: the photos now lie in this folder although the recorded one still exists.
+        max_pixels, allow_damaged: as for `read_picture`; `notes` name the damaged photos that were taken.
         progress: called after each photo with (done, total, id).
         interrupted: called often; what it raises ends the build and is raised.
     Raises: ValueError or OSError with one sentence for anything but a bad photo; those are in the report.
     """
     folder = Path(photos_folder)
     listing = list_folder(folder)
-    update = _Update(Path(store), encoder, workers, group_by, groups, progress, interrupted)
+    limits = Limits(pixels=max_pixels, damaged=allow_damaged)
+    update = _Update(Path(store), encoder, workers, group_by, groups, limits, progress, interrupted)
     return update.run(folder.resolve(), listing, sync=True, moved=moved)
 
 
@@ -84,6 +89,8 @@ def add(
     workers: int = 2,
     group_by: str = "",
     groups: Mapping[str, str] | None = None,
+    max_pixels: int = MAX_PIXELS,
+    allow_damaged: bool = False,
     progress: Progress | None = None,
     interrupted: Interrupted | None = None,
 ) -> BuildReport:
@@ -95,7 +102,8 @@ def add(
     given = Path(photos)
     folder = given.parent if given.is_file() else given
     listing = Listing({given.name: given}, ()) if given.is_file() else list_folder(folder)
-    update = _Update(Path(store), encoder, workers, group_by, groups, progress, interrupted)
+    limits = Limits(pixels=max_pixels, damaged=allow_damaged)
+    update = _Update(Path(store), encoder, workers, group_by, groups, limits, progress, interrupted)
     only = given.name if given.is_file() else ""
     return update.run(folder.resolve(), listing, sync=False, moved=False, only=only)
 
@@ -109,6 +117,7 @@ class _Update:
     workers: int
     group_by: str
     groups: Mapping[str, str] | None
+    limits: Limits
     progress: Progress | None
     interrupted: Interrupted | None
 
@@ -122,7 +131,8 @@ class _Update:
         """Carry out the plan; `only` is the file that is added, where it is a single one."""
         started = time.monotonic()
         if not listing.files:
-            raise ValueError(f"photo folder {folder} holds no photos; nothing was changed")
+            found = "".join(f" ({note})" for note in listing.notes)
+            raise ValueError(f"photo folder {folder} holds no photos{found}; nothing was changed")
         refuse_place(folder, self.store)
         with Writer(self.store, self.encoder.spec) as writer:
             state = writer.state
@@ -151,7 +161,7 @@ class _Update:
             unfinished=tuple(unfinished_work(writer.layout, [one], state.folders) for one in state.promises),
             duplicates=_count_duplicates(state),
             bad=bad,
-            notes=listing.notes,
+            notes=(*listing.notes, *plan.taken),
             seconds=time.monotonic() - started,
             **counts,
         )
@@ -177,6 +187,10 @@ class _Update:
                 for done, result in enumerate(readings, 1):
                     if result.entry is not None:
                         counts[_verb(result)] += 1
+                        if result.damage:
+                            plan.taken.append(
+                                f"{result.item.id} {result.damage}; what is left of it was read"
+                            )
                         writer.add(result.entry, result.patches)
                     else:
                         plan.bad.append(BadFile(result.item.id, result.reason))
@@ -195,7 +209,7 @@ class _Update:
         known: dict[str, Entry] = dict(state.by_content)  # a copy: timing must not decide what is known
 
         def work(item: PhotoFile) -> PhotoOutcome:
-            return read_photo(item, index, known, self.encoder)
+            return read_photo(item, index, known, self.encoder, self.limits)
 
         return map_in_order(work, plan.work, workers=self.workers, interrupted=self.interrupted)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..images import list_photos
+from ..images import list_folder_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,9 @@ def list_folder(folder: Path) -> Listing:
         where = Path(error.filename).relative_to(folder).as_posix()
         closed.append((where, f"the folder cannot be read: {error.strerror}"))
 
-    files = {path.relative_to(folder).as_posix(): path for path in list_photos(folder, unreadable=note)}
-    return Listing(files, tuple(sorted(closed)))
+    found = list_folder_files(folder, unreadable=note)
+    files = {path.relative_to(folder).as_posix(): path for path in found.photos}
+    return Listing(files, tuple(sorted(closed)), found.notes())
 
 
 def is_inside(name: str, folders: Sequence[tuple[str, str]]) -> bool:

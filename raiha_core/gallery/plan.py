@@ -38,6 +38,7 @@ class Plan:
     bad: list[BadFile] = field(default_factory=list)
     excluded: list[str] = field(default_factory=list)  # in the folder, but removed on request
     unchanged: list[str] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)  # damaged files of which the rest was read, in sentences
 
 
 def make_plan(

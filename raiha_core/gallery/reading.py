@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from ..features.patches import StoredPatches, store
-from ..images import read_picture
+from ..images import open_picture
+from ..raster import Limits
 from ..regular import file_digest
 from .manifest import Entry, Photo
 from .plan import PhotoFile
@@ -24,14 +25,15 @@ class PhotoOutcome:
     entry: Entry | None = None
     patches: StoredPatches | None = None  # None where the content was known: the entry says where
     reason: str = ""  # why there is no entry
+    damage: str = ""  # what is wrong with a file of which the rest was read
 
 
 def read_photo(
-    item: PhotoFile, folder: int, known: Mapping[str, Entry], encoder: PatchEncoder
+    item: PhotoFile, folder: int, known: Mapping[str, Entry], encoder: PatchEncoder, limits: Limits
 ) -> PhotoOutcome:
     """Hash a file, and read and encode it unless `known` has its content. Bad files give a reason."""
     try:
-        return _read(item, folder, known, encoder)
+        return _read(item, folder, known, encoder, limits)
     except FileNotFoundError:
         return PhotoOutcome(item, reason="gone while the gallery was built")
     except OSError as error:
@@ -42,7 +44,9 @@ def read_photo(
         return PhotoOutcome(item, reason="there is not enough memory to read it")
 
 
-def _read(item: PhotoFile, folder: int, known: Mapping[str, Entry], encoder: PatchEncoder) -> PhotoOutcome:
+def _read(
+    item: PhotoFile, folder: int, known: Mapping[str, Entry], encoder: PatchEncoder, limits: Limits
+) -> PhotoOutcome:
     before = item.path.stat()
     if not stat.S_ISREG(before.st_mode):
         raise ValueError("not a regular file")
@@ -62,7 +66,8 @@ def _read(item: PhotoFile, folder: int, known: Mapping[str, Entry], encoder: Pat
     if same is not None and same.photo.view:
         photo = replace(photo, width=same.photo.width, height=same.photo.height, view=same.photo.view)
         return PhotoOutcome(item, replace(same, photo=photo, folder=folder))
-    pixels = read_picture(item.path).pixels
+    picture = open_picture(item.path, max_pixels=limits.pixels, allow_damaged=limits.damaged)
+    pixels = picture.pixels
     photo = replace(photo, width=pixels.shape[3], height=pixels.shape[2], view=view_of(pixels))
     if same is not None:  # encoded by a version that stored no view
         return PhotoOutcome(item, replace(same, photo=photo, folder=folder))
@@ -71,7 +76,7 @@ def _read(item: PhotoFile, folder: int, known: Mapping[str, Entry], encoder: Pat
     after = item.path.stat()
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise ValueError("changed while it was read; build again")
-    return PhotoOutcome(item, Entry(photo, folder, "", 0), patches)
+    return PhotoOutcome(item, Entry(photo, folder, "", 0), patches, damage=picture.damage)
 
 
 def _brief(reason: str, path: Path) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..features.spec import FeatureSpec
 from ..images import read_picture
+from ..raster import MAX_PIXELS
 from ..regular import file_digest
 from . import journal
 from .layout import (
@@ -41,7 +42,11 @@ _LOOKS = 8  # at a manifest that `repair` keeps replacing
 
 
 def open_gallery(
-    path: str | Path, *, photos: str | Path | None = None, allow_partial: bool = False
+    path: str | Path,
+    *,
+    photos: str | Path | None = None,
+    allow_partial: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> "StoredGallery":
     """Open a gallery for reading: each of its photo folders as it was when it was last whole.
 
@@ -50,6 +55,7 @@ def open_gallery(
     Args:
         photos: where its photo folder lies now, if neither where it was nor beside the store.
         allow_partial: open also what an interrupted build has finished so far.
+        max_pixels: of its photos, as for `read_picture`.
     Raises: ValueError naming the store where it is none, never was whole, is damaged, or of another version.
     """
     layout = Layout(Path(path))
@@ -71,7 +77,7 @@ def open_gallery(
     if all(name in calibration for name in _THRESHOLDS):
         spec = _with_thresholds(layout, spec, calibration)
     roots = photo_paths(layout, state, Path(photos) if photos is not None else None)
-    return StoredGallery(layout, spec, state, roots, shards)
+    return StoredGallery(layout, spec, state, roots, shards, max_pixels)
 
 
 def _is_still(layout: Layout, raw: bytes, found: journal.Journal) -> bool:
@@ -162,8 +168,15 @@ class StoredGallery:
     """An open gallery. Its features are mapped, not read; a later writer does not change it."""
 
     def __init__(
-        self, layout: Layout, spec: FeatureSpec, state: State, roots: Sequence[Path], shards: dict[str, Shard]
+        self,
+        layout: Layout,
+        spec: FeatureSpec,
+        state: State,
+        roots: Sequence[Path],
+        shards: dict[str, Shard],
+        max_pixels: int,
     ) -> None:
+        self._max_pixels = max_pixels
         self.layout = layout
         self.spec = spec
         self.name = layout.root.name or str(layout.root)
@@ -221,11 +234,13 @@ class StoredGallery:
     def load(self, row: int) -> Tensor:
         """The photo's pixels, (1, 3, H, W) float32 sRGB 0..1, full size.
 
+        A damaged photo is one that a build was told to take: the file is known to be the same.
         Raises: ValueError naming the photo where it is gone, changed, or unreadable.
         """
         if trouble := self.trouble(row):
             raise ValueError(f"{trouble}; build the gallery again, or say where its `photos` are now")
-        return read_picture(Path(self.photos[row].path)).pixels
+        path = Path(self.photos[row].path)
+        return read_picture(path, max_pixels=self._max_pixels, allow_damaged=True).pixels
 
     def duplicates(self) -> list[tuple[int, ...]]:
         """Rows of photos whose files are equal byte for byte, two or more each."""

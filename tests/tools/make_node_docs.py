@@ -16,10 +16,11 @@ NOTES = {
     "Raiha_LoadPicture": """\
 ComfyUI's own loader turns 16 bit into fewer levels, ignores colour profiles, gets mirrored EXIF
 orientations wrong and loads truncated files without a word; this one does not. Its `alpha` is 1 on the
-object of a cut-out: no Invert Mask is needed.""",
+object of a cut-out: no Invert Mask is needed. Of a picture that the mask editor saved it is what was
+painted.""",
     "Raiha_LoadMask": """\
 For a mask file beside the composite. A colour picture without varying alpha is refused, because its
-brightness is hardly meant as a mask. A mask drawn in ComfyUI's mask editor comes from Load Image instead.""",
+brightness is hardly meant as a mask. What ComfyUI's mask editor saved gives what was painted.""",
     "Raiha_SavePicture": """\
 Choose 16 bits for a 16-bit composite: pixels outside the mask then leave exactly as they came.""",
     "Raiha_LoadEncoder": """\
@@ -62,9 +63,10 @@ and whether its licence allows commercial use; `raiha models` lists what there i
 Take it in place of Load Harmonizer. For nearly the classic transfer of Reinhard set `deviation` to 1,
 `contrast` to 0, `ring` to 1 and `cautious` off.""",
     "Raiha_Harmonize": """\
-Composite and mask must have the same size. One mask serves a whole batch of composites, and the
-references serve all of them. An empty mask gives the composite back. A mask that covers everything needs
-references. Load Image gives an empty 64x64 mask for pictures without alpha; it is refused in a sentence.
+A mask of another size is resized where its sides have the composite's ratio, and refused elsewhere. One
+mask serves a whole batch of composites, and the references serve all of them. An empty mask gives the
+composite back. A mask that covers everything needs references. Load Image gives
+an empty 64x64 mask for pictures without alpha; it is refused in a sentence.
 `report` says of each reference how far the result followed it (lightness, colour and contrast, in per cent
 of the way to what it shows) and, where it hardly did, why. That is another number than the score, which only
 ranks photos. Photos of a gallery that another encoder than `lite0` built are compared again by `lite0`.""",
