@@ -8,12 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raiha_core.data.iharmony4 import TEST_COUNTS, parse_name
+from raiha_core import checkpoint, model_folders
+from raiha_core.checkpoint import describe
+from raiha_core.data.iharmony4 import TEST_COUNTS, parse_name, read_iharmony4
 from raiha_core.data.raharmony4 import LISTED_COUNTS
-from raiha_train.evaluation import evaluate, published, reproduce
+from raiha_core.models.presets import PRESETS
+from raiha_core.pipeline import harmonize
+from raiha_train.evaluation import beside, evaluate, published, reproduce
 from raiha_train.evaluation.metrics import foreground_bin
+from raiha_train.evaluation.protocols import Protocol, score
+from raiha_train.evaluation.published import REBUILT
+from raiha_train.evaluation.scoring import load_triple
 from raiha_train.lists import build_raharmony4
 from tests.gallery_fakes import FakeEncoder
+from tests.network_cases import fill, small
 from tests.tiny_iharmony4 import make
 
 
@@ -122,6 +130,70 @@ def test_peers_are_averaged_over_the_images_at_hand(tmp_path, root, monkeypatch,
     capsys.readouterr()
 
 
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """The folder of the user's weights, with PCT-Net and RainNet, narrow, as the converter leaves them."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setenv(model_folders.VARIABLE, str(folder))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "no data"))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "no data"))
+    for name in ("pctnet-cnn", "rainnet"):
+        network = fill(small(name)).eval()
+        about = describe(network, name, data="formula", licence="-", notes={"converted_from": "x.pth"})
+        checkpoint.save(folder / f"{name}.safetensors", network, about)
+    return folder
+
+
+def test_networks_whose_weights_are_here_stand_beside_their_published_figures(
+    root, tmp_path, weights, capsys
+):
+    command = ["--table", "1", "--data", str(root), "--out", str(tmp_path / "out")]
+    assert reproduce.main(command) == 0
+    assert "published average MSE / PSNR" in capsys.readouterr().out
+    with open(tmp_path / "out" / "table1.csv", newline="", encoding="utf-8") as file:
+        ours = [row for row in csv.DictReader(file) if row["source"] == "ours"]
+    rows = {
+        row["method"]: row for row in ours if row["method"].startswith(("PCT-Net", "Rain", "DCCF", "iDIH"))
+    }
+    # PCT-Net: as its authors render, by their ruler; the published mean is of the pictures that are here
+    cnn = rows["PCT-Net (CNN)"]
+    item = read_iharmony4(root)
+    prepared = [load_triple(Protocol(name="C-float"), one) for one in item]
+    said = [
+        harmonize(*p.inputs(), model=weights / "pctnet-cnn.safetensors", exact=True, as_stored=True)
+        for p in prepared
+    ]
+    scored = [score(Protocol(name="C-float"), *pair).psnr for pair in zip(prepared, said, strict=True)]
+    assert cnn["protocol"] == "C-float"
+    assert float(cnn["average_psnr"]) == pytest.approx(np.mean(scored), rel=1e-9)
+    here = [r for r in published.peer_rows() if r["name"] in {one.id for one in item}]
+    assert here
+    means = [np.mean([float(r[f"PCTNet_CNN_FR_{m}"]) for r in here]) for m in ("MSE", "PSNR")]
+    assert cnn["published"] == f"{means[0]:.2f} / {means[1]:.2f} (C-float, per image, n {len(here)})"
+    # RainNet: 256 pixels, and only a printed row
+    assert rows["RainNet"]["protocol"] == "A"
+    assert rows["RainNet"]["published"] == "40.29 / 36.12 (printed, protocol DoveNet, n 7404)"
+    # what is not here: the sentence that brings it, and the figure it would stand beside
+    vit = rows["PCT-Net (ViT)"]
+    assert vit["note"].startswith("the weights of 'pctnet-vit' are not here yet: `raiha fetch pctnet-vit`")
+    assert vit["published"].endswith(f"(C-float, per image, n {len(here)})")
+    assert not vit["average_psnr"]
+    assert "get them from the authors" in rows["DCCF (iS2AM)"]["note"]
+    assert "on which base is not stated" in rows["DCCF (iS2AM)"]["published"]
+    assert rows["iDIH"]["published"] == ""
+    assert [row["protocol"][0] for row in ours if row["method"] == "composite"] == ["B", "C", "A"]
+
+
+def test_every_figure_that_stands_beside_a_network_is_a_published_one():
+    methods = {name for name, _ in published.peers([])} | {REBUILT[0]}
+    printed = {row["method"] for row in published.paper_tables()["1"]["rows"]}
+    assert set(beside.PER_IMAGE.values()) <= methods
+    assert {name for name in beside.PRINTED.values() if name} <= printed
+    for table in (beside.PER_IMAGE, beside.PRINTED, beside.DOUBTS):
+        assert set(table) <= set(PRESETS)
+
+
 def test_without_the_listed_references_the_rest_is_scored(root, tmp_path, capsys):
     # The official list names photos that the data lacks, as dev sets do.
     (root / "HCOCO/real_images/c437938.jpg").unlink()
@@ -179,7 +251,7 @@ def test_documented_commands_parse():
                     parser.parse_args(words[words.index(script) + 1 :])
                     seen.append(script)
     assert {script: seen.count(script) for script in parsers} == {
-        "train/evaluate.py": 4,
+        "train/evaluate.py": 5,
         "train/reproduce.py": 3,
         "train/build_raharmony4.py": 3,
     }

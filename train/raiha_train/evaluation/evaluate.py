@@ -34,7 +34,14 @@ from .compare_runs import compare_runs
 from .listed_references import ListedReferences
 from .plan import UNTOUCHED, ScoringPlan, plan_with, plan_without
 from .prediction_folder import PredictionFolder, index
-from .predictors import FolderPredictor, ModelPredictor, NoPredictor, Predictor, weights_file
+from .predictors import (
+    FolderPredictor,
+    ModelPredictor,
+    NoPredictor,
+    Predictor,
+    is_the_authors,
+    weights_file,
+)
 from .protocols import DESCRIPTIONS, PROTOCOLS, Protocol
 from .score_log import PAIRS_LOG, SCORES, append_pairs, drop_torn_line, read_pairs
 from .scoring import evaluate
@@ -59,6 +66,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--b-size", type=int, default=256, help="B: side of the JPEG copies (256)")
     parser.add_argument("--b-kernel", choices=("linear", "cubic"), default="linear", help="B: their kernel")
     parser.add_argument("--strength", type=float, default=1.0)
+    parser.add_argument(
+        "--rendering",
+        choices=("authors", "ours"),
+        help="of a published network at full size: as its authors do, which their figures come from and is "
+        "the default for their weights, or as we do",
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch-size", type=int, default=16, help="pictures per forward, not on CPU (16)")
@@ -171,11 +184,18 @@ def make_source(arguments: argparse.Namespace, setup: Setup, folder: PredictionF
             harmonizer.spec.encoder if harmonizer.spec else arguments.encoder, device=device
         )
         listed = ListedReferences(arguments.data, encoder)
-    return ModelPredictor(harmonizer, device, arguments.strength, listed, arguments.out / BELIEF_LOG)
+    exact = is_the_authors(harmonizer) if arguments.rendering is None else arguments.rendering == "authors"
+    beliefs = arguments.out / BELIEF_LOG
+    return ModelPredictor(harmonizer, device, arguments.strength, listed, beliefs, exact=exact)
+
+
+def rendering_of(source: Predictor) -> str:
+    """How full size is rendered; "" where nothing is."""
+    return ("authors" if source.exact else "ours") if isinstance(source, ModelPredictor) else ""
 
 
 def make_settings(
-    arguments: argparse.Namespace, setup: Setup, folder: PredictionFolder | None
+    arguments: argparse.Namespace, setup: Setup, folder: PredictionFolder | None, rendering: str
 ) -> run_settings.Settings:
     model, weights = arguments.model or "predictions", ""
     if folder is not None:
@@ -188,6 +208,7 @@ def make_settings(
         model=model,
         model_digest=weights,
         strength=arguments.strength,
+        rendering=rendering,
         items=run_settings.digest_of(item.composite for item in setup.items),
         references="" if listed is None else run_settings.digest_of(entry.to_line() for entry in listed),
         seeds=0 if listed is None else arguments.seeds,
@@ -251,7 +272,8 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     """One evaluation from arguments to files. Returns: what `scores.json` holds."""
     setup, folder = prepare_run(arguments)
     source = make_source(arguments, setup, folder)
-    settings = make_settings(arguments, setup, folder)
+    rendering = rendering_of(source)
+    settings = make_settings(arguments, setup, folder, rendering)
     run_settings.claim(arguments.out, asdict(settings), arguments.overwrite, [PAIRS_LOG, BELIEF_LOG])
     table = score_all(arguments, setup, source, arguments.out / PAIRS_LOG)
     order = [item.id for item in setup.items]
@@ -263,11 +285,14 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         "protocol": str(setup.protocol),
         "protocol_description": DESCRIPTIONS[setup.protocol.name],
         "model": arguments.model or "predictions",
+        "rendering": rendering,
         "items": len(setup.items),
         "left_out": setup.notes,
         **summary,
     }
     notes = list(setup.notes)
+    if rendering == "authors":
+        notes.append("inside the mask rendered as the network's authors render, as their figures were made")
     if belief := mean_belief(arguments.out / BELIEF_LOG):
         result["belief"] = belief
         parts = ", ".join(f"{name} {belief[name]:.1%}" for name in BELIEF_PARTS)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from raiha_core.data.item import Triple
-from raiha_core.harmonizer import Harmonizer, shipped_weights
+from raiha_core.harmonizer import Harmonizer, NetworkHarmonizer, shipped_weights
+from raiha_core.model_folders import user_weights
+from raiha_core.models.presets import PRESETS
 from raiha_core.pipeline import Harmonized, harmonize_with_beliefs
 
 from .belief_log import append_belief
@@ -52,6 +54,14 @@ class FolderPredictor:
         return [[self.folder.read(job.item)] * len(job.references) for job in jobs]
 
 
+def is_the_authors(harmonizer: Harmonizer) -> bool:
+    """Whether its weights were converted from a published method's file: its figures are its authors' way."""
+    if not isinstance(harmonizer, NetworkHarmonizer):
+        return False
+    about = harmonizer.metadata
+    return PRESETS[about.preset].published is not None and "converted_from" in about.notes
+
+
 class ModelPredictor:
     """A harmonizer.
 
@@ -66,13 +76,16 @@ class ModelPredictor:
         strength: float,
         listed: ListedReferences | None = None,
         beliefs: Path | None = None,
+        *,
+        exact: bool = False,
     ) -> None:
-        """Args: beliefs: a file for how far each reference was followed."""
+        """Args: beliefs: a file for how far each reference was followed; exact: as `harmonize`."""
         self.harmonizer = harmonizer
         self.device = device
         self.strength = strength
         self.listed = listed
         self.beliefs = beliefs
+        self.exact = exact
 
     def predict(self, jobs: Sequence[PredictionRequest]) -> list[list[Tensor]]:
         groups = [[job] for job in jobs] if self.device.type == "cpu" else [list(jobs)]
@@ -113,6 +126,7 @@ class ModelPredictor:
             self.harmonizer,
             encoder=encoder,
             strength=self.strength,
+            exact=self.exact,
             as_stored=True,
         )
         return replace(done, image=done.image.cpu())
@@ -120,5 +134,5 @@ class ModelPredictor:
 
 def weights_file(name_or_file: str) -> Path | None:
     """The file behind a model's name, where there is one."""
-    path = shipped_weights().get(name_or_file, Path(name_or_file))
+    path = (user_weights() | shipped_weights()).get(name_or_file, Path(name_or_file))
     return path if path.is_file() else None

@@ -15,6 +15,11 @@ def _mean(scores: Sequence[PeerScore]) -> dict[str, float]:
     }
 
 
+def peer_means(ids: Collection[str]) -> dict[tuple[str, str], tuple[dict[str, float], int]]:
+    """(method, protocol) -> its published means over those of `ids` that are published, and their number."""
+    return {key: (_mean(scores), len(scores)) for key, scores in peers(ids).items() if scores}
+
+
 def peer_lines(ids: Collection[str]) -> list[TableLine]:
     """Means of each published method over `ids`; nothing where none of them is a published image."""
     lines = []

@@ -3,24 +3,31 @@
     python train/reproduce.py --table 2 --data iHarmony4 --out runs/table2 \\
         --checkpoint hdnet=weights/hdnet.safetensors --checkpoint raiha=weights/raiha.safetensors
 
-Rows without a checkpoint say so. Every figure of ours comes from evaluate.py, whose runs lie in OUT/runs
-and go on where they were. docs/reproduce.md leads from an empty disk to Table II.
+    python train/reproduce.py --table 1 --data iHarmony4 --out runs/table1
+
+Table I runs every published network whose weights are here, each by the ruler of its published figure, which
+stands beside it. Rows without weights say how they come here. Every figure of ours comes from evaluate.py,
+whose runs lie in OUT/runs and go on where they were. docs/reproduce.md leads from an empty disk to Table II.
 """
 
 import argparse
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from raiha_core.data.raharmony4 import parse_references
 from raiha_core.durable import write_text
-from raiha_core.harmonizer import shipped_weights
+from raiha_core.harmonizer import absence, shipped_weights
+from raiha_core.model_folders import user_weights
+from raiha_core.models.presets import PRESETS
 
 from ..command import command_parser, exit_code
 from . import evaluate, published
+from .beside import network_rows, published_figure
+from .protocols import PROTOCOLS
 from .published_lines import paper_lines, peer_lines
 from .table_rows import SPECS, RowSpec, TableLine
 from .tables import markdown
@@ -52,7 +59,12 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="ROW=LIST",
         help="table 3: lists of references under other light",
     )
-    parser.add_argument("--protocols", nargs="+", default=["B", "C"], help="of our rows (default B C)")
+    parser.add_argument(
+        "--protocols",
+        nargs="+",
+        choices=PROTOCOLS,
+        help="of the rows measured here (default B C; a published network's are those of its figure)",
+    )
     parser.add_argument("--b-size", type=int, default=256, help="B: side of the JPEG copies (256)")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--encoder", default="lite0")
@@ -105,7 +117,11 @@ def _model_of(spec: RowSpec, work: Work) -> str | None:
         return spec.model
     if path := work.checkpoints.get(spec.model):
         return str(path)
-    return spec.model if spec.model in shipped_weights() else None
+    return spec.model if spec.model in user_weights() | shipped_weights() else None
+
+
+def _is_published(model: str) -> bool:
+    return model in PRESETS and PRESETS[model].published is not None
 
 
 def row_folder(spec: RowSpec, protocol: str, arguments: argparse.Namespace) -> Path:
@@ -117,6 +133,8 @@ def measure_row(spec: RowSpec, protocol: str, work: Work) -> dict[str, Any] | st
     arguments = work.arguments
     model = _model_of(spec, work)
     if model is None:
+        if _is_published(spec.model):
+            return absence(spec.model, [])
         return f"no checkpoint: --checkpoint {spec.model}=FILE"
     references = work.references
     if spec.list_name is not None:
@@ -207,11 +225,14 @@ def warnings(lines: Sequence[TableLine], count: int) -> list[str]:
 def table_page(title: str, lines: Sequence[TableLine], notes: Sequence[str]) -> str:
     """The table as Markdown."""
     header = ["", "source", "protocol", "n", *(f"{s} MSE / PSNR" for s in TABLE_SUBSETS)]
+    beside = any(line.published for line in lines)
+    header += ["published average MSE / PSNR"] if beside else []
     rows = []
     for line in lines:
         cells = [line.cell(name) for name in TABLE_SUBSETS]
         if line.note:
             cells[-1] = line.note
+        cells += [line.published or "-"] if beside else []
         rows.append([line.method, line.source, line.protocol, str(line.count or ""), *cells])
     return "\n".join([f"# {title}", "", *(f"- **{n}**" for n in notes), "", markdown(header, rows), ""])
 
@@ -220,19 +241,44 @@ def to_csv(lines: Sequence[TableLine]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [f"{s}_{m}" for s in TABLE_SUBSETS for m in ("mse", "mse_std", "psnr", "psnr_std")]
-    writer.writerow(["method", "source", "protocol", "n", *names, "note"])
+    writer.writerow(["method", "source", "protocol", "n", *names, "note", "published"])
     for line in lines:
         cells = []
         for subset in TABLE_SUBSETS:
             values = line.scores.get(subset, {})
             cells += [repr(values[m]) if m in values else "" for m in ("mse", "mse_std", "psnr", "psnr_std")]
-        writer.writerow([line.method, line.source, line.protocol, line.count or "", *cells, line.note])
+        about = [line.method, line.source, line.protocol, line.count or ""]
+        writer.writerow([*about, *cells, line.note, line.published])
     return text.getvalue()
+
+
+def measured_lines(specs: Sequence[RowSpec], work: Work) -> tuple[list[TableLine], list[str], list[str]]:
+    """The rows measured here, protocol by protocol; what a reader must know of them; ids of the pictures."""
+    lines: list[tuple[RowSpec, TableLine]] = []
+    notes: list[str] = []
+    done: dict[tuple[str, str], dict[str, Any] | str] = {}
+    ids: list[str] = []
+    asked = {spec: tuple(work.arguments.protocols or spec.protocols) for spec in specs}
+    for protocol in dict.fromkeys(p for protocols in asked.values() for p in protocols):
+        for spec in (spec for spec in specs if protocol in asked[spec]):
+            key = spec.run, protocol
+            if key not in done:
+                done[key] = measure_row(spec, protocol, work)
+            scores = done[key]
+            lines.append((spec, our_line(spec, protocol, scores)))
+            if isinstance(scores, str):
+                continue
+            notes += [note for note in scores["left_out"] if note not in notes]
+            folder = row_folder(spec, protocol, work.arguments)
+            ids = ids or evaluate.scored_ids(folder)
+            if (spec.model, protocol) == ("composite", "C") and (note := ruler_note(folder)):
+                notes.insert(0, note)
+    return [replace(x, published=published_figure(spec.model, ids)) for spec, x in lines], notes, ids
 
 
 def run(arguments: argparse.Namespace) -> Path:
     """One table. Returns: its Markdown file; the CSV lies beside it."""
-    specs = SPECS[arguments.table]
+    specs = SPECS[arguments.table] + (network_rows() if arguments.table == "1" else [])
     arguments.out.mkdir(parents=True, exist_ok=True)
     known = list(dict.fromkeys(s.model for s in specs if s.model not in ("composite", "statistics")))
     lists = [s.list_name for s in specs if s.list_name is not None]
@@ -242,23 +288,7 @@ def run(arguments: argparse.Namespace) -> Path:
         references=None if arguments.table == "1" else reference_list(arguments),
         other_light=named_files(arguments.other_light, "--other-light", lists),
     )
-    lines: list[TableLine] = []
-    notes: list[str] = []
-    done: dict[tuple[str, str], dict[str, Any] | str] = {}
-    ids: list[str] = []
-    for protocol in arguments.protocols:
-        for spec in specs:
-            key = spec.run, protocol
-            if key not in done:
-                done[key] = measure_row(spec, protocol, work)
-            scores = done[key]
-            lines.append(our_line(spec, protocol, scores))
-            if not isinstance(scores, str):
-                notes += [note for note in scores["left_out"] if note not in notes]
-                folder = row_folder(spec, protocol, arguments)
-                ids = ids or evaluate.scored_ids(folder)
-                if (spec.model, protocol) == ("composite", "C") and (note := ruler_note(folder)):
-                    notes.insert(0, note)
+    lines, notes, ids = measured_lines(specs, work)
     table = published.paper_tables()[arguments.table]
     lines += peer_lines(ids) + paper_lines(table)
     title = f"{table['title']}: ours, published per-image scores, and the paper"

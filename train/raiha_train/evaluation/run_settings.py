@@ -21,6 +21,7 @@ class Settings:
     model: str  # preset, file name, "composite" or "predictions"
     model_digest: str  # of the weights or of the listing of predictions; "" where there are none
     strength: float
+    rendering: str  # of full size, "ours" or "authors"; "" where nothing is rendered
     items: str  # digest of the ids in their order
     references: str  # digest of the list; "" without one
     seeds: int

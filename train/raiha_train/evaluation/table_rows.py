@@ -17,6 +17,7 @@ class RowSpec:
     references: bool = False  # whether the run guides by the table's list
     list_name: str | None = None  # another list than the table's
     run: str = ""  # folder of the run; rows that differ in the variant alone share it
+    protocols: tuple[str, ...] = ("B", "C")  # that it is measured under, where none are asked for
 
 
 def _row(title: str, model: str, run: str = "", **options: Any) -> RowSpec:
@@ -33,7 +34,8 @@ def _pair(title: str, model: str) -> list[RowSpec]:
 
 SPECS: dict[str, list[RowSpec]] = {
     "1": [
-        _row("composite", "composite"),
+        # also under A, beside the networks that know 256 pixels only
+        _row("composite", "composite", protocols=("B", "C", "A")),
         _row("statistics", "statistics"),
         _row("HDNet (ours)", "hdnet"),
         _row("Raiha (ours)", "raiha"),
@@ -84,6 +86,7 @@ class TableLine:
     count: int = 0
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     note: str = ""
+    published: str = ""  # the published figure of a network measured here, and by which ruler
 
     @classmethod
     def of_groups(
