@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -153,7 +154,9 @@ class Squeeze(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> the same, each channel times 0..1."""
-        return x * self.conv_expand(F.silu(self.conv_reduce(x.mean((2, 3), keepdim=True)))).sigmoid()
+        wide = torch.promote_types(x.dtype, torch.float32)  # a mean of many cells is none of half precision's
+        mean = x.mean((2, 3), keepdim=True, dtype=wide).to(x.dtype)
+        return x * self.conv_expand(F.silu(self.conv_reduce(mean))).sigmoid()
 
 
 def _activate(x: Tensor, name: str) -> Tensor:
