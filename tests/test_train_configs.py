@@ -43,11 +43,12 @@ NAMES = {
         "plus_small_data_256",
         "smoke",
     ),
+    *("pctnet_cnn", "issam256", "rainnet"),
 }
 PARAMETERS = {"hdnet": 10_414_389 - 902, "raiha": 11_461_173 - 902}  # the public counts, less idle weights
 
 
-def test_all_fifteen_are_there():
+def test_all_are_there():
     assert {path.stem for path in CONFIGS} == NAMES
 
 
@@ -106,6 +107,29 @@ def test_the_paper_s_recipe_is_to_the_letter():
     assert rate_factor(39_999, steps, settings) == 1
     assert rate_factor(50_000, steps, settings) == pytest.approx(0.5, abs=1e-3)
     assert 0 < rate_factor(steps - 1, steps, settings) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "epochs", "rates"),
+    [  # of the public training scripts: the rate at shares of the run
+        ("pctnet_cnn", 16, 180, {0: 5e-4, 159: 5e-4, 160: 5e-5, 174: 5e-5, 175: 5e-6}),
+        ("issam256", 16, 120, {0: 1e-3, 104: 1e-3, 105: 1e-4, 114: 1e-4, 115: 1e-5}),
+        ("rainnet", 11, 200, {0: 2e-4, 99: 2e-4, 150: 1e-4, 180: 4e-5}),
+    ],
+)
+def test_recipes_of_published_methods_have_their_authors_rates(name, batch, epochs, rates):
+    found = load_experiment(next(path for path in CONFIGS if path.stem == name))
+    assert (found.batch, found.epochs, found.size, found.optimisation.optimizer) == (
+        batch,
+        epochs,
+        256,
+        "adam",
+    )
+    for epoch, rate in rates.items():
+        factor = rate_factor(epoch, epochs, found.optimisation)  # an epoch a step
+        assert found.optimisation.rate * factor == pytest.approx(
+            rate, rel=0.06
+        )  # theirs begins to fall an epoch earlier
 
 
 def test_rates_have_closed_forms():
