@@ -12,6 +12,8 @@ import torch
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 from torch import Tensor
 
+from .resizing import BICUBIC, BOX, LANCZOS, resize_picture
+
 Colour = tuple[int, int, int]
 Box = tuple[int, int, int, int]  # left, top, right, bottom; the last two belong to it
 
@@ -70,18 +72,18 @@ def fit(picture: Image.Image, width: int, height: int) -> Image.Image:
     """Scaled, up or down, to the largest size within width x height; the aspect is kept."""
     scale = min(width / picture.width, height / picture.height)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    return picture.resize(size, Image.Resampling.LANCZOS)
+    return resize_picture(picture, size, LANCZOS)
 
 
 def outline(picture: Image.Image, mask: Tensor) -> Image.Image:
     """A thin white line with a dark edge around the object: mask (1, 1, H, W) of any size."""
     size = (2 * picture.width, 2 * picture.height)  # drawn at twice the size, so that the line is smooth
     share = Image.fromarray((mask[0, 0].detach().cpu().float() * 255).round().to(torch.uint8).numpy())
-    inside = share.resize(size, Image.Resampling.BICUBIC).point(lambda level: 255 if level > 127 else 0)
+    inside = resize_picture(share, size, BICUBIC).point(lambda level: 255 if level > 127 else 0)
     drawn = picture.copy()
     for reach, colour in ((9, (20, 20, 20)), (5, (255, 255, 255))):
         ring = ImageChops.subtract(inside.filter(ImageFilter.MaxFilter(reach)), inside)
-        drawn.paste(colour, mask=ring.resize(picture.size, Image.Resampling.BOX))
+        drawn.paste(colour, mask=resize_picture(ring, picture.size, BOX))
     return drawn
 
 

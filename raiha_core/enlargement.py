@@ -6,14 +6,16 @@ published networks do: all cells have a say, and values overshoot.
 Shapes: B images; h x w is the network's size, H x W the photo's.
 """
 
+from collections.abc import Callable
 from math import ceil, floor, gcd
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-WHOLE = slice(None)
+from .resizing import bicubic, bilinear
+
+Kernel = Callable[[Tensor, tuple[int, int]], Tensor]
 
 
 class Window(NamedTuple):
@@ -39,8 +41,8 @@ def shrink(image: Tensor, size: tuple[int, int], *, antialias: bool = True) -> T
     image = computable(image)
     if image.shape[-2:] == size:
         return image
-    small = F.interpolate(image, size=size, mode="bilinear", antialias=antialias, align_corners=False)
-    return small.clamp(0, 1)  # the filter's weights sum to 1 up to rounding
+    # the filter's weights sum to 1 up to rounding
+    return bilinear(image, size, antialias=antialias).clamp(0, 1)
 
 
 def enlarge(parameters: Tensor, inside: Tensor, size: tuple[int, int]) -> Tensor:
@@ -73,13 +75,13 @@ class Enlarged:
         below = (above + 1).clamp_max(height - 1)
         share = (source - above)[:, None].to(self.weighted)
         upper, lower = self.weighted[..., above, :], self.weighted[..., below, :]
-        wide = _widen(upper + share * (lower - upper), window.columns, self.size[1], "bilinear")
+        wide = _widen(upper + share * (lower - upper), window.columns, self.size[1], bilinear)
         weight = wide[:, -1:]
         return torch.where(weight > 0, wide[:, :-1] / weight.clamp_min(1e-12), torch.zeros_like(weight))
 
 
 class Bicubic:
-    """`F.interpolate(parameters, size, mode="bicubic")` (a = -0.75), a part at a time."""
+    """`resizing.bicubic` without antialiasing, a part at a time."""
 
     def __init__(self, parameters: Tensor, size: tuple[int, int]) -> None:
         self.size = size
@@ -88,7 +90,7 @@ class Bicubic:
     def part(self, window: Window) -> Tensor:
         """(B, C, rows, columns)."""
         height = self.parameters.shape[-2]
-        # in float32, as `F.interpolate` has it
+        # in float32, as `resizing.bicubic` has it
         source = _source(window.rows, height, self.size[0], self.parameters.device, torch.float32)
         first = source.floor()
         lines: Tensor | None = None
@@ -98,7 +100,7 @@ class Bicubic:
             term = weight * self.parameters[..., row, :]
             lines = term if lines is None else lines + term
         assert lines is not None
-        return _widen(lines, window.columns, self.size[1], "bicubic")
+        return _widen(lines, window.columns, self.size[1], bicubic)
 
 
 def _source(
@@ -117,7 +119,7 @@ def _cubic(distance: Tensor) -> Tensor:
     return torch.where(distance <= 1, near, far)
 
 
-def _widen(lines: Tensor, columns: slice, full: int, mode: Literal["bilinear", "bicubic"]) -> Tensor:
+def _widen(lines: Tensor, columns: slice, full: int, kernel: Kernel) -> Tensor:
     """Columns of the enlarged lines: (B, C, rows, w) -> (B, C, rows, columns); only what is near is done.
 
     Both grids meet again after every w / gcd(w, W) cells, so the lines are cut there and no weight changes.
@@ -128,7 +130,5 @@ def _widen(lines: Tensor, columns: slice, full: int, mode: Literal["bilinear", "
     first = max(0, floor(columns.start * ratio) - 3) // unit * unit
     last = min(cells, ceil((ceil(columns.stop * ratio) + 3) / unit) * unit)
     offset, width = first * full // cells, (last - first) * full // cells
-    wide = F.interpolate(
-        lines[..., first:last], size=(lines.shape[-2], width), mode=mode, align_corners=False
-    )
+    wide = kernel(lines[..., first:last], (lines.shape[-2], width))
     return wide[..., columns.start - offset : columns.stop - offset]

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .resizing import BOX, resize_picture
+
 CELLS = 12
 BITS = 2 * CELLS * (CELLS - 1)
 LEAST_BITS = BITS // 4  # with less background than this, agreement says nothing
@@ -26,12 +28,12 @@ def _signs(grid: NDArray[np.float64]) -> NDArray[np.int8]:
 def difference_hash(photo: NDArray[np.uint8]) -> NDArray[np.int8]:
     """(H, W, 3) uint8 -> (K,) int8, +1 or -1."""
     grey = Image.fromarray(photo).convert("L").convert("F")  # float, so that flat steps are not rounded away
-    return _signs(np.asarray(grey.resize((CELLS, CELLS), Image.Resampling.BOX), dtype=np.float64))
+    return _signs(np.asarray(resize_picture(grey, (CELLS, CELLS), BOX), dtype=np.float64))
 
 
 def background_bits(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """(H, W) uint8 -> (K,) whether both cells of a gradient are free of the object."""
-    cover = np.asarray(Image.fromarray(mask).convert("F").resize((CELLS, CELLS), Image.Resampling.BOX))
+    cover = np.asarray(resize_picture(Image.fromarray(mask).convert("F"), (CELLS, CELLS), BOX))
     free = cover < 0.02 * 255  # an edge pixel or two does not turn a gradient
     right, down = free[:, 1:] & free[:, :-1], free[1:] & free[:-1]
     return np.concatenate([right.ravel(), down.ravel()])

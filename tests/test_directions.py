@@ -9,12 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.source_trees import ROOT, python_files, tree_of
 
 # The first group imports nothing of ours but what stands here; every other unit may use all of it.
 FIRST: dict[str, set[str]] = {
@@ -22,14 +21,15 @@ FIRST: dict[str, set[str]] = {
     "durable": set(),
     "records": set(),
     "regular": set(),
-    "enlargement": set(),
+    "enlargement": {"resizing"},
     "model_folders": set(),
     "masks": set(),
     "raster": set(),
     "islands": set(),
     "regions": {"islands"},
-    "drawing": set(),
-    "nearduplicates": set(),
+    "resizing": set(),
+    "drawing": {"resizing"},
+    "nearduplicates": {"resizing"},
     "opening": set(),
     "exif": set(),
     "inner_size": set(),
@@ -122,21 +122,6 @@ class Import:
     module: str  # dotted, "" where there are only dots
     names: tuple[str, ...]  # after `import`; empty for a plain `import module`
     line: int
-
-
-def python_files(folder: Path) -> list[Path]:
-    hidden = (".", "__pycache__")
-    files = [
-        path
-        for path in folder.rglob("*.py")
-        if not any(p.startswith(hidden) for p in path.parts[len(folder.parts) :])
-    ]
-    return sorted(files)
-
-
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=(3, 10))
 
 
 def imports_of(tree: ast.Module) -> Iterator[Import]:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from raiha_core.features.histogram import area_resize, hsv_histograms
+from raiha_core.features.histogram import hsv_histograms
 from raiha_core.features.spec import HistogramSpec
+from raiha_core.resizing import exact_area
 
 SMALL = HistogramSpec(hue=6, saturation=4, value=5, pixels=3)
 
@@ -62,10 +63,10 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("size", [(24, 12), (7, 31), (100, 9), (1, 1), (3, 50)])
 @pytest.mark.parametrize("target", [(6, 6), (12, 5)])
-def test_area_resize_agrees_with_a_loop_over_pixels(size, target):
+def test_exact_area_agrees_with_a_loop_over_pixels(size, target):
     image = noise(1, 3, *size)
     expected = slow_resize(image[0].double().numpy(), *target)
-    np.testing.assert_allclose(area_resize(image, *target)[0].numpy(), expected, atol=2e-6)
+    np.testing.assert_allclose(exact_area(image, target)[0].numpy(), expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("size", [(24, 24), (17, 40), (5, 6)])

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..resizing import bicubic
+
 _EPS = 1e-6
 
 
@@ -63,7 +65,7 @@ class Denoiser(nn.Module):
         h, w = features.shape[-2:]
         table: Tensor = rearrange(self.pos_embed, "b (h w) d -> b d h w", h=self.positions)
         if (h, w) != (self.positions, self.positions):
-            table = F.interpolate(table, size=(h, w), mode="bicubic", antialias=True, align_corners=False)
+            table = bicubic(table, (h, w), antialias=True)
         tokens = rearrange(features + table, "b d h w -> b (h w) d")
         return rearrange(self.denoiser(tokens), "b (h w) d -> b d h w", h=h)
 

@@ -7,40 +7,11 @@ Shapes: B images, G patches per side, p pixels per patch side, K bins.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..color import srgb_to_hsv
+from ..resizing import block_means, exact_area
 from .spec import HistogramSpec
-
-
-def _windows(size: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pixels under each of `cells` equal cells of a side, and their shares: (cells, k) index and weight."""
-    edges = torch.arange(cells + 1, dtype=torch.float64) * (size / cells)
-    first = edges[:-1].floor()
-    k = int((edges[1:].ceil() - first).max())
-    pixel = first[:, None] + torch.arange(k, dtype=torch.float64)  # (cells, k)
-    overlap = torch.minimum(edges[1:, None], pixel + 1) - torch.maximum(edges[:-1, None], pixel)
-    weight = overlap.clamp_min(0)
-    weight = weight / weight.sum(1, keepdim=True)
-    index = pixel.long().clamp_max(size - 1)  # beyond the side the weight is 0
-    return index.to(device), weight.to(device, torch.float32)
-
-
-def area_resize(images: Tensor, height: int, width: int) -> Tensor:
-    """Mean over each of height x width equal cells: (B, C, H, W) -> (B, C, height, width), any sizes.
-
-    Exact: pixels that a cell's edge cuts count by their share; where cells are smaller than pixels, pixels
-    repeat. (`interpolate(mode="area")` counts cut pixels fully.)
-    """
-    for dim, cells, shape in ((-2, height, (-1, 1)), (-1, width, (-1,))):
-        index, weight = _windows(images.shape[dim], cells, images.device)
-        # One pass per pixel of the window: a matrix product would be slow on large photos
-        total = torch.zeros((), device=images.device)
-        for t in range(index.shape[1]):
-            total = total + images.index_select(dim, index[:, t]) * weight[:, t].view(shape)
-        images = total
-    return images
 
 
 def _marginal(values: Tensor, bins: int, pixels: int, circular: bool) -> Tensor:
@@ -57,7 +28,7 @@ def _marginal(values: Tensor, bins: int, pixels: int, circular: bool) -> Tensor:
         distance = (position - b).abs()
         if circular:
             distance = torch.minimum(distance, bins - distance)
-        counts.append(F.avg_pool2d((1 - distance).clamp_min(0), pixels))
+        counts.append(block_means((1 - distance).clamp_min(0), pixels))
     return torch.cat(counts, 1)
 
 
@@ -75,7 +46,7 @@ def hsv_histograms(images: Tensor, grid: int, spec: HistogramSpec) -> Tensor:
     if images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"histograms need images (B, 3, H, W), got {tuple(images.shape)}")
     side = grid * spec.pixels
-    small = area_resize(images.to(torch.float32), side, side).clamp(0, 1)
+    small = exact_area(images.to(torch.float32), (side, side)).clamp(0, 1)
     hue, saturation, value = srgb_to_hsv(small).split(1, 1)
     return torch.cat(
         [

@@ -6,8 +6,9 @@ Shapes: B images, s pixels per side of the square.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from ..resizing import bicubic, bilinear
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,13 +26,9 @@ class Preprocessing:
         Raises: ValueError for another shape or type, or values that are not finite.
         """
         check_images(images)
-        square = F.interpolate(
-            images.to(torch.float32).contiguous(),  # the filter's rounding depends on the memory layout
-            size=(self.size, self.size),
-            mode=self.interpolation,
-            antialias=True,
-            align_corners=False,
-        )
+        kernel = {"bicubic": bicubic, "bilinear": bilinear}[self.interpolation]
+        pixels = images.to(torch.float32).contiguous()  # the filter's rounding depends on the memory layout
+        square = kernel(pixels, (self.size, self.size), antialias=True)
         if not torch.isfinite(square).all():  # every pixel reaches the square, and testing that is cheaper
             raise ValueError("the image holds NaN or infinite values")
         square = square.clamp(0, 1)  # bicubic overshoots at edges, pictures do not

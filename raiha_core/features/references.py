@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..resizing import bilinear
 from .patches import PatchFeatures
 from .spec import FeatureSpec, require_same_space
 
@@ -97,9 +97,7 @@ def collate(
     spec: FeatureSpec | None = None
     for b, row in enumerate(references):
         for k, reference in enumerate(row):
-            images[b, k] = F.interpolate(
-                reference.image.float(), size=size, mode="bilinear", antialias=True, align_corners=False
-            )[0].clamp(0, 1)
+            images[b, k] = bilinear(reference.image.float(), size, antialias=True)[0].clamp(0, 1)
             present[b, k] = True
             if not with_features:
                 continue

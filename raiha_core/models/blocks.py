@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..resizing import area_means, nearest
+
 # A namespace of layer classes: torch.nn, or a host's casting twins (Conv2d, ConvTranspose2d, Linear)
 Operations = Any
 MaskResize = Literal["area", "nearest"]
@@ -42,8 +44,8 @@ def resize_mask(mask: Tensor, size: tuple[int, int], how: MaskResize) -> Tensor:
     if mask.shape[-2:] == size:
         return mask
     if how == "nearest":
-        return F.interpolate(mask, size=size, mode="nearest")
-    return F.adaptive_avg_pool2d(mask, size)
+        return nearest(mask, size)
+    return area_means(mask, size)
 
 
 def touched_cells(mask: Tensor, size: tuple[int, int]) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..resizing import bilinear
 from .blocks import Operations, resize_mask, widen, zero_initialise
 from .heads import bounded_affine
 from .reference_colour_attention import MAP_NUMBERS
@@ -57,10 +58,10 @@ class LocalMap(nn.Module):
             if x is None:
                 x = side
                 if places is not None and self.places is not None:
-                    shown = F.interpolate(places, size=size, mode="bilinear", align_corners=False)
+                    shown = bilinear(places, size)
                     x = x + self.places(shown.to(x.dtype))
             else:
-                x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+                x = bilinear(x, size)
                 if self.styles is not None:
                     x = self.styles[i](x, mask, background_style(side, mask, "area"))
                 x = x + side

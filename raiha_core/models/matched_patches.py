@@ -6,13 +6,13 @@ Source: this project. Shapes: g x g patches of c x c pixels, P = g * g.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..color import srgb_to_lab
 from ..features.references import Match, Reference
 from ..regions import RegionStatistics, measure
 from ..render import shrink
+from ..resizing import area_means
 
 
 def patch_grid(reference: Reference) -> int:
@@ -45,7 +45,7 @@ def squash(image: Tensor, grid: int, working_side: int) -> Tensor:
 
 def patch_means(lab: Tensor, grid: int) -> Tensor:
     """Mean of each patch of a squashed picture (1, 3, g c, g c): (P, 3), row-major."""
-    return F.adaptive_avg_pool2d(lab, grid)[0].flatten(1).T
+    return area_means(lab, (grid, grid))[0].flatten(1).T
 
 
 def over_patches(lab: Tensor, matches: Sequence[Match], grid: int) -> RegionStatistics:

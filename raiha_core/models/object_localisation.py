@@ -9,10 +9,10 @@ Source: this project. Shapes: g x g patches, h x w pixels of the squashed refere
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..regions import RegionStatistics, measure
+from ..resizing import bilinear
 
 SOFTNESS = 0.05  # of the difference of two cosines
 MATCHED = 0.8  # probability at least where a patch matched: among its like an object is nowhere likeliest
@@ -46,7 +46,7 @@ def object_probabilities(lab: Tensor, similarity_margin: Tensor, matched: Tensor
     size = (lab.shape[-2], lab.shape[-1])
     place = torch.sigmoid(similarity_margin.to(lab) / SOFTNESS)
     place = torch.where(matched, place.clamp_min(MATCHED), place)[None, None]
-    place = F.interpolate(place, size=size, mode="bilinear", align_corners=False)
+    place = bilinear(place, size)
     bins = ((lab[0] / BIN).floor().long() + BINS // 2).clamp(0, BINS - 1)  # (3, h, w)
     colour = ((bins[0] * BINS + bins[1]) * BINS + bins[2]).flatten()
     inside = torch.bincount(colour, place.flatten(), minlength=BINS**3)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..color import srgb_to_lab
+from ..enlargement import shrink
 from ..features.references import ReferenceBatch
 from ..records import LATER
 from ..regions import measure, ring
@@ -35,11 +36,8 @@ TRANSFER_NUMBERS = 6  # log scale and shift of the ring transfer, as inputs
 
 def _to_multiple(image: Tensor) -> Tensor:
     """Resized to sides that are multiples of 32: a map of parameters must cover the picture exactly."""
-    size = tuple(max(1, round(side / PLUS_MULTIPLE)) * PLUS_MULTIPLE for side in image.shape[-2:])
-    if image.shape[-2:] == size:
-        return image
-    small = F.interpolate(widen(image), size=size, mode="bilinear", antialias=True, align_corners=False)
-    return small.clamp(0, 1).to(image.dtype)
+    height, width = (max(1, round(side / PLUS_MULTIPLE)) * PLUS_MULTIPLE for side in image.shape[-2:])
+    return shrink(image, (height, width)).to(image.dtype)
 
 
 def correct(base: LabTransfer, raw: Tensor) -> LabTransfer:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..resizing import bilinear
 from .blocks import Operations, widen, without_autocast
 
 Guidance = Literal["none", "concat", "cosine"]
@@ -95,7 +96,7 @@ class ReferenceAttention(nn.Module):
             raise ValueError(
                 f"this network's attention is guided by '{self.guidance}': it needs content features"
             )
-        c = F.interpolate(widen(content), size=e.shape[-2:], mode="bilinear", align_corners=False)
+        c = bilinear(widen(content), (e.shape[-2], e.shape[-1]))
         if self.guidance == "concat":  # eq. 8; c as the encoder gives it
             return unit(widen(cells(layer(torch.cat((e, c.to(e.dtype)), 1)))))
         return torch.cat((unit(widen(cells(layer(e)))), unit(cells(c).to(widen(e).dtype))), 2)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..color import srgb_to_lab
 from ..features.match_quality import batch_match_quality
 from ..features.references import ReferenceBatch
+from ..resizing import area_means
 from .blocks import Operations, widen, without_autocast
 from .reference_attention import attend, cells
 from .region_colour import LAB_UNIT, VARIANCE_FLOOR
@@ -30,10 +31,10 @@ def cell_colours(image: Tensor, weight: Tensor, grid: tuple[int, int]) -> tuple[
     Returns: (B, P, 6) with 0 in cells without weight, and the mean weight (B, P).
     """
     lab = srgb_to_lab(widen(image)) / LAB_UNIT
-    share = F.adaptive_avg_pool2d(weight, grid)
+    share = area_means(weight, grid)
     total = share.clamp_min(1e-6)
-    mean = F.adaptive_avg_pool2d(lab * weight, grid) / total
-    square = F.adaptive_avg_pool2d(lab.square() * weight, grid) / total
+    mean = area_means(lab * weight, grid) / total
+    square = area_means(lab.square() * weight, grid) / total
     deviation = ((square - mean.square()).clamp_min(0) + VARIANCE_FLOOR).sqrt()
     known = share > 1e-3
     return cells(torch.cat((mean, deviation), 1) * known), (share * known).flatten(1)

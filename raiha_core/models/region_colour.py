@@ -5,11 +5,11 @@ Shapes: B images, R = 5 regions, h x w working size, N = h*w, S numbers.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..color import srgb_to_lab
 from ..regions import outside, rim, ring
+from ..resizing import area_means
 
 WORKING = 128  # side at which regions are measured
 NEAR, FAR = 0.03, 0.11  # reach of the two rings, as fractions of the sides
@@ -44,7 +44,7 @@ def region_colour_descriptor(image: Tensor, mask: Tensor) -> Tensor:
     An empty region (no ring where the object fills the frame) has zeros, and an area of 0 that says so.
     """
     size = (min(WORKING, image.shape[-2]), min(WORKING, image.shape[-1]))
-    small, inside = F.adaptive_avg_pool2d(image.float(), size), F.adaptive_avg_pool2d(mask.float(), size)
+    small, inside = area_means(image.float(), size), area_means(mask.float(), size)
     lab = srgb_to_lab(small).flatten(2) / LAB_UNIT  # (B, 3, N)
     weights = regions(inside).flatten(2)  # (B, 5, N)
     area = weights.sum(2)  # (B, 5)

@@ -5,11 +5,11 @@ Shapes: B images, D content numbers, h x w the network's size.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..features.references import ReferenceBatch
 from ..render import Prediction
+from ..resizing import bilinear
 
 
 def beside(
@@ -20,21 +20,12 @@ def beside(
     The mask is zero on the right. All statistics of the network then run over both halves, as in the
     source. Every row must have its reference; `references.images` is (B, 1, 3, h', w').
     """
-    reference = F.interpolate(
-        references.images[:, 0].to(image),
-        size=image.shape[-2:],
-        mode="bilinear",
-        antialias=True,
-        align_corners=False,
+    reference = bilinear(
+        references.images[:, 0].to(image), (image.shape[-2], image.shape[-1]), antialias=True
     )
     wide_content = content
     if content is not None and references.content is not None:
-        right = F.interpolate(
-            references.content[:, 0].to(content),
-            size=content.shape[-2:],
-            mode="bilinear",
-            align_corners=False,
-        )
+        right = bilinear(references.content[:, 0].to(content), (content.shape[-2], content.shape[-1]))
         wide_content = torch.cat((content.expand(len(image), -1, -1, -1), right), 3)
     return (
         torch.cat((image, reference.clamp(0, 1)), 3),

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..resizing import between_corners
 from .batch_norm import batch_norm
 from .blocks import Operations, widen, without_autocast
 
@@ -87,7 +88,7 @@ class SeparatedAttention(nn.Module):
         self.blur: Tensor
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # (B, C, h, w), (B, 1, H, W) -> (B, C, h, w)
-        small = F.interpolate(widen(mask), size=x.shape[-2:], mode="bilinear", align_corners=True)
+        small = between_corners(widen(mask), (x.shape[-2], x.shape[-1]))
         with without_autocast(x):
             weight = F.conv2d(small, self.blur.to(small), padding=3).to(x.dtype)
         inside = self.learning(self.foreground(x)) + self.mix(x)
@@ -106,7 +107,7 @@ class UpBlock(nn.Module):
         self.convs = double_convolution(2 * c_out, c_out, c_out, norm=True, bias=True, operations=operations)
 
     def forward(self, x: Tensor, skip: Tensor, mask: Tensor) -> Tensor:
-        x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True)
+        x = between_corners(x, (2 * x.shape[-2], 2 * x.shape[-1]))
         x = torch.cat((skip, self.up(x)), 1)
         return self.convs(x if self.attention is None else self.attention(x, mask))
 

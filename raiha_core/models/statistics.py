@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import regions
 from ..color import srgb_to_lab
 from ..regions import RegionStatistics, measure
 from ..render import LabTransfer, Prediction
+from ..resizing import block_means
 
 LEVELS_PER_LAB = (6.2, 1.2, 1.2)  # mean squared grey levels that a unit of L, a, b is worth, about
 _LEAST_BACKGROUND = 2.5e-4  # of the picture: 16 cells of 256 x 256; a ring with less is widened
@@ -182,7 +182,7 @@ def _pool(values: Tensor, factor: int) -> Tensor:
     """Means over factor x factor pixels; cells that the frame cuts average what they have."""
     if factor == 1:
         return values
-    return F.avg_pool2d(values, factor, ceil_mode=True, count_include_pad=False)
+    return block_means(values, factor)
 
 
 def _pool_within(image: Tensor, region: Tensor, factor: int) -> tuple[Tensor, Tensor]:

@@ -161,8 +161,7 @@ def search(
 
     Args:
         composite: sRGB (1, 3, H, W), values 0..1. mask: (1, 1, H, W), 1 = object.
-        encoder, features: what the composite's patches come from; with neither, the gallery's own
-            encoder is loaded by name.
+        encoder, features: what the composite's patches come from; with neither, the gallery's encoder.
         query_id: with `seed`, decides the random draw.
         Others as in `search_many`; a gallery of pictures in memory gives never the composite itself.
     Returns: at most top_k photos, best first; `notes` say why there are none. A mask without any

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from raiha_train.data.opencv_resizing import opencv_resize
+
 _ROOT = Path(__file__).resolve().parents[2]
 PATHS = ("theirs", "ours, full mask", "ours, disc of 15 %", "ours, full mask, exact", "ours, disc, exact")
 
@@ -34,7 +36,6 @@ def theirs(picture: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
     from raiha_core.features.tv_ops import ensure_torchvision
 
     ensure_torchvision()
-    import cv2
     import torch
     from iharm.inference.predictor import Predictor
     from iharm.mconfigs import BMCONFIGS
@@ -47,9 +48,7 @@ def theirs(picture: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
     predictor = Predictor(network, torch.device("cpu"))
 
     def run() -> object:
-        small, small_mask = (
-            cv2.resize(x, (256, 256), interpolation=cv2.INTER_LINEAR) for x in (picture, mask)
-        )
+        small, small_mask = (opencv_resize(x, (256, 256), "linear") for x in (picture, mask))
         return predictor.predict(small, picture, small_mask, mask, return_numpy=False)
 
     return time_and_memory(run)

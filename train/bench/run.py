@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 from raiha_core.durable import write_text
 from raiha_core.images import list_photos
+from raiha_core.resizing import resize_codes
 from raiha_train.command import command_parser
-from raiha_train.data.resizing import resize
 
 BENCHES = Path(__file__).resolve().parent
 CHECKOUT = BENCHES.parents[1]
@@ -29,7 +29,7 @@ def triples(folder: Path) -> Path:
     for name in ("composite", "mask", "real"):
         (folder / name).mkdir(parents=True)
     for path in list_photos(SCENE_PHOTOS):
-        real = resize(np.asarray(Image.open(path).convert("RGB")), (256, 192), Image.Resampling.BICUBIC)
+        real = resize_codes(np.asarray(Image.open(path).convert("RGB")), (256, 192), Image.Resampling.BICUBIC)
         mask = np.zeros(real.shape[:2], np.uint8)
         mask[60:130, 90:170] = 255
         brighter = np.clip(real * 1.3 + 8, 0, 255)

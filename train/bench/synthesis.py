@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from raiha_core.data.layout import read_root
 from raiha_core.data.pictures import decode_mask, decode_rgb
+from raiha_core.resizing import bilinear
 from raiha_train.command import command_parser
 from raiha_train.data.batch import Batch, as_batch
 from raiha_train.data.synthesis import FAMILIES, Synthesis, SynthesisConfig
@@ -37,10 +37,7 @@ def real_errors(root: Path, size: int) -> Tensor:
     for item in read_root(root):
         pictures = [as_batch(decode_rgb(path)) / 255 for path in (item.composite_path, item.real_path)]
         mask = torch.from_numpy(decode_mask(item.mask_path)).float()[None, None] / 255
-        small = [
-            interpolate(x.float(), size=(size, size), mode="bilinear", antialias=True)
-            for x in (*pictures, mask)
-        ]
+        small = [bilinear(x.float(), (size, size), antialias=True) for x in (*pictures, mask)]
         composite, target, small_mask = small
         batch = Batch(composite=composite, mask=small_mask, target=target, ids=(item.id,))
         errors.append(foreground_errors(composite, batch))

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from raiha_core.resizing import at_places, block_means
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CropConfig:
@@ -72,9 +74,8 @@ def take(pictures: Tensor, boxes: Tensor, size: int, flip: Tensor) -> Tensor:
         [(x * 2 - 1)[:, None, :].expand(-1, size, -1), (y * 2 - 1)[:, :, None].expand(-1, -1, size)], 3
     )
     factor = max(1, round(side * min(height, width) / size))
-    if factor > 1:  # average first: plain bilinear sampling would skip pixels and alias
-        pictures = F.avg_pool2d(pictures, factor, ceil_mode=True, count_include_pad=False)
-    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    # average first: plain bilinear sampling would skip pixels and alias
+    return at_places(block_means(pictures, factor), grid)
 
 
 def random_views(

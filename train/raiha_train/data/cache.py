@@ -21,9 +21,9 @@ from torch import Tensor
 
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.durable import sync_folder, write_text
+from raiha_core.resizing import resize_codes
 
 from .photos import PhotoRow, fingerprint
-from .resizing import resize
 
 VERSION = 1
 
@@ -71,7 +71,7 @@ def _decode(row: PhotoRow, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uin
             f"'{row.mask}' is {mask.shape[1]}x{mask.shape[0]}, its photo {image.shape[1]}x{image.shape[0]}"
         )
     # Both with antialiasing: the networks squash to a square too, and a soft mask edge is the true one.
-    small = [resize(x, (size, size), Image.Resampling.BILINEAR) for x in (image, mask)]
+    small = [resize_codes(x, (size, size), Image.Resampling.BILINEAR) for x in (image, mask)]
     return small[0], small[1]
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from raiha_core.features.encoders import Encoder
 from raiha_core.features.references import ReferenceBatch
 from raiha_core.features.spec import FeatureSpec
+from raiha_core.resizing import area_means
 
 from ..experiment import Experiment
 from ..seeds import generator
@@ -199,7 +199,7 @@ class Feed:
             assert raw.donor_mask is not None
             (truth,), mask = _views([truth], mask, e, g)
             donor, donor_mask = (
-                F.interpolate(self._floats(x), size=truth.shape[-2:], mode="area")
+                area_means(self._floats(x), (truth.shape[-2], truth.shape[-1]))
                 for x in (raw.donor, raw.donor_mask)
             )
             truth, composite, _ = self.synthesis.recolour(truth, mask, donor, donor_mask, g)
@@ -226,9 +226,8 @@ class Feed:
         images = torch.zeros(len(truth), most, 3, size, size, device=truth.device)
         present = torch.zeros(len(truth), most, dtype=torch.bool)
         if raw.references is not None:
-            small = F.interpolate(
-                self._floats(raw.references.flatten(0, 1)), size=(size, size), mode="area"
-            ).view(len(truth), -1, 3, size, size)
+            small = area_means(self._floats(raw.references.flatten(0, 1)), (size, size))
+            small = small.view(len(truth), -1, 3, size, size)
             for b in retrieved.nonzero().flatten().tolist():
                 count = len(raw.reference_rows[b])
                 images[b, :count] = small[b, :count]

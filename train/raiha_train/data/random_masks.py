@@ -7,8 +7,9 @@ what the surroundings say. Shapes: B masks of S x S. Random numbers are drawn on
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from raiha_core.resizing import between_corners
 
 SMALLEST, LARGEST = 0.005, 0.7  # share of the picture
 
@@ -30,7 +31,7 @@ def random_regions(batch: int, size: int, generator: torch.Generator) -> Tensor:
     v = (y - centre[:, 1]) * torch.cos(angle) - (x - centre[:, 0]) * torch.sin(angle)
     half = 0.08 + 0.62 * draw(2, 1, 1) ** 1.5  # more small ones than large ones, as objects are
     coarse = torch.randn(batch, 1, 6, 6, generator=generator)
-    wobble = 0.25 * F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True)[:, 0]
+    wobble = 0.25 * between_corners(coarse, (size, size), "bicubic")[:, 0]
     ellipse = 1 - ((u / half[:, 0]) ** 2 + (v / half[:, 1]) ** 2).sqrt()
     box = 1 - torch.maximum(u.abs() / half[:, 0], v.abs() / half[:, 1])
     plane = u / 0.5

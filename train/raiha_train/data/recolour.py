@@ -16,11 +16,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from raiha_core.color import lab_to_srgb, linear_to_srgb, srgb_to_lab, srgb_to_linear
 from raiha_core.opening import read_list_text
+from raiha_core.resizing import between_corners
 
 MATRICES = "polynomial_matching_coefficients"  # the folder of CCHarmony that holds the measured lights
 
@@ -219,5 +219,5 @@ def light_field(picture: Tensor, generator: torch.Generator, spread: float = 0.6
     level = torch.randn(batch, 1, 3, 3, generator=generator) * spread
     tint = torch.randn(batch, 3, 1, 1, generator=generator) * (spread / 3)
     net = (level + tint).to(picture)
-    gains = F.interpolate(net, size=(height, width), mode="bicubic", align_corners=True)
+    gains = between_corners(net, (height, width), "bicubic")
     return linear_to_srgb((srgb_to_linear(picture) * torch.exp(gains)).clamp(0, 1))

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from raiha_core.durable import sync_folder, write_text
 from raiha_core.features.encoders import Encoder
+from raiha_core.resizing import area_means
 
 from .cache import PhotoCache, create_map
 
@@ -67,7 +68,7 @@ def _make(cache: PhotoCache, rows: Sequence[int], encoder: Encoder, target: Path
         for start in range(0, len(rows), BATCH):
             chosen = list(rows[start : start + BATCH])
             pictures = cache.gather(chosen)[0].float() / 255
-            small = torch.nn.functional.interpolate(pictures, size=(size, size), mode="area")
+            small = area_means(pictures, (size, size))
             content[start : start + len(chosen)] = encoder.encode(small).content.half().cpu().numpy()
         content.flush()
         del content

@@ -15,9 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from raiha_core.data.pictures import Bytes
+from raiha_core.resizing import BILINEAR, NEAREST, resize_codes, resize_picture
 
 from ..data.batch import as_batch
-from ..data.resizing import resize
+from ..data.opencv_resizing import Kernel, opencv_resize
 from .metrics import FLOOR, error_sums, psnr, ssim
 
 ProtocolName = Literal["A", "A-full", "B", "C", "C-float"]
@@ -89,7 +90,7 @@ class Scores:
 
 
 def _resize(pixels: Bytes, kernel: Image.Resampling) -> Bytes:
-    return resize(pixels, (SIZE, SIZE), kernel)
+    return resize_codes(pixels, (SIZE, SIZE), kernel)
 
 
 def _require_foreground(weight: Bytes, name: str, protocol: Protocol) -> None:
@@ -113,8 +114,8 @@ def prepare(protocol: Protocol, composite: Bytes, mask: Bytes, real: Bytes, name
         prepared = Prepared(name=name, composite=composite, mask=mask, truth=real, weight=mask)
     else:
         binary = np.where(mask >= 128, np.uint8(255), np.uint8(0))
-        small, truth = (_resize(x, Image.Resampling.BILINEAR) for x in (composite, real))
-        weight = _resize(binary, Image.Resampling.NEAREST)
+        small, truth = (_resize(x, BILINEAR) for x in (composite, real))
+        weight = _resize(binary, NEAREST)
         seen = (composite, binary) if protocol.name == "A-full" else (small, weight)
         prepared = Prepared(name=name, composite=seen[0], mask=seen[1], truth=truth, weight=weight)
     _require_foreground(prepared.weight, name, protocol)
@@ -123,9 +124,9 @@ def prepare(protocol: Protocol, composite: Bytes, mask: Bytes, real: Bytes, name
 
 def _prepare_b(protocol: Protocol, composite: Bytes, mask: Bytes, real: Bytes, name: str) -> Prepared:
     files = [_hdnet_file(x, protocol) for x in (composite, mask, real)]
-    small, _, truth = (_resize(x, Image.Resampling.BILINEAR) for x in files)
+    small, _, truth = (_resize(x, BILINEAR) for x in files)
     dithered = Image.fromarray(files[1]).convert("1")  # dithers the grey edge: as released
-    weight = np.asarray(dithered.resize((SIZE, SIZE), Image.Resampling.NEAREST).convert("L"))
+    weight = np.asarray(resize_picture(dithered, (SIZE, SIZE), NEAREST).convert("L"))
     seen = np.where(weight[..., None] > 0, small, truth)  # the network reads the true background
     return Prepared(name=name, composite=seen, mask=weight, truth=truth, weight=weight)
 
@@ -140,8 +141,8 @@ def _hdnet_file(pixels: Bytes, protocol: Protocol) -> Bytes:
     photo = pixels.ndim == 3
     # Released: the flag stands where the output array belongs, so all files are bilinear. "cubic" is
     # what its author meant: cubic photos, nearest masks.
-    meant = cv2.INTER_CUBIC if photo else cv2.INTER_NEAREST
-    small = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR if protocol.kernel == "linear" else meant)
+    meant: Kernel = "cubic" if photo else "nearest"
+    small = opencv_resize(pixels, size, "linear" if protocol.kernel == "linear" else meant)
     if not photo:
         return np.asarray(small)
     done, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))  # default quality: 95
@@ -186,7 +187,7 @@ def score(protocol: Protocol, prepared: Prepared, prediction: Tensor) -> Scores:
     truth, weight = as_batch(prepared.truth), as_batch(prepared.weight)
     if protocol.name == "A-full":
         full = np.ascontiguousarray(result[0].permute(1, 2, 0).cpu().numpy())
-        result = as_batch(_resize(full, Image.Resampling.BILINEAR))
+        result = as_batch(_resize(full, BILINEAR))
     elif protocol.name == "B":  # the truth makes the same trip: 63 of its 256 levels lose one
         truth = encode(protocol, truth.float() / 255)
     result = result.cpu()

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from raiha_core.data.item import Triple
 from raiha_core.data.pictures import Bytes
 from raiha_core.durable import durable_path
+from raiha_core.resizing import shrink_within
 
 from .plan import NONE, RANDOM_PHOTO, UNTOUCHED, ScoringPlan
 from .predictors import NoPredictor, PredictionRequest, Predictor
@@ -21,8 +22,7 @@ CELL, GAP, LINE = 240, 6, 18
 
 
 def _cell(pixels: Bytes) -> Image.Image:
-    picture = Image.fromarray(pixels).convert("RGB")
-    picture.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
+    picture = shrink_within(Image.fromarray(pixels).convert("RGB"), CELL)
     cell = Image.new("RGB", (CELL, CELL), "white")
     cell.paste(picture, ((CELL - picture.width) // 2, (CELL - picture.height) // 2))
     return cell

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from raiha_core.resizing import bilinear, moving_means
+
 STYLE_VARIANCE_FLOOR = 1e-5
 
 
@@ -88,10 +90,10 @@ def window_styles(features: Tensor, region: Tensor, window: int) -> tuple[Tensor
     """
     wide = features.float()
     pad = window // 2
-    mean = F.avg_pool2d(wide, window, 1, pad)
+    mean = moving_means(wide, window)
     centre = wide.mean((2, 3), keepdim=True).detach()  # squares of small numbers lose less
     shifted = wide - centre
-    variance = F.avg_pool2d(shifted.square(), window, 1, pad) - F.avg_pool2d(shifted, window, 1, pad).square()
+    variance = moving_means(shifted.square(), window) - moving_means(shifted, window).square()
     style = torch.cat((mean, 0.5 * (variance.clamp_min(0) + STYLE_VARIANCE_FLOOR).log()), 1)
     outside = F.pad(1 - region.float(), (pad, pad, pad, pad), value=1.0)
     return style, F.max_pool2d(outside, window, 1)[:, 0] == 0
@@ -202,9 +204,7 @@ class RegionContrast(nn.Module):
         """Windows of the object against windows of the same picture's background (PatchNCE's form)."""
         window = self.config.windows[layer]
         size = maps[0].shape[-2:]
-        thing = F.normalize(
-            F.interpolate(content.float(), size=size, mode="bilinear", align_corners=False), dim=1
-        )
+        thing = F.normalize(bilinear(content.float(), (size[0], size[1])), dim=1)
         things = rearrange(thing, "b d h w -> b (h w) d")
         new, in_object = window_styles(maps[0], inside, window)
         target, in_back = window_styles(maps[1].detach(), outside, window)

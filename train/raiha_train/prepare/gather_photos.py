@@ -27,6 +27,7 @@ from tqdm import tqdm
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.durable import write_text
 from raiha_core.images import list_photos
+from raiha_core.resizing import BILINEAR, resize_picture, shrink_within
 
 from ..command import command_parser, exit_code
 from ..data.photos import read_manifest
@@ -131,7 +132,7 @@ def photo_name(name: str) -> str:
 
 def brightness_signs(image: Image.Image) -> NDArray[np.uint8]:
     """64 bits that say where a tiny copy grows brighter to the right: alike for alike pictures."""
-    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BILINEAR)).astype(int)
+    grey = np.asarray(resize_picture(image.convert("L"), (9, 8), BILINEAR)).astype(int)
     return np.packbits((grey[:, 1:] > grey[:, :-1]).ravel())
 
 
@@ -189,9 +190,7 @@ def outlined(path: Path) -> dict[str, dict[str, Any]]:
 def small(path: Path) -> tuple[Image.Image, tuple[int, int]]:
     """A photo's copy, and the size it was."""
     picture = Image.fromarray(decode_rgb(path))
-    size = picture.size
-    picture.thumbnail((COPY_SIDE, COPY_SIDE), Image.Resampling.LANCZOS)
-    return picture, size
+    return shrink_within(picture, COPY_SIDE), picture.size
 
 
 def small_mask(mask: Path | list[list[float]], size: tuple[int, int]) -> Image.Image:
@@ -204,8 +203,7 @@ def small_mask(mask: Path | list[list[float]], size: tuple[int, int]) -> Image.I
         for polygon in mask:
             if len(polygon) >= 6:
                 pen.polygon(polygon, fill=255)
-    picture.thumbnail((COPY_SIDE, COPY_SIDE), Image.Resampling.LANCZOS)
-    return picture
+    return shrink_within(picture, COPY_SIDE)
 
 
 def copy_all(

@@ -26,6 +26,7 @@ from raiha_core.durable import durable_path, write_text
 from raiha_core.images import list_photos
 
 from ..command import command_parser, exit_code
+from ..data.opencv_resizing import opencv_resize
 from ..data.photos import read_manifest
 
 SALIENCY_SIDE = 256  # it learned at 288; 320, the usual, takes 1.6 times as long
@@ -50,9 +51,7 @@ class Salience:
 
     def __call__(self, photo: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(H, W, 3) sRGB -> (H, W). Raises: ValueError naming the model where it is not of U2-Net's kind."""
-        small = cv2.resize(photo, (SALIENCY_SIDE, SALIENCY_SIDE), interpolation=cv2.INTER_AREA).astype(
-            np.float32
-        )
+        small = opencv_resize(photo, (SALIENCY_SIDE, SALIENCY_SIDE), "area").astype(np.float32)
         normal = (small / max(small.max(), 1.0) - MEAN) / DEVIATION  # brightest is 1, as it was trained
         try:
             self.network.setInput(normal.transpose(2, 0, 1)[None].astype(np.float32))
@@ -66,7 +65,7 @@ class Salience:
                 f"{self.model} answers {found.shape}, "
                 f"needed is a map (1, 1, {SALIENCY_SIDE}, {SALIENCY_SIDE})"
             )
-        back = cv2.resize(found[0, 0], photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        back = opencv_resize(found[0, 0], (photo.shape[1], photo.shape[0]), "linear")
         return np.clip(back, 0, 1)
 
 

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -27,6 +26,7 @@ from raiha_core import regions, render
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.durable import write_text
 from raiha_core.models.statistics import Statistics, StatisticsConfig, reinhard
+from raiha_core.resizing import bilinear
 
 from ..command import command_parser, exit_code
 from ..data.batch import as_batch
@@ -124,9 +124,7 @@ class Photos:
         top, left = (
             int(self.generator.integers(0, s - b + 1)) for s, b in zip(size, (height, width), strict=True)
         )
-        laid[..., top : top + height, left : left + width] = F.interpolate(
-            box, size=(height, width), mode="bilinear", antialias=True
-        )
+        laid[..., top : top + height, left : left + width] = bilinear(box, (height, width), antialias=True)
         return laid
 
 
