@@ -14,6 +14,9 @@ from torch import Tensor
 _MOST = 8  # groups per mask; the islands beyond the largest share the last
 _UNIT = 65536  # parts of a cell in which areas are counted
 _LEAST = 5e-3  # of the largest island: what is smaller shares the last group
+_CELLS = 256  # per side, in which specks are looked for
+_SPECK = 1e-3  # of the mask's area: an island of less is a speck
+_SPECKS = 0.1  # of the mask's area: what together has more is no dirt
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +81,27 @@ def find_islands(mask: Tensor, inside: Tensor) -> Islands:
     area = (groups * weight[:, None]).sum(2).float() / _UNIT
     last = used.any(0)  # mostly there is one object and no speck
     return Islands(groups[row, place].view(-1, *inside.shape[1:]), row, number[:, last], area[:, last])
+
+
+@torch.no_grad()
+def without_specks(mask: Tensor) -> Tensor:
+    """The mask without islands of less than a thousandth of its area, for what asks which patches it touches.
+
+    Where such islands together are much of the mask, as in a mesh or in leaves, they are the object, and
+    stay. A large mask is looked at in blocks of some pixels: what touches the object's block stays too.
+    Args: mask (B, 1, H, W), 0..1. Returns: the same shape; the mask itself where it has no specks.
+    """
+    block = max(1, -(-max(mask.shape[-2:]) // _CELLS))
+    height, width = mask.shape[-2:]
+    weight = F.pad(mask.double(), (0, -width % block, 0, -height % block))
+    area = F.avg_pool2d(weight, block) * block**2  # (B, 1, h, w)
+    label = label_islands(area > 0)
+    total = area.flatten(2).sum(2)  # (B, 1)
+    areas = torch.zeros_like(area.flatten(1)).scatter_add_(1, label.clamp_min(0), area.flatten(1))
+    speck = (label >= 0) & (areas.gather(1, label.clamp_min(0)) < _SPECK * total)
+    share = (area.flatten(1) * speck).sum(1, keepdim=True) / total.clamp_min(1e-9)
+    speck &= share < _SPECKS
+    if not speck.any():
+        return mask
+    cells = speck.view_as(area).repeat_interleave(block, 2).repeat_interleave(block, 3)
+    return mask.masked_fill(cells[..., :height, :width], 0)

@@ -12,6 +12,7 @@ from ..features.patches import PatchFeatures
 from ..features.spec import require_same_space
 from ..gallery.memory import picture_digest
 from ..gallery.protocol import Gallery, PatchEncoder
+from ..islands import without_specks
 from ..mask_meaning import MaskWarning, understand
 from .answer import Asked, Rule, answer
 from .candidates import Candidate, Candidates, references
@@ -195,11 +196,14 @@ def search(
 
 
 def _understood(composite: Tensor, mask: Tensor) -> Tensor:
-    """The mask as it is meant, with a warning where that is not as it came."""
+    """The mask as it is meant, with a warning where that is not as it came.
+
+    Without specks, of which each would take a patch from the background.
+    """
     meant = understand(composite, mask)
     for note in meant.notes:
         warnings.warn(note, MaskWarning, stacklevel=3)
-    return meant.mask
+    return without_specks(meant.mask)
 
 
 def _per_query(exclude: Sequence[Exclusion] | Exclusion | None, count: int) -> list[Exclusion]:
