@@ -1,7 +1,8 @@
 """The authors' weight files as networks of ours: whose they are is read off, and every tensor fits or none.
 
-Nothing in a file is run, and nothing is guessed: names and shapes say which network it is, and where
-two networks have the same ones, the first preset of the list is meant unless another is asked for.
+Nothing in a file is run, and nothing is guessed: names and shapes say which network it is. Where networks
+have the same ones (CDTNet's), the digest says which of the authors' files it is; a file of another digest is
+the first preset of the list unless another is asked for, and what is written says so.
 """
 
 import hashlib
@@ -37,6 +38,7 @@ class KeyMatch:
     config: NetworkConfig
     names: dict[str, str]  # theirs -> ours
     wanted: dict[str, Tensor]  # by their names, on the meta device
+    idle: tuple[str, ...] = ()  # how the names of ours begin that a file may leave out
 
 
 def convert(
@@ -45,12 +47,18 @@ def convert(
     """Read an authors' file and fill the network that it belongs to.
 
     Args:
-        preset: what it is to be, where the file does not say; None takes what it says, or the first.
+        preset: what it is to be, where the file does not say; None takes what its tensors and its digest
+            say, or the first of those that it may be.
         operations: the namespace of layer classes.
     Raises: ValueError naming the file where it holds anything but tensors, or other tensors than the
         network has; OSError where it cannot be read.
     """
-    name, network = convert_state(read_foreign(path), str(path), preset, operations=operations)
+    state = read_foreign(path)
+    blob = blob_digest(path)
+    if preset is None:
+        known = (n for n, entry in PRESETS.items() if entry.published and entry.published.blob == blob)
+        preset = next(known, None)
+    name, network = convert_state(state, str(path), preset, operations=operations)
     notes = {"converted_from": path.name, "sha256": file_digest(path)}
     card = PRESETS[name].published
     if card is None:
@@ -58,8 +66,9 @@ def convert(
         return network, describe(
             network, name, data="as trained by the authors", licence=licence, notes=notes
         )
-    blob = blob_digest(path)
     own = blob == card.blob
+    if preset is None and (others := _twins(name)):
+        notes["could_be"] = ", ".join(others)
     notes |= {
         "git_blob": blob,
         "method": card.method,
@@ -89,7 +98,7 @@ def convert_state(
     if state and all(key.startswith("module.") for key in state):  # saved from DataParallel
         state = {key.removeprefix("module."): value for key, value in state.items()}
     match = recognise(state, source, preset)
-    given = split_projections(hdnet_files.with_flat_kernels(state), match.wanted)
+    given = _given(match, state)
     if found := state_differences(match.wanted, given):
         raise ValueError(f"{source} does not fit '{match.preset}': {found}")
     kinds = [
@@ -154,12 +163,37 @@ def _published_match(preset: str, config: NetworkConfig, card: Published) -> Key
     names = {their_name(ours, card.keys): ours for ours in own}
     assert len(names) == len(own), f"two tensors of '{preset}' have one name"
     wanted = {theirs: own[ours] for theirs, ours in names.items()}
-    return KeyMatch(preset=preset, config=config, names=names, wanted=wanted)
+    return KeyMatch(preset=preset, config=config, names=names, wanted=wanted, idle=card.idle)
+
+
+def _twins(name: str) -> list[str]:
+    """The other published networks whose files have the same tensors."""
+    card = PRESETS[name].published
+    assert card is not None
+    own = _layout(_published_match(name, PRESETS[name].config, card))
+    rest = ((n, entry) for n, entry in PRESETS.items() if n != name)
+    return [
+        n
+        for n, entry in rest
+        if entry.published and _layout(_published_match(n, entry.config, entry.published)) == own
+    ]
+
+
+def _layout(match: KeyMatch) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in match.wanted.items()}
+
+
+def _given(match: KeyMatch, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A foreign state cut as the network wants it; tensors that nothing reads may be missing, and are 0."""
+    found = split_projections(hdnet_files.with_flat_kernels(state), match.wanted)
+    absent = match.wanted.keys() - found.keys()
+    idle = (key for key in absent if match.names[key].startswith(match.idle))
+    return found | {key: torch.zeros_like(match.wanted[key], device="cpu") for key in idle}
 
 
 def _share(match: KeyMatch, state: dict[str, Tensor]) -> float:
     """How much of a network a state is, 0..1: tensors equal in name and shape, over those of either."""
-    given = split_projections(hdnet_files.with_flat_kernels(state), match.wanted)
+    given = _given(match, state)
     same = sum(key in given and given[key].shape == value.shape for key, value in match.wanted.items())
     return same / len(match.wanted.keys() | given.keys())
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from raiha_core.features.references import ReferenceBatch
 from raiha_core.features.spec import FeatureSpec
+from raiha_core.models.cdtnet import CDTNetConfig
 from raiha_core.models.dccf import DCCFConfig
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.idih import IdihConfig
@@ -44,6 +45,7 @@ SMALL: dict[type[NetworkConfig], dict[str, int]] = {
     IdihConfig: {"width": 4},
     RainNetConfig: {"width": 4},
     DCCFConfig: {"width": 4},
+    CDTNetConfig: {"width": 4},
 }
 PUBLISHED = [name for name, preset in PRESETS.items() if preset.published is not None]
 OWN = [

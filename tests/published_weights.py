@@ -37,6 +37,10 @@ def number(name: str, tensor: Tensor) -> Tensor:
         return (bell[:, None] * bell / bell.sum() ** 2)[None, None]
     if name.endswith("fc_b_1.fc1.bias"):  # slopes of curves, which are divided by their sum
         return 1 + wave / 2
+    if name.endswith(".LUT"):  # entries of colour tables: the colour itself, or a change of it
+        level = torch.linspace(0, 1, shape[-1])
+        still = torch.stack(torch.meshgrid(level, level, level, indexing="ij")[::-1])
+        return wave / 8 + (still if "LUT0" in name else 0)
     if tensor.ndim == 1:
         return 1 + wave / 2 if name.endswith("weight") else wave / 4
     fan_in = tensor[0].numel()

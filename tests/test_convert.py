@@ -3,6 +3,7 @@
 import json
 import pickle
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 
 from raiha_core import checkpoint
 from raiha_core.cli import main
-from raiha_core.convert import convert, convert_state
+from raiha_core.convert import blob_digest, convert, convert_state
 from raiha_core.features.references import ReferenceBatch
 from raiha_core.models.cost import on_meta, parameters
 from raiha_core.models.presets import PRESETS
@@ -148,6 +149,7 @@ def test_a_wrong_call(tmp_path, capsys):
 
 
 SLIGHT = [name for name in PUBLISHED if parameters(on_meta(PRESETS[name])) < 10e6]  # the rest takes seconds
+TWINS = {"cdtnet-512": "cdtnet", "cdtnet-sim": "cdtnet"}  # told by the digest alone: else the first is meant
 
 
 @pytest.mark.parametrize("name", SLIGHT)
@@ -157,7 +159,9 @@ def test_the_fields_files_are_told_by_their_tensors(name, tmp_path, capsys):
     assert main(["convert", str(source), "-o", str(out), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     card = PRESETS[name].published
+    name = TWINS.get(name, name)
     assert (said["preset"], said["licence"], said["citation"]) == (name, card.licence, card.citation)
+    assert ("could_be" in said) == (name in TWINS.values())
     assert said["verified"].startswith("no")  # numbers by formula have not the digest of the authors' file
     loaded = checkpoint.load(out, expect=name)
     assert loaded.metadata.notes["origin"] == card.origin
@@ -256,3 +260,38 @@ def test_as_names_what_it_is_to_become(tmp_path):
         convert(source, "hdnet")
     with pytest.raises(ValueError, match="no authors' file becomes 'raiha-plus'; these do: hdnet, raiha-rel"):
         convert(source, "raiha-plus")
+
+
+def test_files_with_equal_tensors_are_told_by_their_digest(tmp_path, monkeypatch, capsys):
+    source, out = tmp_path / "net.pth", tmp_path / "net.safetensors"
+    torch.save(published_weights.state("cdtnet-512"), source)
+    network, metadata = convert(source, "cdtnet-512")
+    assert (metadata.preset, network.config.size) == ("cdtnet-512", 512)
+    assert "could_be" not in metadata.notes  # it was said
+    assert main(["convert", str(source), "-o", str(out)]) == 0
+    assert "would fit cdtnet-512, cdtnet-sim as well" in capsys.readouterr().out
+    entry = PRESETS["cdtnet-512"]
+    card = replace(entry.published, blob=blob_digest(source))
+    monkeypatch.setitem(PRESETS, "cdtnet-512", replace(entry, published=card))
+    network, metadata = convert(source)
+    assert (metadata.preset, network.config.size) == ("cdtnet-512", 512)
+    assert metadata.notes["verified"].startswith("the authors' own")
+    assert metadata.scores == card.scores
+
+
+def test_tensors_that_nothing_reads_may_be_missing(tmp_path):
+    source = tmp_path / "net.pth"
+    whole = published_weights.state("cdtnet-sim")
+    read = {key: value for key, value in whole.items() if key.startswith(("encoder.", "lut."))}
+    torch.save(read, source)
+    network, metadata = convert(source)
+    assert metadata.preset == "cdtnet-sim"
+    image, mask = published_weights.picture(48, 64)
+    wanted = convert_state(whole, "whole", "cdtnet-sim")[1]
+    got = [published_weights.rendered(each, image, mask) for each in (network, wanted)]
+    assert torch.equal(*got)
+    with pytest.raises(ValueError, match="does not fit 'cdtnet': missing"):
+        convert(source, "cdtnet")
+    torch.save({key: value for key, value in read.items() if key != "lut.classifier.fc.bias"}, source)
+    with pytest.raises(ValueError, match=r"does not fit 'cdtnet-sim': missing.* lut\.classifier\.fc\.bias"):
+        convert(source)

@@ -1,6 +1,7 @@
 """The field's networks: what their authors' code says with the same weights, under the authors' names."""
 
 import hashlib
+from itertools import product
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from safetensors.torch import load_file
 
 from raiha_core import render
 from raiha_core.convert import convert_state
+from raiha_core.enlargement import Window
+from raiha_core.models.cdtnet import CDTNet, CDTNetConfig, looked_up
 from raiha_core.models.cost import on_meta, parameters
 from raiha_core.models.photo_filters import PhotoFilters
 from raiha_core.models.presets import PRESETS
@@ -26,11 +29,15 @@ THEIRS = {
     "s2crnet": (1_145_472, "ef7bcf7b1db3715d"),
     "dccf-issam": (2_186_462, "140bf03aa5f27fd3"),
     "dccf-idih": (8_302_307, "e2ef7dce27867fc9"),
+    "cdtnet": (2_744_400, "54151daf511aa34f"),
+    "cdtnet-512": (2_744_400, "54151daf511aa34f"),
+    "cdtnet-sim": (2_744_400, "54151daf511aa34f"),
 }
 
 IDLE = {
     "pctnet-cnn": ("unet.to_rgb.",),
     "dccf-issam": ("unet.to_rgb.",),
+    "cdtnet-sim": ("unet.decoder.", "unet.attention_map.", "unet.to_rgb.", "refinement."),
     "s2crnet": ("stages.0.unlabelled.", "stages.1.unlabelled."),
 }
 
@@ -158,6 +165,53 @@ def test_temperature_and_contrast_look_at_the_whole_photo():
 def test_filters_at_rest_leave_the_picture():
     image, _ = picture(40, 56)
     torch.testing.assert_close(filtered([0.0] * 6, image), image, rtol=0, atol=1e-5)
+
+
+def test_a_colour_table_is_read_between_its_entries():
+    # Oracle: trilinear by hand, the last entry standing for 1.000001; red varies fastest in a table.
+    table = state("cdtnet")["lut.LUT1.LUT"]
+    image = picture(5, 7)[0]
+    got = looked_up(image, table[None])
+    for y, x in ((0, 0), (2, 3), (4, 6)):
+        place = image[0, :, y, x].double() * 32 / 1.000001
+        wanted = torch.zeros(3, dtype=torch.float64)
+        for corner in product((0, 1), repeat=3):
+            share = [p % 1 if c else 1 - p % 1 for p, c in zip(place, corner, strict=True)]
+            red, green, blue = (int(p) + c for p, c in zip(place, corner, strict=True))
+            wanted += table[:, blue, green, red].double() * share[0] * share[1] * share[2]
+        torch.testing.assert_close(got[0, :, y, x].double(), wanted, rtol=0, atol=1e-6)
+    still = CDTNet(CDTNetConfig()).colour.tables[0]
+    torch.testing.assert_close(looked_up(image, still[None]), image / 1.000001, rtol=0, atol=1e-6)
+    white = torch.ones(1, 3, 1, 1)
+    assert torch.isfinite(looked_up(white, table[None])).all()
+
+
+def test_the_refinement_looks_two_pixels_around_each_and_not_further(networks):
+    # Oracle: what changes when one pixel of the background does, its thumbnail and the tables as they were.
+    image, mask = picture(60, 80)
+    with torch.no_grad():
+        said = networks["cdtnet"](image, mask)
+    step = said.step
+    everywhere = Window(slice(0, 60), slice(0, 80))
+    other = image.clone()
+    other[..., 30, 40] = 1 - other[..., 30, 40]
+    with torch.no_grad():
+        first, second = (step.start(x, mask, exact=True)(x, everywhere) for x in (image, other))
+    rows, columns = ((first - second).abs().amax((0, 1)) > 0).nonzero().unbind(1)
+    reach = max((rows - 30).abs().max(), (columns - 40).abs().max())
+    assert reach == step.halo
+
+
+def test_the_authors_soft_edge_and_ours(networks):
+    # Where the mask is 1 both ways are one; where it is soft, ours gives less of the change.
+    image, mask = picture(64, 64)
+    for name in ("cdtnet", "cdtnet-sim"):
+        with torch.no_grad():
+            said = networks[name](image, mask)
+        ours, theirs = (render.apply(said, image, mask, exact=exact) for exact in (False, True))
+        full = (mask == 1).expand_as(image)
+        torch.testing.assert_close(ours[full], theirs[full], rtol=0, atol=1e-6)
+        assert not torch.allclose(ours, theirs, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -53,4 +53,6 @@ def run(arguments: argparse.Namespace) -> int:
         if card is not None:
             print(f"  {card.method}, {card.origin}: {card.use}")
             print(f"  cite: {card.citation}")
+        if "could_be" in metadata.notes:
+            print(f"  its tensors would fit {metadata.notes['could_be']} as well: --as says which it is")
     return 0

@@ -11,6 +11,7 @@ import torch.nn
 from ..records import from_json, to_json
 from . import former_names
 from .blocks import Operations
+from .cdtnet import CDTNET, CDTNET_512, CDTNET_SIM, CDTNetConfig
 from .dccf import DCCF_IDIH, DCCF_ISSAM, DCCFConfig
 from .hdnet import UNetConfig
 from .idih import IDIH256, IdihConfig
@@ -114,6 +115,10 @@ _LIST = (
     published("s2crnet", S2CRNetConfig(), S2CRNET),
     published("dccf-issam", DCCFConfig(base="issam"), DCCF_ISSAM),
     published("dccf-idih", DCCFConfig(base="idih"), DCCF_IDIH),
+    # three files with the same tensors: told apart by their digests, else the first is meant
+    published("cdtnet", CDTNetConfig(), CDTNET),
+    published("cdtnet-512", CDTNetConfig(size=512), CDTNET_512),
+    published("cdtnet-sim", CDTNetConfig(refined=False), CDTNET_SIM),
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _LIST}
 # whose authors' files can be brought here

@@ -26,6 +26,8 @@ class Published:
     commercial: bool | None  # whether that licence allows commercial use; None: nothing is stated
     file: str | None = None  # the weights, as a path inside the repository; None: not kept there
     blob: str | None = None  # git's digest of that file
+    # how the names of our tensors begin that inference never reads, and that a file may leave out
+    idle: tuple[str, ...] = ()
     scores: dict[str, float] = field(default_factory=dict)  # as published; the protocol is in the name
 
     def __post_init__(self) -> None:

@@ -7,9 +7,12 @@ authors import must be importable (kornia for Harmonizer). Nothing of theirs is 
 is the picture at 256 pixels, inside the mask, 0..1, on one thread: below 1e-5 is parity.
 """
 
+import os
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -102,6 +105,41 @@ def dccf(config: str) -> Callable[[Weights, Tensor, Tensor], Tensor]:
     return run
 
 
+def trilinear() -> ModuleType:
+    """In the place of CDTNet's extension for CUDA: its kernel's formula, for one picture on the CPU."""
+
+    def forward(lut, x, output, dim, shift, step, *sizes):  # type: ignore[no-untyped-def]
+        cell = torch.floor(x[0] / step).long()  # (3, H, W) of red, green, blue
+        share = torch.fmod(x[0], step) / step
+        total = torch.zeros_like(output[0])
+        for corner in product((0, 1), repeat=3):
+            at = [cell[c] + corner[c] for c in range(3)]
+            weights = [share[c] if corner[c] else 1 - share[c] for c in range(3)]
+            total += lut[:, at[2], at[1], at[0]] * (weights[0] * weights[1] * weights[2])
+        output[0] = total
+        return 1
+
+    module = ModuleType("trilinear")
+    module.forward = forward  # type: ignore[attr-defined]
+    return module
+
+
+def cdtnet(base: int, sim: bool = False) -> Callable[[Weights, Tensor, Tensor], Tensor]:
+    def run(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
+        sys.modules["trilinear"] = trilinear()
+        os.chdir(sys.path[0])  # their constructor reads a file from where it is run
+        from iharm.model.base import CDTNet
+
+        network = CDTNet(4, batchnorm_from=2, attend_from=2, attention_mid_k=0.5, image_fusion=True, ch=32)
+        network.load_state_dict(weights, strict=True)
+        network.eval()  # which gives nothing back
+        network.set_resolution(*image.shape[-2:], base, False)
+        network.is_sim = sim
+        return network(image, mask)["images"]
+
+    return run
+
+
 THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "pctnet-cnn": pctnet("CNN_pct"),
     "pctnet-vit": pctnet("ViT_pct"),
@@ -112,6 +150,9 @@ THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "s2crnet": s2crnet,
     "dccf-issam": dccf("dccf_improved_ssam256_HR_clamp"),
     "dccf-idih": dccf("dccf_improved_dih256_HR_clamp"),
+    "cdtnet": cdtnet(256),
+    "cdtnet-512": cdtnet(512),
+    "cdtnet-sim": cdtnet(256, sim=True),
 }
 
 
@@ -120,7 +161,7 @@ def difference(name: str) -> float:
     """Largest absolute difference of the 0..1 pictures where the mask is above 0."""
     weights, (image, mask) = state(name), picture()
     said = THEIRS[name](weights, image, mask).clamp(0, 1)
-    network = convert_state(weights, "weights by formula")[1]
+    network = convert_state(weights, "weights by formula", name)[1]
     ours = rendered(network, image, mask)
     inside = mask.expand_as(ours) > 0
     print(f"changed by {float((ours - image)[inside].abs().mean()):.3f} in the mean")
