@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .resizing import block_means
+
 _MOST = 8  # groups per mask; the islands beyond the largest share the last
 _UNIT = 65536  # parts of a cell in which areas are counted
 _LEAST = 5e-3  # of the largest island: what is smaller shares the last group
@@ -94,7 +96,7 @@ def without_specks(mask: Tensor) -> Tensor:
     block = max(1, -(-max(mask.shape[-2:]) // _CELLS))
     height, width = mask.shape[-2:]
     weight = F.pad(mask.double(), (0, -width % block, 0, -height % block))
-    area = F.avg_pool2d(weight, block) * block**2  # (B, 1, h, w)
+    area = block_means(weight, block) * block**2  # (B, 1, h, w)
     label = label_islands(area > 0)
     total = area.flatten(2).sum(2)  # (B, 1)
     areas = torch.zeros_like(area.flatten(1)).scatter_add_(1, label.clamp_min(0), area.flatten(1))

@@ -84,6 +84,14 @@ def at_places(values: Tensor, places: Tensor) -> Tensor:
     return F.grid_sample(values, places, mode="bilinear", padding_mode="border", align_corners=False)
 
 
+def in_table(table: Tensor, places: Tensor) -> Tensor:
+    """Trilinear in a table of colours: (B, C, n, n, n), (B, d, h, w, 3) in -1..1, x first -> (B, C, d, h, w).
+
+    The centres of the outer cells are at -1 and 1; beyond them they repeat.
+    """
+    return F.grid_sample(table, places, mode="bilinear", padding_mode="border", align_corners=True)
+
+
 def _windows(size: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Pixels under each of `cells` equal cells of a side, and their shares: (cells, k) index and weight."""
     edges = torch.arange(cells + 1, dtype=torch.float64) * (size / cells)

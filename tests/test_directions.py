@@ -25,7 +25,7 @@ FIRST: dict[str, set[str]] = {
     "model_folders": set(),
     "masks": set(),
     "raster": set(),
-    "islands": set(),
+    "islands": {"resizing"},
     "regions": {"islands"},
     "resizing": set(),
     "drawing": {"resizing"},

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from ..enlargement import Enlarged, Window, shrink
 from ..features.references import ReferenceBatch
 from ..render import Prediction, Renderer
+from ..resizing import bilinear, in_table
 from .batch_norm import batch_norm
 from .blocks import Operations, widen, without_autocast
 from .checks import check_inputs
-from .imagenet import denormalise, normalise
+from .imagenet import standardise, unstandardise
 from .network import Network, NetworkConfig, Requirements
 from .published import Published
 from .ssam_unet import UNET_KEYS, SeparatedUNet
@@ -52,7 +53,7 @@ class CDTNetConfig(NetworkConfig):
 def looked_up(image: Tensor, table: Tensor) -> Tensor:
     """Trilinear: (B, 3, H, W) of 0..1 in a table (B, 3, G, G, G) of blue, green, red -> (B, 3, H, W)."""
     place = image.permute(0, 2, 3, 1)[:, None] * (2 / WHITE) - 1  # (B, 1, H, W, 3): red varies fastest
-    found = F.grid_sample(table, place, mode="bilinear", padding_mode="border", align_corners=True)
+    found = in_table(table, place)
     return found[:, :, 0]
 
 
@@ -103,7 +104,7 @@ class Refinement(nn.Module):
         for convolution, norm in zip(self.convs, self.norms, strict=True):
             x = F.elu(norm(convolution(x)))
         share = torch.sigmoid(3 * widen(self.attention_map(x)))
-        return share * image + (1 - share) * denormalise(widen(self.to_rgb(x)))
+        return share * image + (1 - share) * unstandardise(widen(self.to_rgb(x)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +134,7 @@ class Refined:
             inside = mask[..., window.rows, window.columns].to(image)
             mapped = mixed(image, looked_up(image, table.to(image)), mask, window)
             large = field.part(window).to(image)
-            x = torch.cat((large[:, :3], normalise(mapped), inside, large[:, 3:]), 1)
+            x = torch.cat((large[:, :3], standardise(mapped), inside, large[:, 3:]), 1)
             return self.refinement(image, x.to(self.precision))
 
         return render
@@ -155,7 +156,7 @@ class Tables(nn.Module):
     def forward(self, deepest: Tensor, mask: Tensor) -> Tensor:
         """(B, C, h / 8, w / 8), the photo's mask (B, 1, H, W) -> (B, 3, G, G, G), at least float32."""
         x = widen(self.project(deepest))
-        inside = F.interpolate(widen(mask), size=x.shape[-2:], mode="bilinear", align_corners=False)
+        inside = bilinear(widen(mask), (x.shape[-2], x.shape[-1]))
         # means over all cells and not over the region's, as the authors take them
         pooled = torch.cat([(x * part).mean((2, 3), keepdim=True) for part in (inside, 1 - inside)], 1)
         shares = widen(self.choose(pooled.to(deepest.dtype))).flatten(1)
@@ -184,7 +185,7 @@ class CDTNet(Network):
         image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
         size = (self.config.size, self.config.size)
         small, inside = (shrink(x, size, antialias=False).to(image.dtype) for x in (image, mask))
-        seen = normalise(small)
+        seen = standardise(small)
         encoded = self.unet.encode(torch.cat((seen, inside), 1))
         table = self.colour(encoded[-1], mask)
         if not self.config.refined:
