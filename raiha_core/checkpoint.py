@@ -24,6 +24,7 @@ from .models.network import Network, NetworkConfig
 from .models.presets import PRESETS, config_from_json, config_to_json
 from .models.reference_gate import FittedGate, ReferenceGate
 from .opening import openable
+from .reasons import reason
 
 KEY = "raiha"  # the entry of the safetensors header that holds our JSON
 _FORMAT = 1
@@ -147,7 +148,7 @@ def load(
     try:
         config = config_from_json(metadata.preset, metadata.config)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {reason(error)}") from None
     preset = PRESETS[metadata.preset]
     kind = dtype or torch.float32
     network = preset.build(operations, config=config, pretrained=False).to(device, kind)
@@ -233,10 +234,9 @@ def _read(path: Path, device: torch.device | str | None) -> tuple[Metadata, dict
             header = file.metadata() or {}
             names = [] if device is None else list(file.keys())
             state = former_names.tensors({name: file.get_tensor(name).to(device) for name in names})
-    except SafetensorError as error:
-        reason = str(error).splitlines()[0]
+    except SafetensorError:
         raise ValueError(
-            f"{path} is no whole safetensors file: it is cut short, damaged or of another kind ({reason})"
+            f"{path} is no whole safetensors file: it is cut short, damaged or of another kind"
         ) from None
     if KEY not in header:
         raise ValueError(f"{path} was not written by Raiha; `raiha convert` reads the authors' .pth files")
@@ -255,8 +255,5 @@ def _parse(path: Path, text: str) -> Metadata:
             if isinstance(value, int | float) and not abs(value) <= _LARGEST:
                 raise ValueError(f"its config has '{name}' {value!r:.20}, more than any network has")
         return about
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"the metadata of {path} cannot be used: {reason}") from None
-    except RecursionError:
-        raise ValueError(f"the metadata of {path} cannot be used: it is nested without end") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"the metadata of {path} cannot be used: {reason(error)}") from None

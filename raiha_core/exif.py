@@ -24,8 +24,8 @@ def _tags(exif: bytes | None, path: Path) -> Image.Exif:
     try:
         tags.load(bare(exif))
         tags.get(_ORIENTATION)
-    except Exception as error:  # damaged EXIF raises whatever the bytes lead to; the pixels are sound
-        warnings.warn(f"{path}: its EXIF data are damaged ({error}) and not used", stacklevel=3)
+    except Exception:  # damaged EXIF raises whatever the bytes lead to; the pixels are sound
+        warnings.warn(f"{path}: its EXIF data are damaged and not used", stacklevel=3)
         return Image.Exif()
     return tags
 

@@ -81,8 +81,8 @@ def _channels(profile: bytes) -> int:
         space = ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip()
         channels = _SPACES[space]
         _convert_8(np.zeros((1, 1, channels), np.uint8), profile)
-    except (OSError, ImageCms.PyCMSError) as error:
-        raise ValueError(f"it is damaged: {error}") from None
+    except (OSError, ImageCms.PyCMSError):
+        raise ValueError("it is damaged") from None
     except KeyError:
         raise ValueError(f"it is for the colour space {space}") from None
     return channels

@@ -167,8 +167,8 @@ def _pixels(
         packed = [zlib.compress(raw, 1)]
     try:
         return _decode_pixels(header, colours, packed), damage
-    except Exception as error:  # libpng gives one type for all that is wrong with the data
-        damage = limits.damage(path, f"is truncated or damaged: its pixel data cannot be unpacked ({error})")
+    except Exception:  # libpng gives one type for all that is wrong with the data
+        damage = limits.damage(path, "is truncated or damaged: its pixel data cannot be unpacked")
         raw = _inflate(b"".join(packed), sum(_lengths(header)))
         raw += bytes(sum(_lengths(header)) - len(raw))
         return _decode_pixels(header, colours, [zlib.compress(_plain_filters(header, raw), 1)]), damage

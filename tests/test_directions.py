@@ -31,6 +31,7 @@ FIRST: dict[str, set[str]] = {
     "drawing": {"resizing"},
     "nearduplicates": {"resizing"},
     "opening": set(),
+    "reasons": set(),
     "exif": set(),
     "inner_size": set(),
     "colorspace": set(),

@@ -66,8 +66,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except OSError:
         raise
     except Exception as error:  # bytes that are no pickle make torch's unpickler raise nearly anything
-        reason = str(error).splitlines()[0] if str(error) else "it is damaged"
-        raise ValueError(f"{path} is not a weights file that may be read: {reason}") from error
+        raise ValueError(
+            f"{path} is not a weights file that may be read: it is damaged, or holds more than tensors"
+        ) from error
     for wrapper in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..reasons import reason
 from ..regular import file_digest, is_link
 from . import journal
 from .layout import (
@@ -126,7 +127,7 @@ def _check_spec(layout: Layout) -> list[Damage]:
     try:
         read_spec(layout)
     except (ValueError, OSError) as error:
-        return [*links, Damage("spec-damaged", "spec.json", str(error))]
+        return [*links, Damage("spec-damaged", "spec.json", reason(error))]
     return links
 
 
@@ -134,7 +135,7 @@ def _read_manifest(layout: Layout) -> tuple[journal.Journal, list[Damage]]:
     try:
         return journal.read(layout.manifest), []
     except (ValueError, OSError) as error:
-        damage = Damage("manifest-damaged", layout.manifest.name, str(error))
+        damage = Damage("manifest-damaged", layout.manifest.name, reason(error))
         return journal.Journal((), 0, ()), [damage]
 
 
@@ -154,7 +155,7 @@ def _check_manifest(layout: Layout, found: journal.Journal) -> tuple[State, list
         state = replay(found.batches)
         last_whole(found.batches)
     except ValueError as error:
-        return State(), [*damages, Damage("manifest-damaged", name, str(error))]
+        return State(), [*damages, Damage("manifest-damaged", name, reason(error))]
     if not state.finished and not lost:
         what = "is being written" if is_being_written(layout.lock) else "is unfinished"
         for promise in state.promises or [Promise(folder=0)]:
@@ -163,7 +164,7 @@ def _check_manifest(layout: Layout, found: journal.Journal) -> tuple[State, list
     try:
         read_calibration(layout)
     except (ValueError, OSError) as error:
-        damages.append(Damage("calibration-damaged", layout.calibration.name, str(error)))
+        damages.append(Damage("calibration-damaged", layout.calibration.name, reason(error)))
     return state, damages
 
 
@@ -215,7 +216,7 @@ def _shard_damage(path: Path, expected: ShardInfo, tail: str) -> Damage | None:
         if len(open_shard(path).content) != expected.rows:
             return Damage("shard-damaged", name, f"{name} has not {expected.rows} rows{tail}")
     except (ValueError, OSError) as error:
-        return Damage("shard-damaged", name, f"{name} cannot be read: {error}{tail}")
+        return Damage("shard-damaged", name, f"{name} cannot be read: {reason(error)}{tail}")
     return None
 
 
@@ -246,5 +247,5 @@ def _photo_damage(photo: Photo, fast: bool) -> Damage | None:
         if file_digest(path) != photo.sha256:
             return Damage("photo-changed", photo.id, f"photo {path} has changed")
     except (ValueError, OSError) as error:
-        return Damage("photo-unreadable", photo.id, f"photo {path} cannot be read: {error}")
+        return Damage("photo-unreadable", photo.id, f"photo {path} cannot be read: {reason(error)}")
     return None

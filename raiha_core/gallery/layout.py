@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import durable
 from ..features.spec import FeatureSpec, spec_from_json
+from ..reasons import reason
 from ..regular import is_link, read_regular
 from . import fields, journal
 from .manifest import Entry, Folder, Photo, Promise, State
@@ -83,7 +84,9 @@ def read_spec(layout: Layout) -> FeatureSpec:
             ) from None
         raise ValueError(f"{layout.root} is not a gallery: it has no spec.json") from None
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"gallery {layout.root} is damaged: spec.json: {error}; {cure(layout)}") from None
+        raise ValueError(
+            f"gallery {layout.root} is damaged: spec.json: {reason(error)}; {cure(layout)}"
+        ) from None
     try:
         if data["format"] != _FORMAT:
             raise OtherFormatError(
@@ -93,7 +96,9 @@ def read_spec(layout: Layout) -> FeatureSpec:
     except OtherFormatError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"gallery {layout.root} is damaged: spec.json: {error}; {cure(layout)}") from None
+        raise ValueError(
+            f"gallery {layout.root} is damaged: spec.json: {reason(error)}; {cure(layout)}"
+        ) from None
 
 
 def _bounded(spec: FeatureSpec) -> FeatureSpec:
@@ -116,7 +121,9 @@ def read_calibration(layout: Layout) -> dict[str, object]:
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{layout.calibration} is damaged: {error}; run `raiha calibrate` again") from None
+        raise ValueError(
+            f"{layout.calibration} is damaged: {reason(error)}; run `raiha calibrate` again"
+        ) from None
     if not isinstance(found, dict):
         raise ValueError(f"{layout.calibration} is damaged: not an object; run `raiha calibrate` again")
     return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..images import list_folder_files
+from ..reasons import reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def read_groups(path: Path) -> Mapping[str, str]:
                     raise ValueError(f"{path}: row {number} has no id and group")
                 groups[str(row["id"])] = str(row["group"])
         except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{path} is not a table of groups: {error}") from None
+            raise ValueError(f"{path} is not a table of groups: {reason(error)}") from None
     return groups
 
 

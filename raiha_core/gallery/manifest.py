@@ -6,6 +6,7 @@ docs/store-format.md describes the lines. Later lines override earlier ones.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..reasons import reason
 from . import fields
 from .journal import Line
 
@@ -115,7 +116,7 @@ class State:
             try:
                 self._apply(line)
             except (AttributeError, KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"not a manifest line: {line!r:.200} ({error})") from None
+                raise ValueError(f"not a manifest line: {line!r:.200} ({reason(error)})") from None
         self.batches += 1
 
     def _apply(self, line: Mapping) -> None:

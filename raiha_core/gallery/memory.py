@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..features.patches import StoredPatches, store
 from ..features.spec import FeatureSpec
+from ..reasons import reason
 from .manifest import Photo
 from .protocol import Block, PatchEncoder, content_fingerprint
 from .shots import view_of
@@ -87,7 +88,7 @@ def memory_gallery(
             with torch.no_grad():
                 patches = store(encoder.encode(picture))  # one by one: sizes differ, results must not
         except ValueError as error:
-            raise ValueError(f"picture '{names[n]}': {error}") from None
+            raise ValueError(f"picture '{names[n]}': {reason(error)}") from None
         photos.append(_photo(names[n], picture))
         content.append(patches.content)
         histogram.append(patches.histogram)

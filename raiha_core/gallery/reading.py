@@ -10,6 +10,7 @@ import torch
 from ..features.patches import StoredPatches, store
 from ..images import open_picture
 from ..raster import Limits
+from ..reasons import reason
 from ..regular import file_digest
 from .manifest import Entry, Photo
 from .plan import PhotoFile
@@ -37,9 +38,9 @@ def read_photo(
     except FileNotFoundError:
         return PhotoOutcome(item, reason="gone while the gallery was built")
     except OSError as error:
-        return PhotoOutcome(item, reason=_brief(error.strerror or str(error), item.path))
+        return PhotoOutcome(item, reason=_brief(reason(error), item.path))
     except ValueError as error:
-        return PhotoOutcome(item, reason=_brief(str(error), item.path))
+        return PhotoOutcome(item, reason=_brief(reason(error), item.path))
     except MemoryError:
         return PhotoOutcome(item, reason="there is not enough memory to read it")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from ..features.spec import FeatureSpec, differences
+from ..reasons import reason
 from ..regular import file_digest
 from . import journal
 from .layout import Layout, OtherFormatError, read_calibration, read_spec, refuse_links, write_spec
@@ -112,7 +113,7 @@ def _replayed(layout: Layout, found: journal.Journal) -> tuple[State, State]:
         return replay(found.batches), last_whole(found.batches)
     except ValueError as error:
         raise ValueError(
-            f"gallery {layout.root} cannot be repaired: {error}; delete it and build it again"
+            f"gallery {layout.root} cannot be repaired: {reason(error)}; delete it and build it again"
         ) from None
 
 

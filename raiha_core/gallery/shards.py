@@ -18,6 +18,7 @@ from torch import Tensor
 from .. import durable
 from ..features.spec import FeatureSpec, spec_from_json
 from ..opening import openable
+from ..reasons import reason
 from ..regular import open_regular
 from .manifest import Entry, Folder, ShardInfo, entry_from_line, folder_from_line, folder_line, photo_line
 
@@ -106,7 +107,7 @@ def open_shard(path: Path) -> Shard:
             mapped = torch.from_file(name, shared=False, size=size, dtype=torch.uint8)
         return Shard(*(_view(mapped[start:], header[name]) for name in ("content", "histogram", "norms")))
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} is not a whole shard: {error}") from None
+        raise ValueError(f"{path} is not a whole shard: {reason(error)}") from None
 
 
 def _read_header(path: Path) -> tuple[dict, int]:
@@ -117,7 +118,7 @@ def _read_header(path: Path) -> tuple[dict, int]:
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not a whole shard: {error}") from None
+        raise ValueError(f"{path} is not a whole shard: {reason(error)}") from None
     if len(text) != length or not isinstance(header, dict):
         raise ValueError(f"{path} is not a whole shard: its header is cut")
     return header, 8 + length
@@ -146,7 +147,7 @@ def read_notes(path: Path) -> ShardNotes:
         entries = tuple(entry_from_line(line, len(folders)) for line in notes["photos"])
         digest = notes.pop("sha256")
     except (AttributeError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is not a whole shard: {error}") from None
+        raise ValueError(f"{path} is not a whole shard: {reason(error)}") from None
     tensors = {"content": shard.content, "histogram": shard.histogram, "norms": shard.norms}
     if _own_digest(notes, tensors) != digest:
         raise ValueError(f"{path} is damaged: it does not add up to its checksum")

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..features.spec import FeatureSpec
 from ..images import read_picture
 from ..raster import MAX_PIXELS
+from ..reasons import reason
 from ..regular import file_digest
 from . import journal
 from .layout import (
@@ -90,7 +91,7 @@ def _readable_state(layout: Layout, found: journal.Journal, allow_partial: bool)
     try:
         state = replay(found.batches) if allow_partial else last_whole(found.batches)
     except ValueError as error:
-        raise ValueError(f"gallery {layout.root} is damaged: {error}; {cure(layout)}") from None
+        raise ValueError(f"gallery {layout.root} is damaged: {reason(error)}; {cure(layout)}") from None
     if state.ended or allow_partial:
         return state
     if is_being_written(layout.lock):
@@ -154,7 +155,9 @@ def _with_thresholds(layout: Layout, spec: FeatureSpec, calibration: dict) -> Fe
             threshold_source=str(calibration.get("threshold_source", layout.calibration.name)),
         )
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{layout.calibration} is damaged: {error}; run `raiha calibrate` again") from None
+        raise ValueError(
+            f"{layout.calibration} is damaged: {reason(error)}; run `raiha calibrate` again"
+        ) from None
 
 
 def _notes(layout: Layout, state: State) -> tuple[str, ...]:
@@ -228,7 +231,7 @@ class StoredGallery:
         except FileNotFoundError:
             return f"photo {path} of gallery {self.name} is gone"
         except (OSError, ValueError) as error:
-            return f"photo {path} of gallery {self.name} cannot be read: {error}"
+            return f"photo {path} of gallery {self.name} cannot be read: {reason(error)}"
         return "" if same else f"photo {path} has changed since gallery {self.name} was built"
 
     def load(self, row: int) -> Tensor:
