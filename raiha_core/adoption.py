@@ -10,7 +10,7 @@ from .checkpoint import LoadedCheckpoint, Metadata
 from .convert import convert
 from .models.blocks import Operations
 from .models.hdnet_files import METHODS
-from .models.presets import PRESETS
+from .models.presets import filed
 from .regular import file_digest
 
 
@@ -64,13 +64,13 @@ def converted_from(kept: Path) -> str:
 def is_conversion(kept: Path, path: Path) -> bool:
     """Whether a weight file of ours was made from this authors' file, and that file is still the same."""
     try:
-        return checkpoint.read_metadata(kept).notes.get("sha256") == file_digest(path)
+        return checkpoint.read_metadata(kept).notes.get("sha256", "").split(" ")[0] == file_digest(path)
     except (OSError, ValueError):
         return False
 
 
 def _line(path: Path, metadata: Metadata, where: str) -> str:
-    card = PRESETS[metadata.preset].published
+    card = filed()[metadata.preset].published
     if card is None:
         what = f"{METHODS[metadata.preset]}: the licence of its weights is the authors'"
     else:

@@ -21,7 +21,7 @@ from .features.spec import FeatureSpec
 from .models import former_names
 from .models.blocks import Operations
 from .models.network import Network, NetworkConfig
-from .models.presets import PRESETS, config_from_json, config_to_json
+from .models.presets import config_from_json, config_to_json, filed
 from .models.reference_gate import FittedGate, ReferenceGate
 from .opening import openable
 from .reasons import reason
@@ -149,7 +149,7 @@ def load(
         config = config_from_json(metadata.preset, metadata.config)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {reason(error)}") from None
-    preset = PRESETS[metadata.preset]
+    preset = filed()[metadata.preset]
     kind = dtype or torch.float32
     network = preset.build(operations, config=config, pretrained=False).to(device, kind)
     own = network.state_dict()

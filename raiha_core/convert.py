@@ -19,8 +19,9 @@ from .models import hdnet_files
 from .models.blocks import Operations
 from .models.cost import on_meta
 from .models.network import Network, NetworkConfig
-from .models.presets import PRESETS
+from .models.presets import filed
 from .models.published import Published, split_projections, their_name
+from .parted import Part, joined, part_of, partners, parts_of
 from .regular import file_digest
 
 _NEAR = 0.5  # of the tensors in name and shape: a file that has as many is that network's, damaged
@@ -47,35 +48,36 @@ def convert(
     """Read an authors' file and fill the network that it belongs to.
 
     Args:
+        path: the file; or a folder, where the method's weights are several files.
         preset: what it is to be, where the file does not say; None takes what its tensors and its digest
             say, or the first of those that it may be.
         operations: the namespace of layer classes.
     Raises: ValueError naming the file where it holds anything but tensors, or other tensors than the
         network has; OSError where it cannot be read.
     """
-    state = read_foreign(path)
-    blob = blob_digest(path)
+    state, files = _gathered(path)
+    blobs = [blob_digest(file) for file in files]
     if preset is None:
-        known = (n for n, entry in PRESETS.items() if entry.published and entry.published.blob == blob)
+        known = (n for n, entry in filed().items() if entry.published and [entry.published.blob] == blobs)
         preset = next(known, None)
     name, network = convert_state(state, str(path), preset, operations=operations)
-    notes = {"converted_from": path.name, "sha256": file_digest(path)}
-    card = PRESETS[name].published
+    notes = {"converted_from": path.name, "sha256": " ".join(file_digest(file) for file in files)}
+    card = filed()[name].published
     if card is None:
         licence = "as the authors' weights; their code is MIT"
         return network, describe(
             network, name, data="as trained by the authors", licence=licence, notes=notes
         )
-    own = blob == card.blob
+    own = blobs == [card.blob]
     if preset is None and (others := _twins(name)):
         notes["could_be"] = ", ".join(others)
     notes |= {
-        "git_blob": blob,
+        "git_blob": " ".join(blobs),
         "method": card.method,
         "origin": card.origin,
         "citation": card.citation,
         "commercial_use": {None: "not stated", True: "allowed", False: "not allowed"}[card.commercial],
-        "verified": "the authors' own file, by its digest" if own else "no: its digest is not a known one",
+        "verified": _verified(files, blobs, own),
     }
     return network, describe(
         network,
@@ -85,6 +87,47 @@ def convert(
         scores=card.scores if own else {},
         notes=notes,
     )
+
+
+def _verified(files: list[Path], blobs: list[str], own: bool) -> str:
+    if own:
+        return "the authors' own file, by its digest"
+    known = {entry.published.blob for entry in filed().values() if entry.published}
+    theirs = [file.name for file, blob in zip(files, blobs, strict=True) if blob in known]
+    if not theirs:
+        return "no: its digest is not a known one"
+    return f"in part: {', '.join(theirs)} is the authors' own file by its digest, the rest is not known"
+
+
+def _gathered(path: Path) -> tuple[dict[str, Tensor], list[Path]]:
+    """The tensors to fill a network from, and the files they come from; the parts of one method joined."""
+    paths = sorted(path.glob("*.pth")) if path.is_dir() else [path]
+    if not paths:
+        raise ValueError(f"there is no .pth file in {path}")
+    states = {file: read_foreign(file) for file in paths}
+    known = _parts()
+    told = {file: part_of(state, known, _NEAR) for file, state in states.items()}
+    if len(paths) == 1:
+        part = told[paths[0]]
+        if part is None or part.name != part.all[0]:
+            return states[paths[0]], paths
+        paths = partners(paths[0], part)
+        states |= {file: read_foreign(file) for file in paths[1:]}
+        told |= {file: part_of(states[file], known, _NEAR) for file in paths[1:]}
+    found = {file: (part, states[file]) for file, part in told.items() if part is not None}
+    if not found:
+        names = ", ".join(file.name for file in paths[:3])
+        raise ValueError(f"{path} holds no method of several files, so name one of its files: {names}")
+    return joined(path, found)
+
+
+def _parts() -> list[Part]:
+    found = []
+    for preset, entry in filed().items():
+        if entry.published is not None and entry.published.parts:
+            wanted = _published_match(preset, entry.config, entry.published).wanted
+            found += parts_of(preset, entry.published.parts, wanted)
+    return found
 
 
 def convert_state(
@@ -106,7 +149,7 @@ def convert_state(
     ]
     if kinds:
         raise ValueError(f"{source} does not fit '{match.preset}': of another type: {', '.join(kinds[:3])}")
-    network = PRESETS[match.preset].build(operations, config=match.config, pretrained=False)
+    network = filed()[match.preset].build(operations, config=match.config, pretrained=False)
     network.load_state_dict({match.names[key]: value for key, value in given.items()}, strict=True)
     return match.preset, network.eval().requires_grad_(False)
 
@@ -117,7 +160,7 @@ def recognise(state: dict[str, Tensor], source: str, preset: str | None = None) 
     Raises: ValueError naming what was tried where it is none of them, or not the one asked for.
     """
     candidates = {match.preset: match for match in _candidates(state)}
-    tried = [*hdnet_files.METHODS, *(name for name, entry in PRESETS.items() if entry.published)]
+    tried = [*hdnet_files.METHODS, *(name for name, entry in filed().items() if entry.published)]
     if preset is not None:
         if preset not in tried:
             raise ValueError(f"no authors' file becomes '{preset}'; these do: {', '.join(tried)}")
@@ -147,19 +190,19 @@ def _candidates(state: dict[str, Tensor]) -> list[KeyMatch]:
     detected = hdnet_files.detect(state)
     if detected is not None:
         preset, config = detected
-        own = on_meta(PRESETS[preset], config).state_dict()
+        own = on_meta(filed()[preset], config).state_dict()
         names = hdnet_files.key_table(config)
         assert len(names) == len(own), set(own) - set(names.values())
         wanted = {theirs: own[ours] for theirs, ours in names.items()}
         found.append(KeyMatch(preset=preset, config=config, names=names, wanted=wanted))
-    for preset, entry in PRESETS.items():
+    for preset, entry in filed().items():
         if entry.published is not None:
             found.append(_published_match(preset, entry.config, entry.published))
     return found
 
 
 def _published_match(preset: str, config: NetworkConfig, card: Published) -> KeyMatch:
-    own = on_meta(PRESETS[preset]).state_dict()
+    own = on_meta(filed()[preset]).state_dict()
     names = {their_name(ours, card.keys): ours for ours in own}
     assert len(names) == len(own), f"two tensors of '{preset}' have one name"
     wanted = {theirs: own[ours] for theirs, ours in names.items()}
@@ -168,10 +211,10 @@ def _published_match(preset: str, config: NetworkConfig, card: Published) -> Key
 
 def _twins(name: str) -> list[str]:
     """The other published networks whose files have the same tensors."""
-    card = PRESETS[name].published
+    card = filed()[name].published
     assert card is not None
-    own = _layout(_published_match(name, PRESETS[name].config, card))
-    rest = ((n, entry) for n, entry in PRESETS.items() if n != name)
+    own = _layout(_published_match(name, filed()[name].config, card))
+    rest = ((n, entry) for n, entry in filed().items() if n != name)
     return [
         n
         for n, entry in rest

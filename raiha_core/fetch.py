@@ -18,7 +18,7 @@ from . import checkpoint
 from .checkpoint import Metadata
 from .convert import blob_digest, convert
 from .models.cost import on_meta, parameters
-from .models.presets import FETCHABLE, PRESETS
+from .models.presets import FETCHABLE, filed
 from .models.published import Published
 
 HOST = "https://raw.githubusercontent.com"
@@ -51,7 +51,7 @@ def card_of(name: str) -> Published:
 
     Raises: ValueError saying what can be brought, or how else the file comes here.
     """
-    entry = PRESETS.get(name)
+    entry = filed().get(name)
     if entry is None or entry.published is None:
         raise ValueError(f"nothing can be brought for '{name}'; these can: {', '.join(FETCHABLE)}")
     if not entry.published.can_be_fetched:
@@ -89,7 +89,7 @@ def fetch(
     if not base.startswith(("http://", "https://")):
         raise ValueError(f"a mirror must be an address that begins with http:// or https://, got {mirror}")
     part = folder / f".{name}-{card.blob}.part"
-    most = 16 * parameters(on_meta(PRESETS[name])) + (1 << 24)  # room for an optimiser's state beside it
+    most = 16 * parameters(on_meta(filed()[name])) + (1 << 24)  # room for an optimiser's state beside it
     _bring(f"{base}/{card.repository}/{card.commit}/{card.file}", part, card, most, report)
     try:
         return _converted(name, part, target, Path(card.file).name)

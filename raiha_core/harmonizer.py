@@ -18,7 +18,7 @@ from .features.references import Reference, collate
 from .features.spec import FeatureSpec, require_same_space
 from .model_folders import user_weights
 from .models.blocks import Operations
-from .models.presets import PRESETS
+from .models.presets import SCORERS, filed
 from .models.reference_gate import FittedGate
 from .models.statistics import Statistics, StatisticsConfig
 
@@ -79,6 +79,8 @@ class NetworkHarmonizer(Harmonizer):
     """A network at its own size; its colour transform is rendered at the photo's by `render`."""
 
     def __init__(self, name: str, loaded: checkpoint.LoadedCheckpoint) -> None:
+        if loaded.preset in SCORERS:
+            raise ValueError(f"'{name}' scores composites (`raiha score`) and harmonizes none")
         self.name = name
         self.network = loaded.network
         self.metadata = loaded.metadata
@@ -181,9 +183,9 @@ def absence(name: str, here: Sequence[str]) -> str:
     Args: here: the names of what there is.
     """
     known = ", ".join(here)
-    if name not in PRESETS:
+    if name not in filed():
         return f"no model '{name}': neither a file nor one of {known}"
-    card = PRESETS[name].published
+    card = filed()[name].published
     if card is None:
         return f"the preset '{name}' has no weights here; name a .safetensors file (or {known})"
     if not card.can_be_fetched:

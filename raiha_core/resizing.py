@@ -76,6 +76,11 @@ def moving_means(values: Tensor, side: int) -> Tensor:
     return F.avg_pool2d(values, side, 1, side // 2)
 
 
+def window_sums(values: Tensor, side: int, step: int) -> Tensor:
+    """Sums over side x side cells, one window every `step` cells, all inside: (B, C, h, w), as a convolution."""
+    return F.avg_pool2d(values, side, step, divisor_override=1)
+
+
 def at_places(values: Tensor, places: Tensor) -> Tensor:
     """Bilinear at any places: (B, C, H, W), (B, h, w, 2) in -1..1, x first -> (B, C, h, w).
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from raiha_core.features.references import ReferenceBatch
 from raiha_core.features.spec import FeatureSpec
+from raiha_core.models.bargainnet import BargainNetConfig
 from raiha_core.models.cdtnet import CDTNetConfig
 from raiha_core.models.dccf import DCCFConfig
 from raiha_core.models.hdnet import UNetConfig
@@ -46,6 +47,7 @@ SMALL: dict[type[NetworkConfig], dict[str, int]] = {
     RainNetConfig: {"width": 4},
     DCCFConfig: {"width": 4},
     CDTNetConfig: {"width": 4},
+    BargainNetConfig: {"width": 4},
 }
 PUBLISHED = [name for name, preset in PRESETS.items() if preset.published is not None]
 OWN = [

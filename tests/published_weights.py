@@ -8,14 +8,14 @@ from torch import Tensor
 from raiha_core import render
 from raiha_core.models.cost import on_meta
 from raiha_core.models.network import Network
-from raiha_core.models.presets import PRESETS
+from raiha_core.models.presets import filed
 from raiha_core.models.published import their_name
 from tests.network_cases import noise
 
 
 def layout(name: str) -> dict[str, Tensor]:
     """The authors' state dict as shapes and types: tensors on the meta device."""
-    preset = PRESETS[name]
+    preset = filed()[name]
     assert preset.published is not None
     found: dict[str, Tensor] = {}
     for ours, tensor in on_meta(preset).state_dict().items():

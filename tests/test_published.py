@@ -32,6 +32,7 @@ THEIRS = {
     "cdtnet": (2_744_400, "54151daf511aa34f"),
     "cdtnet-512": (2_744_400, "54151daf511aa34f"),
     "cdtnet-sim": (2_744_400, "54151daf511aa34f"),
+    "bargainnet": (58_695_700, "a3c98f43eb05a479"),
 }
 
 IDLE = {

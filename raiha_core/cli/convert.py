@@ -7,7 +7,7 @@ from pathlib import Path
 from .. import checkpoint
 from ..convert import convert
 from ..models.cost import parameters
-from ..models.presets import PRESETS
+from ..models.presets import filed
 from .outputs import require_place
 
 
@@ -20,7 +20,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "models` lists.",
         epilog="example: raiha convert 60_net_G.pth -o raiha-released.safetensors",
     )
-    parser.add_argument("file", type=Path, help="the .pth file")
+    parser.add_argument("file", type=Path, help="the .pth file, or the folder of a method's several files")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument(
         "--as", dest="preset", metavar="PRESET", help="what it is to become, where its tensors leave a choice"
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         size = f"{found['tensors']} tensors, {found['parameters']:,} numbers"
         print(f"{arguments.output}: '{metadata.preset}', {size}")
-        card = PRESETS[metadata.preset].published
+        card = filed()[metadata.preset].published
         if card is not None:
             print(f"  {card.method}, {card.origin}: {card.use}")
             print(f"  cite: {card.citation}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..model_folders import VARIABLE, user_folders
-from ..models.presets import FETCHABLE, PRESETS
+from ..models.presets import FETCHABLE, filed
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             bar.refresh()
 
         found = fetch(arguments.name, folder, mirror=arguments.mirror, source=arguments.source, report=report)
-    card = PRESETS[arguments.name].published
+    card = filed()[arguments.name].published
     assert card is not None
     if arguments.json:
         print(

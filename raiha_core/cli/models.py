@@ -9,7 +9,8 @@ from ..checkpoint import read_metadata
 from ..harmonizer import shipped_weights
 from ..model_folders import user_weights
 from ..models.cost import macs, on_meta, parameters, trainable
-from ..models.presets import PRESETS, config_from_json
+from ..models.network import NetworkConfig
+from ..models.presets import SCORERS, Preset, config_from_json, filed
 from ..models.published import Published
 
 STATISTICS = "statistics"  # the preset without weights; it is no network
@@ -33,19 +34,25 @@ def preset_entry(name: str) -> dict[str, Any]:
     if name == STATISTICS:
         about = "no weights: colour statistics of a ring around the object, or of the references"
         return _entry(name, name, about=about)
-    network = on_meta(PRESETS[name])
-    card = PRESETS[name].published
+    preset = filed()[name]
+    network = on_meta(preset)
+    card = preset.published
     known = {"commercial": True} if card is None else _of_card(card)
     return _entry(
         name,
         name,
-        about=PRESETS[name].about,
+        about=preset.about,
         **known,
         parameters=parameters(network),
         trainable=trainable(network),
-        macs_256=macs(PRESETS[name], 256),
-        max_references=PRESETS[name].requirements.max_references,
+        macs_256=_macs(preset, preset.config),
+        max_references=preset.requirements.max_references,
     )
+
+
+def _macs(preset: Preset, config: NetworkConfig) -> int:
+    """At 256 pixels; a scorer's, which makes no picture, are not counted."""
+    return 0 if preset.name in SCORERS else macs(preset, 256, config=config)
 
 
 def _of_card(card: Published) -> dict[str, Any]:
@@ -67,7 +74,7 @@ def file_entry(name: str, path: Path) -> dict[str, Any]:
     """
     metadata = read_metadata(path)
     config = config_from_json(metadata.preset, metadata.config)
-    preset = PRESETS[metadata.preset]
+    preset = filed()[metadata.preset]
     network = on_meta(preset, config)
     return _entry(
         name,
@@ -75,7 +82,7 @@ def file_entry(name: str, path: Path) -> dict[str, Any]:
         about=preset.about,
         parameters=parameters(network),
         trainable=trainable(network),
-        macs_256=macs(preset, 256, config=config),
+        macs_256=_macs(preset, config),
         max_references=config.max_references,
         file=str(path),
         feature_spec=None if metadata.spec is None else metadata.spec.to_json(),
@@ -108,7 +115,8 @@ def _entry(name: str, preset: str, **known: Any) -> dict[str, Any]:
 
 
 def _is_published(name: str) -> bool:
-    return name in PRESETS and PRESETS[name].published is not None
+    known = filed()
+    return name in known and known[name].published is not None
 
 
 def entries(name: str | None) -> list[dict[str, Any]]:
@@ -117,7 +125,7 @@ def entries(name: str | None) -> list[dict[str, Any]]:
     Raises: ValueError listing what there is where nothing has that name.
     """
     here = user_weights() | shipped_weights()
-    presets = [STATISTICS, *PRESETS]
+    presets = [STATISTICS, *filed()]
     if name is None:
         # a published network is listed once: by its file, or as what can be had
         unfilled = [p for p in presets if p not in here or not _is_published(p)]

@@ -10,6 +10,7 @@ import torch.nn
 
 from ..records import from_json, to_json
 from . import former_names
+from .bargainnet import BARGAINNET, BargainNetConfig
 from .blocks import Operations
 from .cdtnet import CDTNET, CDTNET_512, CDTNET_SIM, CDTNetConfig
 from .dccf import DCCF_IDIH, DCCF_ISSAM, DCCFConfig
@@ -22,6 +23,7 @@ from .plus import PlusConfig
 from .published import Published
 from .rainnet import RAINNET, RainNetConfig
 from .s2crnet import S2CRNET, S2CRNetConfig
+from .style_code import STYLE_CODE, StyleCodeConfig
 from .white_box import HARMONIZER, WhiteBoxConfig
 
 
@@ -119,10 +121,22 @@ _LIST = (
     published("cdtnet", CDTNetConfig(), CDTNET),
     published("cdtnet-512", CDTNetConfig(size=512), CDTNET_512),
     published("cdtnet-sim", CDTNetConfig(refined=False), CDTNET_SIM),
+    published("bargainnet", BargainNetConfig(), BARGAINNET),
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _LIST}
+# files that `raiha score` reads: they tell how well an object belongs, and harmonize nothing
+SCORERS: dict[str, Preset] = {
+    "bargainnet-encoder": published("bargainnet-encoder", StyleCodeConfig(), STYLE_CODE),
+}
+
+
+def filed() -> dict[str, Preset]:
+    """All that a weight file may hold: the networks and the scorers."""
+    return PRESETS | SCORERS
+
+
 # whose authors' files can be brought here
-FETCHABLE = tuple(n for n, preset in PRESETS.items() if preset.published and preset.published.can_be_fetched)
+FETCHABLE = tuple(n for n, preset in filed().items() if preset.published and preset.published.can_be_fetched)
 if len(PRESETS) != len(_LIST):
     raise AssertionError("two presets have one name")
 
@@ -137,7 +151,8 @@ def config_from_json(preset: str, data: object) -> NetworkConfig:
 
     Raises: ValueError naming the preset and the fields that are unknown, missing or not allowed.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset '{preset}'; known: {', '.join(PRESETS)}")
+    known = filed()
+    if preset not in known:
+        raise ValueError(f"unknown preset '{preset}'; known: {', '.join(known)}")
     config = former_names.config(data)
-    return from_json(type(PRESETS[preset].config), config, f"the config of '{preset}'")
+    return from_json(type(known[preset].config), config, f"the config of '{preset}'")

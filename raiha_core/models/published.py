@@ -28,6 +28,8 @@ class Published:
     blob: str | None = None  # git's digest of that file
     # how the names of our tensors begin that inference never reads, and that a file may leave out
     idle: tuple[str, ...] = ()
+    # where the weights are several files: how the names of each file's tensors begin in `keys`
+    parts: tuple[str, ...] = ()
     scores: dict[str, float] = field(default_factory=dict)  # as published; the protocol is in the name
 
     def __post_init__(self) -> None:

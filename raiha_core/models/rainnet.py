@@ -1,36 +1,28 @@
 """RainNet: a U-Net of eight levels whose decoder gives the object the statistics of its background.
 
-Source: Ling, Xue, Song, Xie, Gu, CVPR 2021 (arXiv:2106.02853). The public code's activations work in place,
-so what a level passes across is the activated map.
-Shapes: B images, h x w the network's size, sides multiples of 256, g width.
+Source: Ling, Xue, Song, Xie, Gu, CVPR 2021 (arXiv:2106.02853).
+Shapes: B images, h x w the network's size, sides multiples of 256.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..features.references import ReferenceBatch
 from ..render import Prediction
-from .blocks import Operations, initialise, instance_norm, pad_to_multiple, widen
+from .blocks import Operations, initialise, instance_norm, pad_to_multiple
 from .checks import check_inputs
+from .gated_unet import DECODER, MULTIPLE, GatedUNet
 from .network import Network, NetworkConfig, Requirements
 from .published import KeyRules, Published
 from .rain import RegionNorm
-
-_MULTIPLE = 256  # eight halvings
-ENCODER_CHANNELS = (1, 2, 4, 8, 8, 8, 8, 8)  # channels in units of g; each layer halves the size
-DECODER_CHANNELS = (8, 8, 8, 8, 4, 2, 1)  # from the deepest; each doubles it
-GATED = 3  # of the last levels, whose joined maps are weighed by a gate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RainNetConfig(NetworkConfig):
     """The paper's network."""
 
-    width: int = 64  # g
+    width: int = 64  # channels of the first level
     size: int = 256
 
     def __post_init__(self) -> None:
@@ -39,7 +31,7 @@ class RainNetConfig(NetworkConfig):
 
     @property
     def requirements(self) -> Requirements:
-        return Requirements(size=self.size, multiple=_MULTIPLE)
+        return Requirements(size=self.size, multiple=MULTIPLE)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "RainNet":
         return RainNet(self, name=name, operations=operations)
@@ -52,22 +44,8 @@ class RainNet(Network):
 
     def __init__(self, config: RainNetConfig, *, name: str = "rainnet", operations: Operations = nn) -> None:
         super().__init__(config, name)
-        g = config.width
-        down = [3, *(g * c for c in ENCODER_CHANNELS)]
-        self.encoder = nn.ModuleList(
-            operations.Conv2d(c_in, c_out, 4, 2, 1, bias=False) for c_in, c_out in pairwise(down)
-        )
-        # every level but the deepest reads its own map and the encoder's beside it
-        read = [g * ENCODER_CHANNELS[-1], *(2 * g * c for c in DECODER_CHANNELS)]
-        self.decoder = nn.ModuleList(
-            operations.ConvTranspose2d(c_in, g * c_out, 4, 2, 1, bias=False)
-            for c_in, c_out in zip(read, DECODER_CHANNELS, strict=False)
-        )
-        self.norms = nn.ModuleList(RegionNorm(g * c, "nearest") for c in DECODER_CHANNELS)
-        self.gates = nn.ModuleList(
-            operations.Conv2d(2 * g * c, 2 * g * c, 1) for c in DECODER_CHANNELS[-GATED:]
-        )
-        self.out = operations.ConvTranspose2d(2 * g, 3, 4, 2, 1)
+        self.unet = GatedUNet(3, config.width, operations)
+        self.norms = nn.ModuleList(RegionNorm(config.width * c, "nearest") for c in DECODER)
         initialise(self)
 
     def forward(
@@ -79,28 +57,20 @@ class RainNet(Network):
     ) -> Prediction:
         image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
         height, width = image.shape[-2:]
-        padded_mask = pad_to_multiple((mask > 0.5).to(mask.dtype), _MULTIPLE)  # their masks are hard
-        x = 2 * pad_to_multiple(image, _MULTIPLE) - 1
-        skips: list[Tensor] = []
-        for level, convolution in enumerate(self.encoder):
-            x = convolution(x)
-            if 0 < level < len(ENCODER_CHANNELS) - 1:
-                x = instance_norm(x)
-            x = F.leaky_relu(x, 0.2) if level < len(ENCODER_CHANNELS) - 1 else x
-            skips.append(x)
-        for level, (convolution, norm) in enumerate(zip(self.decoder, self.norms, strict=True)):
-            x = torch.cat((skips[-2 - level], norm(convolution(torch.relu(x)), padded_mask)), 1)
-            gate = level - (len(DECODER_CHANNELS) - GATED)
-            if gate >= 0:
-                x = torch.sigmoid(self.gates[gate](x)) * x
-        new = (torch.tanh(widen(self.out(torch.relu(x)))) + 1) / 2
-        return Prediction(dense=new[..., :height, :width])
+        padded_mask = pad_to_multiple((mask > 0.5).to(mask.dtype), MULTIPLE)  # their masks are hard
+        x = 2 * pad_to_multiple(image, MULTIPLE) - 1
+        said = self.unet(x, lambda _, x: instance_norm(x), lambda level, x: self.norms[level](x, padded_mask))
+        return Prediction(dense=(said[..., :height, :width] + 1) / 2)
 
 
 def _keys() -> KeyRules:
     """Their inner levels are nested in one another, the outer ones numbered from both ends."""
     nested = "unet_block" + ".submodule" * 3
-    rules = [(r"^encoder\.0\.", r"model_layer0."), (r"^encoder\.([123])\.", r"model_layer\1.1.")]
+    rules = [
+        (r"^unet\.", ""),
+        (r"^encoder\.0\.", r"model_layer0."),
+        (r"^encoder\.([123])\.", r"model_layer\1.1."),
+    ]
     rules += [(rf"^encoder\.{4 + n}\.", f"unet_block{'.submodule' * n}.down.1.") for n in range(3)]
     rules += [(r"^encoder\.7\.", f"{nested}.up.1."), (r"^decoder\.0\.", f"{nested}.up.3.")]
     rules += [(rf"^decoder\.{n}\.", f"unet_block{'.submodule' * (3 - n)}.up.1.") for n in range(1, 4)]

@@ -15,8 +15,8 @@ with what is on your disk. How to add one: [extending.md](extending.md).
 TAIL = """
 - **Weights.** `raiha fetch NAME` brings the authors' file from their repository, verifies it by git's digest
   before it is read, converts it, and says its licence. Where the table says "by hand", their file lies on a
-  cloud drive: `raiha convert FILE.pth -o NAME.safetensors` opens it. In ComfyUI a `.pth` in `models/raiha` is
-  offered as it is.
+  cloud drive: `raiha convert FILE.pth -o NAME.safetensors` opens it; BargainNet's two files are given as the
+  folder that holds both. In ComfyUI a `.pth` in `models/raiha` is offered as it is.
 - **Scores are the authors', or recomputed from their per-image figures; none was measured with this code**,
   and figures under different protocols are not comparable. The networks were compared with the authors' own
   code with weights by formula (`tests/tools/parity.py`), to 1e-5 of the 0..1 picture at 256 pixels. **None

@@ -23,6 +23,8 @@ if __name__ == "__main__":
 
 from raiha_core.convert import convert_state  # noqa: E402
 from raiha_core.features.tv_ops import ensure_torchvision  # noqa: E402
+from raiha_core.models.presets import SCORERS  # noqa: E402
+from raiha_core.models.style_code import StyleCode, distance  # noqa: E402
 from tests.published_weights import picture, rendered, state  # noqa: E402
 
 Weights = dict[str, Tensor]
@@ -140,6 +142,35 @@ def cdtnet(base: int, sim: bool = False) -> Callable[[Weights, Tensor, Tensor], 
     return run
 
 
+def bargainnet(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
+    from models.bargainnet_model import StyleEncoder, UnetGenerator
+
+    parts = {
+        part: {k.removeprefix(f"{part}."): v for k, v in weights.items() if k.startswith(f"{part}.")}
+        for part in ("G", "E")
+    }
+    generator = UnetGenerator(20, 3, 8, 64, torch.nn.BatchNorm2d, True, use_attention=True).eval()
+    encoder = StyleEncoder(16).eval()
+    generator.load_state_dict(parts["G"], strict=True)
+    encoder.load_state_dict(parts["E"], strict=True)
+    hard = (mask > 0.5).float()
+    code = encoder(2 * image - 1, 1 - hard)
+    print("code:", *(round(float(c), 3) for c in code.flatten()[:4]))
+    inputs = torch.cat((2 * image - 1, hard, code.expand(1, 16, 256, 256)), 1)
+    said = (generator(inputs) + 1) / 2
+    return image + mask * (said - image)  # theirs is the whole picture
+
+
+def bargainnet_distance(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
+    """As `predict_harmony_score.py` measures it: the soft masks as they are."""
+    from models.bargainnet_model import StyleEncoder
+
+    encoder = StyleEncoder(16).eval()
+    encoder.load_state_dict(weights, strict=True)
+    codes = [encoder(2 * image - 1, region) for region in (1 - mask, mask)]
+    return (codes[0] - codes[1]).square().sum().sqrt()
+
+
 THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "pctnet-cnn": pctnet("CNN_pct"),
     "pctnet-vit": pctnet("ViT_pct"),
@@ -153,13 +184,19 @@ THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "cdtnet": cdtnet(256),
     "cdtnet-512": cdtnet(512),
     "cdtnet-sim": cdtnet(256, sim=True),
+    "bargainnet": bargainnet,
 }
 
 
 @torch.no_grad()
 def difference(name: str) -> float:
-    """Largest absolute difference of the 0..1 pictures where the mask is above 0."""
+    """Largest absolute difference of the 0..1 pictures where the mask is above 0; of a scorer's distances."""
     weights, (image, mask) = state(name), picture()
+    if name in SCORERS:
+        said, network = bargainnet_distance(weights, image, mask), convert_state(weights, "formula")[1]
+        assert isinstance(network, StyleCode)
+        print(f"distance {float(said):.4f}")
+        return float((distance(network.style, image, mask)[0] - said).abs())
     said = THEIRS[name](weights, image, mask).clamp(0, 1)
     network = convert_state(weights, "weights by formula", name)[1]
     ours = rendered(network, image, mask)
