@@ -7,6 +7,7 @@ from .harmonize import Harmonize, LoadHarmonizer, StatisticsOptions
 from .models import register_folders
 from .pictures import LoadMask, LoadPicture, SavePicture
 from .retrieve import ReferencesToImages, RetrieveByContent, RetrieveByIllumination
+from .score import ScoreComposite
 
 NODES: list[type[io.ComfyNode]] = [
     LoadPicture,
@@ -23,6 +24,7 @@ NODES: list[type[io.ComfyNode]] = [
     StatisticsOptions,
     Harmonize,
     Compare,
+    ScoreComposite,
 ]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ..raiha_core.adoption import adopt, conversion_of, converted_from
@@ -27,6 +28,7 @@ from ..raiha_core.harmonizer import (
 )
 from ..raiha_core.model_folders import user_weights
 from ..raiha_core.pipeline import Harmonized, HarmonizeWarning, harmonize_with_beliefs
+from ..raiha_core.score import SECOND, Score, score, second_opinion
 from .compat import folder_paths, model_management, model_patcher, operations
 
 _LOG = logging.getLogger("raiha")
@@ -127,6 +129,23 @@ class ManagedHarmonizer:
     def name(self) -> str:
         return self.harmonizer.name
 
+    def _placed(self, composite: Tensor, beside: Sequence[object] = ()) -> torch.device:
+        """Where to compute: the network, and models `beside` it, are brought there."""
+        if self._patcher is None:
+            return composite.device
+        # Together, because loading the second alone might push the first out again.
+        working = _PLANES * composite[:, 0].numel() * 4
+        model_management.load_models_gpu([self._patcher, *beside], memory_required=working)
+        return self._patcher.load_device
+
+    def score(self, composite: Tensor, mask: Tensor) -> tuple[Score, ...]:
+        """`score` where ComfyUI computes, with BargainNet's opinion where its encoder's file is here."""
+        device = self._placed(composite)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", HarmonizeWarning)  # `from_pair` has the notes for the node
+            second = second_opinion(device, _second_file())
+            return score(composite.to(device), mask.to(device), self.harmonizer, second=second)
+
     def run(
         self,
         composite: Tensor,
@@ -136,13 +155,7 @@ class ManagedHarmonizer:
         strength: float,
     ) -> Harmonized:
         """`harmonize_with_beliefs` where ComfyUI computes; the result lies where pictures are carried."""
-        device = composite.device
-        if self._patcher is not None:
-            # Together, because loading the second alone might push the first out again.
-            together = [self._patcher, *([] if encoder is None else [encoder.patcher])]
-            working = _PLANES * composite[:, 0].numel() * 4
-            model_management.load_models_gpu(together, memory_required=working)
-            device = self._patcher.load_device
+        device = self._placed(composite, [] if encoder is None else [encoder.patcher])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", HarmonizeWarning)  # `from_pair` has the notes for the node
             result = harmonize_with_beliefs(
@@ -154,6 +167,13 @@ class ManagedHarmonizer:
                 strength=strength,
             )
         return replace(result, image=result.image.to(model_management.intermediate_device()))
+
+
+def _second_file() -> Path | None:
+    """The file of BargainNet's encoder among ComfyUI's models; None where it is not among them."""
+    files = folder_paths.get_filename_list("raiha")
+    named = [name for name in (f"{stem}.safetensors" for stem in SECOND) if name in files]
+    return Path(folder_paths.get_full_path_or_raise("raiha", named[0])) if named else None
 
 
 def weights_fingerprint(folder: str, file: str | None) -> str:

@@ -81,7 +81,8 @@ ALLOWED = {
     **FIRST,
     **{unit: {*FIRST, *below} for unit, below in ABOVE.items()},
     "pipeline": EVERYTHING,
-    "cli": {*EVERYTHING, "pipeline"},
+    "score": {*EVERYTHING, "pipeline"},
+    "cli": {*EVERYTHING, "pipeline", "score"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -35,7 +35,7 @@ def test_python_blocks_run(page, block, tmp_path, monkeypatch):
     shutil.copytree(ROOT / "assets", tmp_path / "assets")
     monkeypatch.chdir(tmp_path)
     exec(compile(block, str(page), "exec"), {})
-    assert (tmp_path / "result.png").is_file()
+    assert ("result.png" in block) == (tmp_path / "result.png").is_file()
 
 
 def test_the_command_line_page_is_what_the_parser_says():

@@ -28,6 +28,7 @@ COMMANDS = {
     "gallery": "build and keep galleries of photos",
     "retrieve": "find photos of similar content under the background's light",
     "harmonize": "change the look of the pasted object until it belongs",
+    "score": "say how much of a composite seems wrong",
     "models": "list presets, weights, and what can be had",
     "fetch": "bring a published network's weights",
     "calibrate": "find thresholds for a gallery",

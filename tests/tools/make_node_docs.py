@@ -72,6 +72,12 @@ of the way to what it shows) and, where it hardly did, why. That is another numb
 ranks photos. Photos of a gallery that another encoder than `lite0` built are compared again by `lite0`.""",
     "Raiha_Compare": """\
 For a slider between the two take ComfyUI's own Compare Images.""",
+    "Raiha_Score": """\
+The number is a mean distance in CIELAB between the object and what the harmonizer would make of it. Half of
+the right pictures that it was measured on score below 3 and one in ten above 11, so it ranks pictures and
+proves nothing of one; `report` says how many right pictures score less, and what would be changed. Where the
+file `bargainnet-encoder.safetensors` lies in `models/raiha`, `report` has BargainNet's harmony as a second
+opinion. An empty mask scores 0.""",
 }
 
 
