@@ -14,7 +14,7 @@ from ..raiha_core.mask_files import open_mask_file
 from ..raiha_core.source import PictureSource
 from .compat import folder_paths, io, model_management, ui
 from .notes import show_notes
-from .reading import MAX_PIXELS, damage_notes, reading_inputs, with_remedy
+from .reading import MAX_PIXELS, damage_notes, damage_remedy_told, reading_inputs
 from .sockets import SourceSocket, require
 from .tensors import alpha_of, from_image, from_mask, to_image, to_mask
 
@@ -164,7 +164,7 @@ class LoadPicture(io.ComfyNode):
         max_pixels: int = MAX_PIXELS,
         allow_damaged: bool = False,
     ) -> io.NodeOutput:
-        with with_remedy(allow_damaged):
+        with damage_remedy_told(allow_damaged):
             picture = open_picture(_path(image), max_pixels=max_pixels, allow_damaged=allow_damaged)
         pixels = picture.pixels.to(model_management.intermediate_device())
         alpha = (
@@ -240,7 +240,7 @@ class LoadMask(io.ComfyNode):
         max_pixels: int = MAX_PIXELS,
         allow_damaged: bool = False,
     ) -> io.NodeOutput:
-        with with_remedy(allow_damaged):
+        with damage_remedy_told(allow_damaged):
             found = open_mask_file(
                 _path(image),
                 max_pixels=max_pixels,

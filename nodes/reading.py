@@ -35,7 +35,7 @@ def reading_inputs() -> list[io.Input]:
 
 
 @contextmanager
-def with_remedy(allow_damaged: bool) -> Iterator[None]:
+def damage_remedy_told(allow_damaged: bool) -> Iterator[None]:
     """Name the widget that reads a damaged file all the same, where it is off."""
     try:
         yield

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-State = dict[str, Tensor]
+Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Part:
     all: tuple[str, ...]  # of the method; the first is the main one
     wanted: Mapping[str, Tensor]  # its tensors, by the names in the file
 
-    def share(self, state: State) -> float:
+    def share(self, state: Tensors) -> float:
         """How much of it a state is, 0..1: tensors equal in name and shape, over those of either."""
         same = sum(key in state and state[key].shape == value.shape for key, value in self.wanted.items())
         return same / max(1, len(self.wanted.keys() | state.keys()))
@@ -39,7 +39,7 @@ def parts_of(method: str, names: tuple[str, ...], wanted: Mapping[str, Tensor]) 
     return found
 
 
-def part_of(state: State, known: list[Part], near: float) -> Part | None:
+def part_of(state: Tensors, known: list[Part], near: float) -> Part | None:
     """The part that a state is; None where less than `near` of it fits any."""
     best = max(known, key=lambda part: part.share(state), default=None)
     return best if best is not None and best.share(state) >= near else None
@@ -52,7 +52,7 @@ def partners(path: Path, part: Part) -> list[Path]:
     return [path, *(other for other in others if other != path and other.is_file())]
 
 
-def joined(where: Path, found: Mapping[Path, tuple[Part, State]]) -> tuple[State, list[Path]]:
+def joined(where: Path, found: Mapping[Path, tuple[Part, Tensors]]) -> tuple[Tensors, list[Path]]:
     """One state of all the parts, and the files it comes from, in the order of the parts.
 
     Raises: ValueError naming a part that is missing or there twice, or files of two methods.

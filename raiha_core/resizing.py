@@ -77,7 +77,7 @@ def moving_means(values: Tensor, side: int) -> Tensor:
 
 
 def window_sums(values: Tensor, side: int, step: int) -> Tensor:
-    """Sums over side x side cells, one window every `step` cells, all inside: (B, C, h, w), as a convolution."""
+    """Sums over side x side cells, one window every `step` cells, all inside: -> (B, C, h, w)."""
     return F.avg_pool2d(values, side, step, divisor_override=1)
 
 

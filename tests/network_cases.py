@@ -15,6 +15,7 @@ from raiha_core.models.cdtnet import CDTNetConfig
 from raiha_core.models.dccf import DCCFConfig
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.idih import IdihConfig
+from raiha_core.models.intrinsic import IntrinsicConfig
 from raiha_core.models.issam import IssamConfig
 from raiha_core.models.network import Network, NetworkConfig
 from raiha_core.models.pctnet import PCTNetConfig
@@ -48,6 +49,7 @@ SMALL: dict[type[NetworkConfig], dict[str, int]] = {
     DCCFConfig: {"width": 4},
     CDTNetConfig: {"width": 4},
     BargainNetConfig: {"width": 4},
+    IntrinsicConfig: {"width": 4},
 }
 PUBLISHED = [name for name, preset in PRESETS.items() if preset.published is not None]
 OWN = [

@@ -33,6 +33,7 @@ THEIRS = {
     "cdtnet-512": (2_744_400, "54151daf511aa34f"),
     "cdtnet-sim": (2_744_400, "54151daf511aa34f"),
     "bargainnet": (58_695_700, "a3c98f43eb05a479"),
+    "intrinsic": (33_775_982, "fec826c299e82f50"),
 }
 
 IDLE = {

@@ -15,12 +15,12 @@ from ..render import Prediction
 from .batch_norm import batch_norm
 from .blocks import Operations, initialise, pad_to_multiple
 from .checks import check_inputs
-from .gated_unet import DECODER, ENCODER, MULTIPLE, GatedUNet
+from .gated_unet import DECODER_CHANNELS, ENCODER_CHANNELS, MULTIPLE, GatedUNet
 from .network import Network, NetworkConfig, Requirements
 from .published import KeyRules, Published
-from .style_code import CITATION, STYLE_CODE, STYLE_KEYS, StyleEncoder
+from .style_code import STYLE_CITATION, STYLE_CODE, STYLE_KEYS, StyleEncoder
 
-LEAST = 0.001  # of the weight that the background's code is given
+_LEAST = 0.001  # of the weight that the background's code is given
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +54,8 @@ class BargainNet(Network):
         super().__init__(config, name)
         g = config.width
         self.unet = GatedUNet(4 + config.code, g, operations)
-        self.down_norms = nn.ModuleList(batch_norm(g * c, operations) for c in ENCODER[1:-1])
-        self.up_norms = nn.ModuleList(batch_norm(g * c, operations) for c in DECODER)
+        self.down_norms = nn.ModuleList(batch_norm(g * c, operations) for c in ENCODER_CHANNELS[1:-1])
+        self.up_norms = nn.ModuleList(batch_norm(g * c, operations) for c in DECODER_CHANNELS)
         self.code_weight = nn.Parameter(torch.full((1,), 0.1))
         self.style = StyleEncoder(g, config.code, operations)
         initialise(self)
@@ -72,7 +72,7 @@ class BargainNet(Network):
         image = pad_to_multiple(image, MULTIPLE)
         hard = pad_to_multiple((mask > 0.5).to(mask.dtype), MULTIPLE)
         code = self.style(image, 1 - hard)
-        told = (code * self.code_weight.to(code).clamp_min(LEAST)).expand(-1, -1, *image.shape[-2:])
+        told = (code * self.code_weight.to(code).clamp_min(_LEAST)).expand(-1, -1, *image.shape[-2:])
         said = self.unet(
             torch.cat((2 * image - 1, hard, told.to(image)), 1),
             lambda level, x: self.down_norms[level](x),
@@ -97,7 +97,7 @@ def _keys() -> KeyRules:
 BARGAINNET = Published(
     method="BargainNet",
     year=2021,
-    citation=CITATION,
+    citation=STYLE_CITATION,
     repository=STYLE_CODE.repository,
     commit=STYLE_CODE.commit,
     keys=_keys(),

@@ -22,8 +22,8 @@ from .network import Network, NetworkConfig, Requirements
 from .published import Published
 from .ssam_unet import UNET_KEYS, SeparatedUNet
 
-MULTIPLE = 8  # three halvings
-CELLS = 33  # G
+_MULTIPLE = 8  # three halvings
+_CELLS = 33  # G
 WHITE = 1.000001  # what the last entry of a table stands for, so that white itself lies before it
 PROJECTED = 256  # channels from which the shares of the tables are read
 INNER = 64  # channels of the refinement
@@ -39,7 +39,7 @@ class CDTNetConfig(NetworkConfig):
     size: int = 256  # of the base; no file says it
 
     def __post_init__(self) -> None:
-        if min(self.width, self.tables) < 1 or self.size < MULTIPLE or self.size % MULTIPLE:
+        if min(self.width, self.tables) < 1 or self.size < _MULTIPLE or self.size % _MULTIPLE:
             raise ValueError(f"no CDTNet has these numbers: {self}")
 
     @property
@@ -145,7 +145,7 @@ class Tables(nn.Module):
 
     def __init__(self, count: int, channels: int, operations: Operations) -> None:
         super().__init__()
-        level = torch.linspace(0, 1, CELLS)
+        level = torch.linspace(0, 1, _CELLS)
         still = torch.stack(torch.meshgrid(level, level, level, indexing="ij")[::-1])
         self.tables = nn.ParameterList(nn.Parameter(still * (n == 0)) for n in range(count))
         self.project = operations.Conv2d(channels, PROJECTED, 1)

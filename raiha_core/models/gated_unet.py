@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from .blocks import Operations, widen
 
 MULTIPLE = 256  # eight halvings
-ENCODER = (1, 2, 4, 8, 8, 8, 8, 8)  # channels in units of g; each layer halves the size
-DECODER = (8, 8, 8, 8, 4, 2, 1)  # from the deepest; each doubles it
+ENCODER_CHANNELS = (1, 2, 4, 8, 8, 8, 8, 8)  # channels in units of g; each layer halves the size
+DECODER_CHANNELS = (8, 8, 8, 8, 4, 2, 1)  # from the deepest; each doubles it
 GATED = 3  # of the last levels, whose joined maps are weighed by a gate
-Norm = Callable[[int, Tensor], Tensor]  # the level, from 0, and its map (B, C, h, w) -> the map normalised
+LevelNorm = Callable[
+    [int, Tensor], Tensor
+]  # the level, from 0, and its map (B, C, h, w) -> the map normalised
 
 
 class GatedUNet(nn.Module):
@@ -26,19 +28,19 @@ class GatedUNet(nn.Module):
 
     def __init__(self, c_in: int, width: int, operations: Operations) -> None:
         super().__init__()
-        down = [c_in, *(width * c for c in ENCODER)]
+        down = [c_in, *(width * c for c in ENCODER_CHANNELS)]
         self.encoder = nn.ModuleList(operations.Conv2d(a, b, 4, 2, 1, bias=False) for a, b in pairwise(down))
         # every level but the deepest reads its own map and the encoder's beside it
-        read = [width * ENCODER[-1], *(2 * width * c for c in DECODER)]
+        read = [width * ENCODER_CHANNELS[-1], *(2 * width * c for c in DECODER_CHANNELS)]
         self.decoder = nn.ModuleList(
             operations.ConvTranspose2d(a, width * b, 4, 2, 1, bias=False)
-            for a, b in zip(read, DECODER, strict=False)
+            for a, b in zip(read, DECODER_CHANNELS, strict=False)
         )
-        joined = [2 * width * c for c in DECODER[-GATED:]]
+        joined = [2 * width * c for c in DECODER_CHANNELS[-GATED:]]
         self.gates = nn.ModuleList(operations.Conv2d(c, c, 1) for c in joined)
         self.out = operations.ConvTranspose2d(joined[-1], 3, 4, 2, 1)
 
-    def forward(self, x: Tensor, down: Norm, up: Norm) -> Tensor:
+    def forward(self, x: Tensor, down: LevelNorm, up: LevelNorm) -> Tensor:
         """(B, c_in, h, w) -> a picture (B, 3, h, w), values -1..1, at least float32.
 
         Args:
@@ -46,7 +48,7 @@ class GatedUNet(nn.Module):
             up: the norm of the decoder's levels 0..6, from the deepest.
         """
         skips: list[Tensor] = []
-        last = len(ENCODER) - 1
+        last = len(ENCODER_CHANNELS) - 1
         for layer, convolution in enumerate(self.encoder):
             x = convolution(x)
             if 0 < layer < last:
@@ -55,7 +57,7 @@ class GatedUNet(nn.Module):
             skips.append(x)
         for level, convolution in enumerate(self.decoder):
             x = torch.cat((skips[-2 - level], up(level, convolution(torch.relu(x)))), 1)
-            gate = level - (len(DECODER) - GATED)
+            gate = level - (len(DECODER_CHANNELS) - GATED)
             if gate >= 0:
                 x = torch.sigmoid(self.gates[gate](x)) * x
         return torch.tanh(widen(self.out(torch.relu(x))))

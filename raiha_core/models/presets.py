@@ -16,6 +16,7 @@ from .cdtnet import CDTNET, CDTNET_512, CDTNET_SIM, CDTNetConfig
 from .dccf import DCCF_IDIH, DCCF_ISSAM, DCCFConfig
 from .hdnet import UNetConfig
 from .idih import IDIH256, IdihConfig
+from .intrinsic import INTRINSIC, IntrinsicConfig
 from .issam import ISSAM256, IssamConfig
 from .network import Network, NetworkConfig, Requirements
 from .pctnet import PCTNET_CNN, PCTNET_VIT, PCTNetConfig
@@ -122,6 +123,7 @@ _LIST = (
     published("cdtnet-512", CDTNetConfig(size=512), CDTNET_512),
     published("cdtnet-sim", CDTNetConfig(refined=False), CDTNET_SIM),
     published("bargainnet", BargainNetConfig(), BARGAINNET),
+    published("intrinsic", IntrinsicConfig(), INTRINSIC),
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _LIST}
 # files that `raiha score` reads: they tell how well an object belongs, and harmonize nothing

@@ -12,7 +12,7 @@ from ..features.references import ReferenceBatch
 from ..render import Prediction
 from .blocks import Operations, initialise, instance_norm, pad_to_multiple
 from .checks import check_inputs
-from .gated_unet import DECODER, MULTIPLE, GatedUNet
+from .gated_unet import DECODER_CHANNELS, MULTIPLE, GatedUNet
 from .network import Network, NetworkConfig, Requirements
 from .published import KeyRules, Published
 from .rain import RegionNorm
@@ -45,7 +45,7 @@ class RainNet(Network):
     def __init__(self, config: RainNetConfig, *, name: str = "rainnet", operations: Operations = nn) -> None:
         super().__init__(config, name)
         self.unet = GatedUNet(3, config.width, operations)
-        self.norms = nn.ModuleList(RegionNorm(config.width * c, "nearest") for c in DECODER)
+        self.norms = nn.ModuleList(RegionNorm(config.width * c, "nearest") for c in DECODER_CHANNELS)
         initialise(self)
 
     def forward(

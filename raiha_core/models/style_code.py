@@ -126,14 +126,14 @@ STYLE_KEYS: KeyRules = (
     *((rf"^style\.norms\.{n}\.", f"E.norm{n + 2}f.") for n in range(3)),
     (r"^style\.out\.", "E.convs."),
 )
-CITATION = (
+STYLE_CITATION = (
     "Cong, Niu, Zhang, Liang, Zhang. BargainNet: Background-Guided Domain Translation for Image "
     "Harmonization. ICME 2021"
 )
 STYLE_CODE = Published(
     method="BargainNet's style encoder",
     year=2021,
-    citation=CITATION,
+    citation=STYLE_CITATION,
     repository="bcmi/BargainNet-Image-Harmonization",
     commit="db73dfa08864a32804174843d814b0388c9b218c",
     keys=(*STYLE_KEYS, (r"^E\.", "")),

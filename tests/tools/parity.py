@@ -161,6 +161,24 @@ def bargainnet(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
     return image + mask * (said - image)  # theirs is the whole picture
 
 
+def intrinsic(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
+    from types import SimpleNamespace
+
+    from models.harmony_networks import BaseLTGDGenerator
+
+    options = SimpleNamespace(
+        device="cpu", n_downsample=2, input_nc=3, output_nc=3, ngf=64, activ="lrelu", pad_type="reflect",
+        light_mlp_dim=8, illumination_n_res=4, inharmonyfree_norm="ln", ifm_n_res=0,
+        inharmonyfree_embed_layers=2,
+    )  # fmt: skip
+    network = BaseLTGDGenerator(options).eval()
+    network.load_state_dict(weights, strict=True)
+    hard = (mask > 0.5).float()
+    coarse = [torch.nn.functional.interpolate(hard, size=[side, side]) for side in (64, 32)]
+    said = network(torch.cat((image, hard), 1), *coarse)[0]
+    return image + mask * (said - image)
+
+
 def bargainnet_distance(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
     """As `predict_harmony_score.py` measures it: the soft masks as they are."""
     from models.bargainnet_model import StyleEncoder
@@ -185,6 +203,7 @@ THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "cdtnet-512": cdtnet(512),
     "cdtnet-sim": cdtnet(256, sim=True),
     "bargainnet": bargainnet,
+    "intrinsic": intrinsic,
 }
 
 

@@ -35,7 +35,7 @@ from raiha_core.models.presets import PRESETS
 from raiha_core.pipeline import harmonize
 from raiha_train.command import command_parser
 
-ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[2]
 BASE = "hdnet"
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 GRID = 12  # of ready-made content where any will do
@@ -225,7 +225,7 @@ def in_its_own_process(
         str(arguments.repeats),
     ]
     command += ["--whole"] if arguments.whole else []
-    places = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    places = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
     note = ""
     try:
         done = subprocess.run(

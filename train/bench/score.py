@@ -30,8 +30,8 @@ from raiha_core.score import SIDE, score, second_opinion
 from raiha_train.command import command_parser
 from raiha_train.data.batch import as_batch
 
-RIGHT = "untouched"  # how names of composites begin that are right already
-RESAMPLES = 1000
+_RIGHT = "untouched"  # how names of composites begin that are right already
+_RESAMPLES = 1000
 STEPS = 20  # parts of the right pictures whose bounds are kept
 Ruler = Callable[[Tensor, Tensor], float]
 
@@ -50,11 +50,11 @@ def auc(right: NDArray[np.float64], changed: NDArray[np.float64]) -> float:
     return float((above + 0.5 * (changed[:, None] == right)).mean())
 
 
-def interval(right: NDArray[np.float64], changed: NDArray[np.float64], *, paired: bool) -> str:
+def _auc_interval(right: NDArray[np.float64], changed: NDArray[np.float64], *, paired: bool) -> str:
     """AUC with its bootstrap interval. Args: paired: both are of the same photos, drawn together."""
     draws = np.random.default_rng(0)
     found = []
-    for _ in range(RESAMPLES):
+    for _ in range(_RESAMPLES):
         picked = draws.integers(len(changed), size=len(changed))
         others = picked if paired else draws.integers(len(right), size=len(right))
         found.append(auc(right[others], changed[picked]))
@@ -76,7 +76,7 @@ def rulers(models: Sequence[str], encoder: Path | None) -> dict[str, Ruler]:
     return found
 
 
-def measure(items: Sequence[Triple], measured: dict[str, Ruler]) -> dict[str, NDArray[np.float64]]:
+def _measure(items: Sequence[Triple], measured: dict[str, Ruler]) -> dict[str, NDArray[np.float64]]:
     """Ruler -> (items, 2): of each composite and of its truth."""
     found: dict[str, list[list[float]]] = {name: [] for name in measured}
     for item in tqdm(items, unit="image", leave=False):
@@ -89,18 +89,18 @@ def measure(items: Sequence[Triple], measured: dict[str, Ruler]) -> dict[str, ND
     return {name: np.array(values) for name, values in found.items()}
 
 
-def report(items: Sequence[Triple], scores: dict[str, NDArray[np.float64]]) -> None:
-    changed = np.array([not item.id.startswith(RIGHT) for item in items])
+def _report(items: Sequence[Triple], scores: dict[str, NDArray[np.float64]]) -> None:
+    changed = np.array([not item.id.startswith(_RIGHT) for item in items])
     family = np.array([item.subset or item.id.split("-")[0] for item in items])
     families = sorted({*family[changed]})
     print(f"{int(changed.sum())} changed composites, {int((~changed).sum())} right ones\n")
     print(f"| ruler | AUC, other | AUC, own | own, by family ({', '.join(families)}) |\n|---|---|---|---|")
     for name, values in scores.items():
         composites, truths = values[changed, 0], values[changed, 1]
-        other = interval(values[~changed, 0], composites, paired=False) if (~changed).any() else "-"
+        other = _auc_interval(values[~changed, 0], composites, paired=False) if (~changed).any() else "-"
         own = [values[family == each] for each in families]
         each = ", ".join(f"{auc(rows[:, 1], rows[:, 0]):.2f}" for rows in own)
-        print(f"| {name} | {other} | {interval(truths, composites, paired=True)} | {each} |")
+        print(f"| {name} | {other} | {_auc_interval(truths, composites, paired=True)} | {each} |")
     if DEFAULT_MODEL in scores and not changed.all():
         right = scores[DEFAULT_MODEL][:, 1]
         bounds = np.quantile(right, np.arange(1, STEPS) / STEPS)
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     items = read_root(options.data)
-    report(items, measure(items, rulers(options.models, options.encoder)))
+    _report(items, _measure(items, rulers(options.models, options.encoder)))
     return 0
 
 

@@ -4,10 +4,10 @@ from typing import Literal
 
 import numpy as np
 
-Kernel = Literal["nearest", "linear", "cubic", "area"]
+OpenCVKernel = Literal["nearest", "linear", "cubic", "area"]
 
 
-def opencv_resize(pixels: np.ndarray, size: tuple[int, int], kernel: Kernel) -> np.ndarray:
+def opencv_resize(pixels: np.ndarray, size: tuple[int, int], kernel: OpenCVKernel) -> np.ndarray:
     """(H, W) or (H, W, 3) of 8 bits or floats -> (h, w) or (h, w, 3), of the same type.
 
     None but `area` is antialiased. Args: size: (w, h), pixels.

@@ -18,7 +18,7 @@ from raiha_core.data.pictures import Bytes
 from raiha_core.resizing import BILINEAR, NEAREST, resize_codes, resize_picture
 
 from ..data.batch import as_batch
-from ..data.opencv_resizing import Kernel, opencv_resize
+from ..data.opencv_resizing import OpenCVKernel, opencv_resize
 from .metrics import FLOOR, error_sums, psnr, ssim
 
 ProtocolName = Literal["A", "A-full", "B", "C", "C-float"]
@@ -141,7 +141,7 @@ def _hdnet_file(pixels: Bytes, protocol: Protocol) -> Bytes:
     photo = pixels.ndim == 3
     # Released: the flag stands where the output array belongs, so all files are bilinear. "cubic" is
     # what its author meant: cubic photos, nearest masks.
-    meant: Kernel = "cubic" if photo else "nearest"
+    meant: OpenCVKernel = "cubic" if photo else "nearest"
     small = opencv_resize(pixels, size, "linear" if protocol.kernel == "linear" else meant)
     if not photo:
         return np.asarray(small)
