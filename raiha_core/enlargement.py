@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .precision import widen
 from .resizing import bicubic, bilinear
 
 Kernel = Callable[[Tensor, tuple[int, int]], Tensor]
@@ -25,11 +26,6 @@ class Window(NamedTuple):
     columns: slice
 
 
-def computable(values: Tensor) -> Tensor:
-    """In a type that arithmetic keeps exact enough: float64 stays, everything else is float32."""
-    return values if values.dtype == torch.float64 else values.float()
-
-
 def shrink(image: Tensor, size: tuple[int, int], *, antialias: bool = True) -> Tensor:
     """The picture or mask at a network's size; at its own size, itself.
 
@@ -38,7 +34,7 @@ def shrink(image: Tensor, size: tuple[int, int], *, antialias: bool = True) -> T
         antialias: False samples as OpenCV's linear resize does, for networks that were trained so.
     Returns: (B, C, *size) float32 (float64 stays), values 0..1.
     """
-    image = computable(image)
+    image = widen(image)
     if image.shape[-2:] == size:
         return image
     # the filter's weights sum to 1 up to rounding

@@ -1,4 +1,4 @@
-"""What a mask must be, and which patches it makes foreground or background.
+"""What a mask must be, and which patches it makes foreground. What is background: `background`.
 
 Masks are (B, 1, H, W) with 1 on the pasted object; soft edges are allowed.
 Shapes: B images, G patches per side of the square patch grid.
@@ -106,8 +106,3 @@ def foreground_patches(mask: Tensor, grid: int) -> Tensor:
     for row in (~chosen.any(1) & (share.amax(1) > 0)).nonzero().flatten().tolist():
         chosen[row, int(share[row].argmax())] = True
     return chosen.to(mask.device)
-
-
-def background_patches(mask: Tensor, grid: int) -> Tensor:
-    """Patches the mask does not touch at all: (B, G*G) bool, row-major."""
-    return (coverage(mask, grid).flatten(1) == 0).to(mask.device)

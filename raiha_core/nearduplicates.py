@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .background import TOUCHED
 from .resizing import BOX, resize_picture
 
 CELLS = 12
@@ -34,7 +35,7 @@ def difference_hash(photo: NDArray[np.uint8]) -> NDArray[np.int8]:
 def background_bits(mask: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """(H, W) uint8 -> (K,) whether both cells of a gradient are free of the object."""
     cover = np.asarray(resize_picture(Image.fromarray(mask).convert("F"), (CELLS, CELLS), BOX))
-    free = cover < 0.02 * 255  # an edge pixel or two does not turn a gradient
+    free = cover < TOUCHED * 255  # an edge pixel or two does not turn a gradient
     right, down = free[:, 1:] & free[:, :-1], free[1:] & free[:-1]
     return np.concatenate([right.ravel(), down.ravel()])
 

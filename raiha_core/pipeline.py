@@ -14,7 +14,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from . import mask_meaning, masks, regions, render
+from . import mask_meaning, masks, render
+from .background import outside
 from .features.encoders import Encoder
 from .features.patches import PatchFeatures
 from .features.references import Belief, Reference
@@ -51,7 +52,7 @@ def _rows_with_an_object(mask: Tensor) -> list[int]:
 
 def _require_guidance(mask: Tensor, rows: list[int], references: list[Sequence[Reference]]) -> None:
     for row in rows:
-        if not references[row] and not regions.outside(mask[row : row + 1]).any():
+        if not references[row] and not outside(mask[row : row + 1]).any():
             where = "" if len(mask) == 1 else f" of image {row}"
             raise ValueError(
                 f"the mask{where} covers the whole picture: without a background there must be references"

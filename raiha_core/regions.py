@@ -1,4 +1,4 @@
-"""Soft regions around and inside the pasted object, and the mean and variance over them, at any size.
+"""Soft regions around and inside the pasted object, at any size of the picture.
 
 All widths are fractions of the picture's sides (0.03 reaches 3 % of the width sideways and 3 % of the
 height upwards), so a picture, its thumbnail and its squashed square have the same regions.
@@ -7,23 +7,14 @@ Shapes: B images of h x w.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .background import touched
 from .islands import find_islands
 
-TOUCHED = 0.02  # a cell with more of the mask than this is no clean background, whatever resized the mask
 FILLED = 0.98  # a cell with less of the mask than this is not the object's alone
-
-
-def touched(mask: Tensor) -> Tensor:
-    """Cells that hold some of the object: (B, 1, h, w) bool. A mask that is faint everywhere counts
-    where it is at least half as strong as at its strongest, so that a resized speck is not lost.
-    """
-    strongest = mask.amax((1, 2, 3), keepdim=True)
-    return (mask > TOUCHED) | ((mask > 0) & (mask >= strongest / 2))
 
 
 @torch.no_grad()
@@ -116,11 +107,6 @@ def ring(mask: Tensor, outer: float, inner: float = 0.0) -> Tensor:
     return around.together(around.bands(outer, inner))
 
 
-def outside(mask: Tensor) -> Tensor:
-    """All clean background: (B, 1, h, w) float32, 0 or 1."""
-    return (~touched(mask)).float()
-
-
 def rim(mask: Tensor, width: float) -> Tensor:
     """The object within `width` of its edge: (B, 1, h, w) float32, 0..1. The frame is not an edge."""
     filled = mask > FILLED
@@ -133,32 +119,3 @@ def core(mask: Tensor, margin: float) -> Tensor:
     if margin <= 0:
         return filled.float()
     return (1 - _within(distance(~filled, margin), margin)) * filled
-
-
-@dataclass(frozen=True, slots=True)
-class RegionStatistics:
-    """First and second moments of a region; zeros where the region is empty."""
-
-    mean: Tensor  # (B, C)
-    variance: Tensor  # (B, C)
-    amount: Tensor  # (B,) sum of the weights
-
-    def row(self, b: int) -> "RegionStatistics":
-        """One image's alone."""
-        return RegionStatistics(self.mean[b : b + 1], self.variance[b : b + 1], self.amount[b : b + 1])
-
-    def cpu(self) -> "RegionStatistics":
-        return RegionStatistics(self.mean.cpu(), self.variance.cpu(), self.amount.cpu())
-
-
-def measure(values: Tensor, weight: Tensor) -> RegionStatistics:
-    """Weighted mean and variance of (B, C, h, w) over the region (B, 1, h, w), weights >= 0.
-
-    Differentiable with respect to both. In two passes, so that a flat region has variance 0 and no
-    cancellation noise.
-    """
-    amount = weight.sum((1, 2, 3))
-    share = weight / amount.clamp_min(1e-12)[:, None, None, None]
-    mean = (values * share).sum((2, 3))
-    variance = ((values - mean[:, :, None, None]).square() * share).sum((2, 3))
-    return RegionStatistics(mean, variance, amount)

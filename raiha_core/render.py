@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from .color import lab_to_srgb, srgb_to_lab
-from .enlargement import Enlarged, Window, computable, shrink
+from .enlargement import Enlarged, Window, shrink
+from .precision import widen
 
 STRIP_PIXELS = 1 << 18  # rendered at a time; the working memory is about 100 floats for each
 
@@ -126,13 +127,13 @@ def apply(
         window = Window(slice(top, min(top + height, rows.stop)), columns)
         old = composite[..., window.rows, columns]
         if changed is None or prediction.step is None:
-            new = computable(old)
+            new = widen(old)
         else:
             new = _stepped(prediction.step.halo, changed, composite, window)
         new = cast("Tensor", _Clamp.apply(_transform(prediction, field, new, window)))
         if prediction.after is not None:
             new = cast("Tensor", _Clamp.apply(prediction.after(new)))
-        weight = computable(mask[..., window.rows, columns])
+        weight = widen(mask[..., window.rows, columns])
         if whole:
             weight = (weight > 0).to(weight)
         result[..., window.rows, columns] = paste(old, new, weight * strength)
@@ -149,7 +150,7 @@ def _stepped(halo: int, changed: Renderer, composite: Tensor, window: Window) ->
         grown(window.rows, composite.shape[-2]),
         grown(window.columns, composite.shape[-1]),
     )
-    new = changed(computable(composite[..., wide.rows, wide.columns]), wide)
+    new = changed(widen(composite[..., wide.rows, wide.columns]), wide)
     top, left = window.rows.start - wide.rows.start, window.columns.start - wide.columns.start
     height, width = window.rows.stop - window.rows.start, window.columns.stop - window.columns.start
     return new[..., top : top + height, left : left + width]
@@ -230,10 +231,10 @@ def _field(prediction: Prediction, composite: Tensor, mask: Tensor) -> Enlarged 
             return None  # taken as it is
         # the change is enlarged and not the picture, so that the photo keeps its detail and grain
         small = (prediction.dense.shape[-2], prediction.dense.shape[-1])
-        parameters = computable(prediction.dense) - shrink(composite, small)
+        parameters = widen(prediction.dense) - shrink(composite, small)
     if parameters is None:
         return None
-    parameters = parameters.to(computable(composite).dtype)
+    parameters = parameters.to(widen(composite).dtype)
     inside = shrink(mask, (parameters.shape[-2], parameters.shape[-1])) > 0
     return Enlarged(parameters.expand(len(composite), -1, -1, -1), inside, size)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import checkpoint, mask_meaning, masks, regions, render
+from . import background, checkpoint, mask_meaning, masks, render
 from .color import srgb_to_lab
 from .enlargement import shrink
 from .features.encoders import Encoder
@@ -88,7 +88,7 @@ def _one(
     shipped = harmonizer.name == DEFAULT_MODEL
     if not (mask > 0).any():
         return Score(change=0.0, lightness=0.0, red=0.0, yellow=0.0, rank=0.0 if shipped else None)
-    if not regions.outside(mask).any():
+    if not background.outside(mask).any():
         raise ValueError("the mask covers the whole picture: without a background nothing can seem wrong")
     said = harmonizer.predict(composite, mask, [()], encoder=encoder)
     small, weight = (shrink(x, (SIDE, SIDE)) for x in (composite, mask))

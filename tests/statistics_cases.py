@@ -7,10 +7,10 @@ from raiha_core.color import lab_to_srgb, srgb_to_lab
 from raiha_core.features.patches import PatchFeatures
 from raiha_core.features.references import Match, Reference
 from raiha_core.features.spec import FeatureSpec
+from raiha_core.masked_statistics import measure
 from raiha_core.models.statistics import (
     StatisticsConfig,
 )
-from raiha_core.regions import measure
 
 GRID, DIM = 4, 5
 SPEC = FeatureSpec(

@@ -10,12 +10,12 @@ from raiha_core.color import srgb_to_lab
 from raiha_core.features.patches import PatchFeatures
 from raiha_core.features.references import Reference
 from raiha_core.harmonizer import NetworkHarmonizer, StatisticsHarmonizer, load_harmonizer, shipped_gate
+from raiha_core.masked_statistics import RegionStatistics, measure
 from raiha_core.models.following import NO_MATCH, NOT_COMPARED, UNMATCHED, blend, follow
 from raiha_core.models.reference_gate import FittedGate, ReferenceGate, Weighed
 from raiha_core.models.reference_measurement import reference_quality
 from raiha_core.models.statistics import Statistics, measure_object, steps_towards
 from raiha_core.pipeline import harmonize, harmonize_with_beliefs
-from raiha_core.regions import RegionStatistics, measure
 from raiha_core.render import LabTransfer, Prediction
 from tests.network_cases import SPEC as NETWORK_SPEC
 from tests.network_cases import contents, fill, pairs, small

@@ -11,15 +11,17 @@ import scipy.ndimage
 import torch
 from torch import Tensor
 
+from raiha_core.background import outside, touched
 from raiha_core.color import srgb_to_lab
 from raiha_core.features.encoders import build_encoder
 from raiha_core.gallery.memory import memory_gallery
 from raiha_core.harmonizer import StatisticsHarmonizer
 from raiha_core.images import read_mask, read_picture
 from raiha_core.islands import find_islands, label_islands
+from raiha_core.masked_statistics import measure
 from raiha_core.models.statistics import StatisticsConfig
 from raiha_core.pipeline import harmonize
-from raiha_core.regions import Surroundings, distance, measure, outside, ring, touched
+from raiha_core.regions import Surroundings, distance, ring
 from raiha_core.retrieval.search import references, search
 
 ASSETS = Path(__file__).parents[1] / "assets"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from raiha_core import masks
+from raiha_core.background import background_patches
 
 
 def slow_coverage(mask: Tensor, grid: int) -> list[list[Fraction]]:
@@ -53,8 +54,7 @@ def test_patches_equal_a_loop_over_pixels(height, width, grid, kind, seed):
     elif kind == 3:
         mask = (mask < 0.03).float()
     share, front, back = (
-        function(mask, grid)
-        for function in (masks.coverage, masks.foreground_patches, masks.background_patches)
+        function(mask, grid) for function in (masks.coverage, masks.foreground_patches, background_patches)
     )
     for b in range(2):
         exact = slow_coverage(mask[b, 0], grid)
@@ -80,10 +80,10 @@ def test_a_pixel_beside_a_patch_does_not_touch_it():
         edge = i * size // grid
         mask = torch.zeros(1, 1, size, 1)
         mask[0, 0, :edge] = 1
-        back = masks.background_patches(mask, grid).reshape(grid, grid)[:, 0]
+        back = background_patches(mask, grid).reshape(grid, grid)[:, 0]
         assert back.tolist() == [k >= i for k in range(grid)]
         mask = 1 - mask
-        back = masks.background_patches(mask, grid).reshape(grid, grid)[:, 0]
+        back = background_patches(mask, grid).reshape(grid, grid)[:, 0]
         assert back.tolist() == [k < i for k in range(grid)]
 
 
@@ -95,21 +95,21 @@ def test_exactly_half_is_foreground(height, width, grid):
     assert masks.foreground_patches(mask, grid)[0].tolist() == slow_foreground(mask[0, 0], grid)
     half = torch.full((1, 1, height, width), 0.5)
     assert masks.foreground_patches(half, grid).all()
-    assert not masks.background_patches(half, grid).any()
+    assert not background_patches(half, grid).any()
 
 
 def test_empty_full_and_single_pixel_masks():
     empty = torch.zeros(2, 1, 20, 30)
     assert not masks.foreground_patches(empty, 6).any()
-    assert masks.background_patches(empty, 6).all()
+    assert background_patches(empty, 6).all()
     full = torch.ones(1, 1, 20, 30)
     assert (masks.coverage(full, 6) == 1).all()
     assert masks.foreground_patches(full, 6).all()
-    assert not masks.background_patches(full, 6).any()
+    assert not background_patches(full, 6).any()
     one = empty.clone()
     one[1, 0, 19, 0] = 0.001  # the bottom left patch of the second mask
     assert masks.foreground_patches(one, 6).nonzero().tolist() == [[1, 30]]
-    assert (~masks.background_patches(one, 6)).nonzero().tolist() == [[1, 30]]
+    assert (~background_patches(one, 6)).nonzero().tolist() == [[1, 30]]
 
 
 def test_best_covered_patch_wins_and_ties_go_to_the_lowest():

@@ -8,6 +8,7 @@ import torch
 
 from raiha_core import render
 from raiha_core.color import srgb_to_lab
+from raiha_core.masked_statistics import measure
 from raiha_core.models.backbone import STRIDES, Backbone
 from raiha_core.models.cost import macs
 from raiha_core.models.plus import correct, wiener_gain
@@ -26,7 +27,6 @@ from raiha_core.models.region_colour import (
     region_colour_descriptor,
 )
 from raiha_core.models.statistics import LEVELS_PER_LAB, Statistics, ring_statistics_transfer
-from raiha_core.regions import measure
 from raiha_core.render import LabTransfer
 from tests.network_cases import DIM, contents, fill, pairs, references, small
 

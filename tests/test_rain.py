@@ -4,13 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from raiha_core.models.blocks import (
-    instance_norm,
-    masked_moments,
-    pad_to_multiple,
-    resize_mask,
-    touched_cells,
-)
+from raiha_core.background import touched_cells
+from raiha_core.masked_statistics import masked_moments
+from raiha_core.models.blocks import instance_norm, pad_to_multiple, resize_mask
 from raiha_core.models.rain import RegionNorm
 
 

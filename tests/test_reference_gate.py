@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from raiha_core import checkpoint
+from raiha_core.masked_statistics import RegionStatistics
 from raiha_core.models.following import towards
 from raiha_core.models.reference_gate import LARGEST, USUAL, ReferenceGate, reason_against
 from raiha_core.models.reference_measurement import (
@@ -16,7 +17,6 @@ from raiha_core.models.reference_measurement import (
     stack,
 )
 from raiha_core.models.statistics import StatisticsConfig
-from raiha_core.regions import RegionStatistics
 from raiha_core.render import LabTransfer
 from raiha_train.weights import fit_reference_gate as fit_judge
 from tests.network_cases import SPEC, fill, small

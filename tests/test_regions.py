@@ -8,7 +8,9 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from raiha_core import regions
-from raiha_core.regions import core, distance, measure, outside, rim, ring, touched
+from raiha_core.background import outside, touched
+from raiha_core.masked_statistics import measure
+from raiha_core.regions import core, distance, rim, ring
 
 
 def disc(size: tuple[int, int], radius: float = 0.2) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from raiha_core.color import srgb_to_lab
+from raiha_core.masked_statistics import measure
 from raiha_core.models.statistics import (
     Statistics,
     StatisticsConfig,
@@ -13,7 +14,6 @@ from raiha_core.models.statistics import (
     reinhard,
     ring_statistics_transfer,
 )
-from raiha_core.regions import measure
 from raiha_core.render import apply
 from tests.statistics_cases import (
     DARK,

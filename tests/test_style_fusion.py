@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from raiha_core.models.blocks import masked_moments
+from raiha_core.masked_statistics import masked_moments
 from raiha_core.models.style_fusion import (
     StyleFusion,
     background_style,

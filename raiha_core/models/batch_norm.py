@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import Operations, widen, without_autocast
+from ..precision import widen, without_autocast
+from .blocks import Operations
 
 
 class BatchNorm(nn.BatchNorm2d):

@@ -1,38 +1,28 @@
-"""Pieces that several networks share: precision, padding, masks at feature size, initialisation.
+"""Pieces that several networks share: padding, masks at feature size, initialisation.
 
 Source: this project, after arXiv:2211.08639. Shapes: B images, C channels, h x w feature map.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..masked_statistics import FEATURE_FLOOR
+from ..precision import widen
 from ..resizing import area_means, nearest
 
 # A namespace of layer classes: torch.nn, or a host's casting twins (Conv2d, ConvTranspose2d, Linear)
 Operations = Any
 MaskResize = Literal["area", "nearest"]
-EPSILON = 1e-5  # of every variance here; the source's value
-
-
-def widen(x: Tensor) -> Tensor:
-    """At least float32: statistics and logits are never taken in half precision."""
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def without_autocast(x: Tensor) -> AbstractContextManager[object]:
-    """Products inside keep their own precision, on any device (the meta device knows no autocast)."""
-    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def instance_norm(x: Tensor) -> Tensor:
     """InstanceNorm without parameters (B, C, h, w), eps 1e-5, biased variance, in float32 at least."""
     wide = widen(x)
     variance, mean = torch.var_mean(wide, (2, 3), unbiased=False, keepdim=True)
-    return ((wide - mean) * (variance + EPSILON).rsqrt()).to(x.dtype)
+    return ((wide - mean) * (variance + FEATURE_FLOOR).rsqrt()).to(x.dtype)
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int], how: MaskResize) -> Tensor:
@@ -48,11 +38,6 @@ def resize_mask(mask: Tensor, size: tuple[int, int], how: MaskResize) -> Tensor:
     return area_means(mask, size)
 
 
-def touched_cells(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """Cells that the mask touches at all: (B, 1, H, W) -> (B, h*w) bool (`maxpool(m) > 0`)."""
-    return F.adaptive_max_pool2d(mask, size).flatten(1) > 0
-
-
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """Repeat the last row and column until both sides are multiples: (..., C, h, w)."""
     bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
@@ -61,19 +46,6 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     flat = x.flatten(0, -4) if x.ndim > 4 else x
     padded = F.pad(flat, (0, right, 0, bottom), mode="replicate")
     return padded.reshape(*x.shape[:-2], *padded.shape[-2:])
-
-
-def masked_moments(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each channel over a region, as RAIN takes them.
-
-    Args: x: (B, C, h, w); weight: (B, 1, h, w), values 0..1, at least float32.
-    Returns: two of (B, C, 1, 1), at least float32; an empty region gives mean 0 and deviation sqrt(1e-5).
-    """
-    wide = widen(x)
-    total = weight.sum((2, 3), keepdim=True) + EPSILON
-    mean = (wide * weight).sum((2, 3), keepdim=True) / total
-    variance = ((wide - mean).square() * weight).sum((2, 3), keepdim=True) / total
-    return mean, (variance + EPSILON).sqrt()
 
 
 def initialise(network: nn.Module, deviation: float = 0.02) -> None:

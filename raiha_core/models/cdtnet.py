@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from ..enlargement import Enlarged, Window, shrink
 from ..features.references import ReferenceBatch
+from ..precision import widen, without_autocast
 from ..render import Prediction, Renderer
 from ..resizing import bilinear, in_table
 from .batch_norm import batch_norm
-from .blocks import Operations, widen, without_autocast
+from .blocks import Operations
 from .checks import check_inputs
 from .imagenet import standardise, unstandardise
 from .network import Network, NetworkConfig, Requirements

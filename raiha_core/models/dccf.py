@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from ..color import hsv_to_srgb, srgb_to_hsv
 from ..enlargement import Bicubic, Enlarged, Window, shrink
 from ..features.references import ReferenceBatch
+from ..precision import widen
 from ..render import Prediction, Renderer
-from .blocks import Operations, pad_to_multiple, widen
+from .blocks import Operations, pad_to_multiple
 from .checks import check_inputs
 from .idih import AUTOENCODER_KEYS, Autoencoder
 from .imagenet import standardise

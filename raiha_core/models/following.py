@@ -15,7 +15,7 @@ from torch import Tensor
 from ..color import srgb_to_lab
 from ..features.references import Belief, Reference
 from ..features.spec import require_same_space
-from ..regions import RegionStatistics, measure
+from ..masked_statistics import RegionStatistics, deviation_ratio, measure
 from ..render import LabTransfer, Prediction, apply
 from .matched_patches import over_patches, patch_grid, squash
 from .reference_gate import FittedGate, Weighed, reason_against
@@ -118,7 +118,7 @@ def _statistics_of(prediction: Prediction, measured: MeasuredObject) -> LabTrans
     floor = StatisticsConfig().variance_floor
     return LabTransfer(
         centre=measured.colour.mean,
-        scale=((after.variance + floor) / (before.variance + floor)).sqrt(),
+        scale=deviation_ratio(after.variance, before.variance, floor),
         shift=after.mean - before.mean,
     )
 

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import Operations, widen
+from ..precision import widen
+from .blocks import Operations
 
 MULTIPLE = 256  # eight halvings
 ENCODER_CHANNELS = (1, 2, 4, 8, 8, 8, 8, 8)  # channels in units of g; each layer halves the size

@@ -7,7 +7,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .blocks import MaskResize, Operations, resize_mask, widen
+from ..precision import widen
+from .blocks import MaskResize, Operations, resize_mask
 
 
 class GlobalDynamic(nn.Module):

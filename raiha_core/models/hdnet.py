@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..background import touched_cells
 from ..features.match_quality import batch_match_quality
 from ..features.references import ReferenceBatch
 from ..render import Prediction
 from . import released
-from .blocks import MaskResize, Operations, initialise, instance_norm, pad_to_multiple, touched_cells
+from .blocks import MaskResize, Operations, initialise, instance_norm, pad_to_multiple
 from .checks import check_content, check_inputs, drop_absent
 from .global_dynamic import GlobalDynamic
 from .heads import HEADS, HeadKind

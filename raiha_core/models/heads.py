@@ -9,8 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..precision import widen
 from ..render import Prediction
-from .blocks import Operations, widen, zero_initialise
+from .blocks import Operations, zero_initialise
 
 HeadKind = Literal["dense", "affine"]
 GAIN_BOUND, OFFSET_BOUND = (

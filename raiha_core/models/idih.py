@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..features.references import ReferenceBatch
+from ..precision import widen
 from ..render import Prediction
 from .batch_norm import batch_norm
-from .blocks import Operations, pad_to_multiple, widen
+from .blocks import Operations, pad_to_multiple
 from .checks import check_inputs
 from .imagenet import standardise
 from .issam import CITATION, THRESHOLD, fused

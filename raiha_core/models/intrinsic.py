@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..features.references import ReferenceBatch
+from ..precision import widen, without_autocast
 from ..render import Prediction
 from ..resizing import nearest
-from .blocks import Operations, initialise, pad_to_multiple, widen, without_autocast
+from .blocks import Operations, initialise, pad_to_multiple
 from .checks import check_inputs
 from .mirrored_conv import MirroredConv, MirroredDecoder, MirroredEncoder, SampleNorm, halving
 from .network import Network, NetworkConfig, Requirements

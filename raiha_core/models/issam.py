@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..features.references import ReferenceBatch
+from ..precision import widen
 from ..render import Prediction
-from .blocks import Operations, pad_to_multiple, widen
+from .blocks import Operations, pad_to_multiple
 from .checks import check_inputs
 from .imagenet import standardise, unstandardise
 from .network import Network, NetworkConfig, Requirements

@@ -10,7 +10,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .blocks import MaskResize, Operations, resize_mask, touched_cells, widen, without_autocast
+from ..background import complement, touched_cells
+from ..precision import widen, without_autocast
+from .blocks import MaskResize, Operations, resize_mask
 
 LocalKind = Literal["paper", "released"]
 NEIGHBOURS = 4  # K: the paper's value is not public to us; this one is ours
@@ -41,12 +43,12 @@ class LocalDynamic(nn.Module):
         with without_autocast(x):
             if self.kind == "released":
                 query = widen(x) * inside
-                read = _read_released(query, widen(x) * (1 - inside))
+                read = _read_released(query, widen(x) * complement(inside))
             else:
                 query = widen(x)
                 read = _read_nearest(query, touched_cells(mask, size))
         fused = self.fuse(torch.cat((read, query), 1).to(x.dtype))
-        return (inside * fused + (1 - inside) * widen(x)).to(x.dtype)
+        return (inside * fused + complement(inside) * widen(x)).to(x.dtype)
 
 
 def _read_nearest(x: Tensor, foreground: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import widen
 from ..resizing import bilinear
-from .blocks import Operations, resize_mask, widen, zero_initialise
+from .blocks import Operations, resize_mask, zero_initialise
 from .heads import bounded_affine
 from .reference_colour_attention import MAP_NUMBERS
 from .style_fusion import StyleFusion, background_style

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..color import srgb_to_lab
 from ..features.references import Match, Reference
-from ..regions import RegionStatistics, measure
+from ..masked_statistics import RegionStatistics, measure
 from ..render import shrink
 from ..resizing import area_means
 

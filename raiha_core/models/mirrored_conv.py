@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import widen
 from ..resizing import nearest
-from .blocks import Operations, instance_norm, widen
+from .blocks import Operations, instance_norm
 
 Norm = Literal["none", "instance", "sample"]
 Activation = Literal["none", "leaky", "relu", "tanh"]

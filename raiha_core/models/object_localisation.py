@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..regions import RegionStatistics, measure
+from ..masked_statistics import RegionStatistics, measure
 from ..resizing import bilinear
 
 SOFTNESS = 0.05  # of the difference of two cosines

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ..enlargement import Bicubic, Enlarged, Window, shrink
 from ..features.references import ReferenceBatch
+from ..precision import widen, without_autocast
 from ..render import Prediction, Renderer, affine_change
-from .blocks import Operations, pad_to_multiple, widen, without_autocast
+from .blocks import Operations, pad_to_multiple
 from .checks import check_inputs
 from .imagenet import standardise, statistics
 from .network import Network, NetworkConfig, Requirements

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..enlargement import Window, computable
+from ..enlargement import Window
+from ..precision import widen
 from ..render import STRIP_PIXELS, Renderer
 
 FILTERS = ("temperature", "brightness", "contrast", "saturation", "highlight", "shadow")
@@ -34,7 +35,7 @@ class PhotoFilters:
         return len(self.arguments)
 
     def start(self, composite: Tensor, mask: Tensor, *, exact: bool) -> Renderer:
-        amounts = self.arguments.to(computable(composite[:, :, :1])).unbind(1)
+        amounts = self.arguments.to(widen(composite[:, :, :1])).unbind(1)
         warmth, light, spread, colour, high, low = (a[:, None, None, None] for a in amounts)
         gains = temperature_gains(whole_mean(composite, lambda x: x), warmth)
 
@@ -56,9 +57,9 @@ def whole_mean(composite: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
     step = max(1, STRIP_PIXELS // (len(composite) * width))
     total = composite.new_zeros(len(composite), 3, 1, 1, dtype=torch.float64)
     for top in range(0, height, step):
-        strip = change(computable(composite[..., top : top + step, :]))
+        strip = change(widen(composite[..., top : top + step, :]))
         total = total + strip.sum((2, 3), keepdim=True, dtype=torch.float64)
-    return (total / (height * width)).to(computable(composite[:, :, :1]).dtype)
+    return (total / (height * width)).to(widen(composite[:, :, :1]).dtype)
 
 
 def temperature_gains(mean: Tensor, amount: Tensor) -> Tensor:

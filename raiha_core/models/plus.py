@@ -12,14 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..background import complement
 from ..color import srgb_to_lab
 from ..enlargement import shrink
 from ..features.references import ReferenceBatch
+from ..masked_statistics import masked_moments, measure
+from ..precision import widen
 from ..records import LATER
-from ..regions import measure, ring
+from ..regions import ring
 from ..render import LabTransfer, Prediction
 from .backbone import LITE0_NAME, STRIDES, Backbone
-from .blocks import Operations, masked_moments, resize_mask, widen, zero_initialise
+from .blocks import Operations, resize_mask, zero_initialise
 from .checks import check_content, check_inputs, drop_absent
 from .local_map import LocalMap
 from .network import Network, NetworkConfig, Requirements
@@ -85,7 +88,7 @@ class Detail(nn.Module):
         found = []
         for level, squeeze in zip(levels[-2:], self.squeeze, strict=True):
             size = (level.shape[-2], level.shape[-1])
-            regions = [resize_mask(region, size, "area") for region in (mask, near, 1 - mask)]
+            regions = [resize_mask(region, size, "area") for region in (mask, near, complement(mask))]
             inside, beside, outside = (
                 squeeze(masked_moments(level, region)[0].flatten(1).to(level.dtype)) for region in regions
             )
@@ -261,7 +264,7 @@ class Plus(Network):
         inside = resize_mask(mask, (deep.shape[-2], deep.shape[-1]), "area")
         foreground, background = (
             self.squeeze(masked_moments(deep, region)[0].flatten(1).to(deep.dtype))
-            for region in (inside, 1 - inside)
+            for region in (inside, complement(inside))
         )
         x = self.vector(torch.cat((vector, foreground, background, foreground - background), 1))
         if seen is not None and self.from_references is not None:

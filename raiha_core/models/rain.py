@@ -7,9 +7,10 @@ Shapes: B images, C channels, h x w feature map.
 import torch
 from torch import Tensor, nn
 
-from .blocks import MaskResize, masked_moments, resize_mask, widen
-
-NO_REGION = 1e-3  # cells; a smaller weight sum is rounding, not a region
+from ..background import complement, is_empty
+from ..masked_statistics import masked_moments
+from ..precision import widen
+from .blocks import MaskResize, resize_mask
 
 
 class RegionNorm(nn.Module):
@@ -31,10 +32,10 @@ class RegionNorm(nn.Module):
         """
         size = (x.shape[-2], x.shape[-1])
         inside = resize_mask(widen(mask), size, self.mask_resize).to(widen(x).dtype)
-        outside = 1 - inside
+        outside = complement(inside)
         mean_f, deviation_f = masked_moments(x, inside)
         mean_b, deviation_b = masked_moments(x, outside)
-        no_background = outside.sum((2, 3), keepdim=True) < NO_REGION
+        no_background = is_empty(outside)
         mean_b = torch.where(no_background, mean_f, mean_b)
         deviation_b = torch.where(no_background, deviation_f, deviation_b)
         gain_f, shift_f, gain_b, shift_b = (

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from ..precision import widen, without_autocast
 from ..resizing import bilinear
-from .blocks import Operations, widen, without_autocast
+from .blocks import Operations
 
 Guidance = Literal["none", "concat", "cosine"]
 _SHARPNESS = 20.0  # of the cosine of projected cells; the public code's value

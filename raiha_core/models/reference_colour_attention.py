@@ -9,13 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..background import complement, pure_cells
 from ..color import srgb_to_lab
 from ..features.match_quality import batch_match_quality
 from ..features.references import ReferenceBatch
-from ..resizing import area_means
-from .blocks import Operations, widen, without_autocast
+from ..masked_statistics import VARIANCE_FLOOR, cell_moments, weighted_mean
+from ..precision import widen, without_autocast
+from .blocks import Operations
 from .reference_attention import attend, cells
-from .region_colour import LAB_UNIT, VARIANCE_FLOOR
+from .region_colour import LAB_UNIT
 
 INITIAL_SHARPNESS = 20.0  # of the cosine; 0.05 was measured to be a good temperature
 NOTHING = 0.4  # initial cosine at which a match weighs as much as nothing at all
@@ -31,11 +33,8 @@ def cell_colours(image: Tensor, weight: Tensor, grid: tuple[int, int]) -> tuple[
     Returns: (B, P, 6) with 0 in cells without weight, and the mean weight (B, P).
     """
     lab = srgb_to_lab(widen(image)) / LAB_UNIT
-    share = area_means(weight, grid)
-    total = share.clamp_min(1e-6)
-    mean = area_means(lab * weight, grid) / total
-    square = area_means(lab.square() * weight, grid) / total
-    deviation = ((square - mean.square()).clamp_min(0) + VARIANCE_FLOOR).sqrt()
+    mean, variance, share = cell_moments(lab, weight, grid)
+    deviation = (variance + VARIANCE_FLOOR).sqrt()
     known = share > 1e-3
     return cells(torch.cat((mean, deviation), 1) * known), (share * known).flatten(1)
 
@@ -65,7 +64,7 @@ class ReferenceColourAttention(nn.Module):
         reference_colours, _ = cell_colours(pictures, torch.ones_like(widen(pictures)[:, :1]), there)
         reference_colours = reference_colours.reshape(rows, -1, 6)  # (B, K*P', 6)
         object_colours, object_share = cell_colours(image, widen(mask), grid)
-        back_colours, back_share = cell_colours(image, 1 - widen(mask), grid)
+        back_colours, back_share = cell_colours(image, complement(widen(mask)), grid)
         own = cells(widen(content))  # (B, P, D)
         offered = widen(references.content.to(image.device)).flatten(0, 1)  # (B*K, D, g', g')
         theirs = cells(offered).reshape(rows, -1, own.shape[2])
@@ -74,7 +73,7 @@ class ReferenceColourAttention(nn.Module):
         exists = present.repeat_interleave(per_cell, 1)  # (B, K*P')
         match = batch_match_quality(mask, content, references).to(own)  # (B, K)
         quality = match.repeat_interleave(per_cell, 1)
-        is_object, clean = object_share > 0, back_share > 0.999
+        is_object, clean = object_share > 0, pure_cells(back_share)
         with without_autocast(image):
             read = self._read(own, theirs, quality, exists, is_object, clean, back_colours, reference_colours)
             best = self._best(own, theirs, exists)
@@ -155,4 +154,4 @@ class LearnedReferences(nn.Module):
 
 def _average(values: Tensor, weight: Tensor) -> Tensor:
     """(B, P, N) over cells with weight (B, P) -> (B, N); 0 where there is none."""
-    return (values * weight[..., None]).sum(1) / weight.sum(1, keepdim=True).clamp_min(1e-6)
+    return weighted_mean(values, weight[..., None], (1,))[:, 0]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..features.spec import FeatureSpec
-from ..regions import RegionStatistics
+from ..masked_statistics import RegionStatistics, deviation_ratio
 from .blocks import zero_initialise
 from .reference_measurement import (
     LIGHT,
@@ -96,8 +96,7 @@ class ReferenceGate(nn.Module):
         shift = (by_channel[..., :3] * (measurement.difference - turned)).sum(1)
         variance = (by_channel[..., 3:] * measurement.deviation).sum(1).square()
         usual = StatisticsConfig()
-        floor = usual.variance_floor
-        scale = ((variance + floor) / (found.variance + floor)).sqrt().clamp(*usual.ratio)
+        scale = deviation_ratio(variance, found.variance, usual.variance_floor).clamp(*usual.ratio)
         return Weighed(total, parts, shift, scale)
 
 

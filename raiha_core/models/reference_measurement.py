@@ -19,7 +19,7 @@ from torch import Tensor
 from .. import masks
 from ..features.match_quality import match_quality
 from ..features.references import Match, Reference
-from ..regions import RegionStatistics
+from ..masked_statistics import RegionStatistics
 from .matched_patches import matched_cells, over_patches, patch_grid, patch_means, squash
 from .object_localisation import localise_object
 from .statistics import MeasuredObject

@@ -7,14 +7,15 @@ Shapes: B images, R = 5 regions, h x w working size, N = h*w, S numbers.
 import torch
 from torch import Tensor, nn
 
+from ..background import outside
 from ..color import srgb_to_lab
-from ..regions import outside, rim, ring
+from ..masked_statistics import VARIANCE_FLOOR, region_moments, shares_of
+from ..regions import rim, ring
 from ..resizing import area_means
 
 WORKING = 128  # side at which regions are measured
 NEAR, FAR = 0.03, 0.11  # reach of the two rings, as fractions of the sides
 QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
-VARIANCE_FLOOR = 2e-4  # of Lab / 100: flat regions must not explode in a ratio
 LAB_UNIT = 100.0
 _OBJECT, _RIM, _NEAR, _FAR, _OUTSIDE = range(5)
 # means and deviations of 5 regions; object and rim against what is near; quantiles of 3; clipping; areas
@@ -48,10 +49,9 @@ def region_colour_descriptor(image: Tensor, mask: Tensor) -> Tensor:
     lab = srgb_to_lab(small).flatten(2) / LAB_UNIT  # (B, 3, N)
     weights = regions(inside).flatten(2)  # (B, 5, N)
     area = weights.sum(2)  # (B, 5)
-    share = weights / area.clamp_min(1e-6)[..., None]
-    mean = torch.einsum("brn,bcn->brc", share, lab)
-    square = torch.einsum("brn,bcn->brc", share, lab.square())
-    spread = 0.5 * ((square - mean.square()).clamp_min(0) + VARIANCE_FLOOR).log()
+    share = shares_of(weights)
+    mean, variance = region_moments(lab, share)
+    spread = 0.5 * (variance + VARIANCE_FLOOR).log()
     known = (area > 0)[..., None]
     colours = torch.cat((mean, spread), 2).masked_fill(~known, 0)  # (B, 5, 6)
     pairs = ((_OBJECT, _NEAR), (_OBJECT, _FAR), (_OBJECT, _OUTSIDE), (_RIM, _NEAR))

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ..enlargement import Window, shrink
 from ..features.references import ReferenceBatch
+from ..precision import widen, without_autocast
 from ..render import Prediction, Renderer
-from .blocks import Operations, widen, without_autocast
+from .blocks import Operations
 from .checks import check_inputs
 from .network import Network, NetworkConfig, Requirements
 from .published import Published

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..precision import widen, without_autocast
 from ..resizing import between_corners
 from .batch_norm import batch_norm
-from .blocks import Operations, widen, without_autocast
+from .blocks import Operations
 
 _MOST_CHANNELS = 512
 # Names of our tensors -> those of the public code, for a network that holds this one as `unet`.

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import regions
+from ..background import outside
 from ..color import srgb_to_lab
-from ..regions import RegionStatistics, measure
+from ..masked_statistics import RegionStatistics, colours_within, deviation_ratio, measure
 from ..render import LabTransfer, Prediction
 from ..resizing import block_means
 
@@ -95,7 +96,7 @@ def ring_statistics_transfer(
     """
     config = config or StatisticsConfig()
     image, mask = image.float(), mask.float()
-    found, ring = _measure(image, image, mask, _whole_object(mask), regions.outside(mask), config)
+    found, ring = _measure(image, image, mask, _whole_object(mask), outside(mask), config)
     return _follow(found, ring, config)
 
 
@@ -107,7 +108,7 @@ def distance_to_ring(image: Tensor, mask: Tensor, config: StatisticsConfig | Non
     """
     config = config or StatisticsConfig()
     image, mask = image.float(), mask.float()
-    found, ring = _measure(image, image, mask, _whole_object(mask), regions.outside(mask), config)
+    found, ring = _measure(image, image, mask, _whole_object(mask), outside(mask), config)
     known = ((found.amount > 0) & (ring.amount > 0)).to(image)
     means = (found.mean - ring.mean).square()
     spreads = (found.variance.sqrt() - ring.variance.sqrt()).square()
@@ -140,11 +141,11 @@ def measure_object(composite: Tensor, mask: Tensor, config: StatisticsConfig | N
     composite, mask = composite.float(), mask.float()
     factor = math.ceil(max(composite.shape[-2:]) / config.working_side)
     # colours are averaged on their own side of the edge, before the edge is resized away
-    own, clean = _whole_object(mask), regions.outside(mask)
-    inside, inside_weight = _pool_within(composite, own, factor)
-    around, around_weight = _pool_within(composite, clean, factor)
-    found, ring = _measure(inside, around, _pool(mask, factor), inside_weight, around_weight, config)
-    return MeasuredObject(_pool(composite, factor), mask, inside_weight, found, ring)
+    own, clean = _whole_object(mask), outside(mask)
+    inside, inside_weight = colours_within(composite, own, factor)
+    around, around_weight = colours_within(composite, clean, factor)
+    found, ring = _measure(inside, around, block_means(mask, factor), inside_weight, around_weight, config)
+    return MeasuredObject(block_means(composite, factor), mask, inside_weight, found, ring)
 
 
 class Statistics(nn.Module):
@@ -176,19 +177,6 @@ def _whole_object(mask: Tensor) -> Tensor:
     """The object's own cells, without soft edges; where the mask is soft everywhere, the mask itself."""
     filled = (mask > regions.FILLED).float()
     return torch.where(filled.sum((1, 2, 3), keepdim=True) > 0, filled, mask)
-
-
-def _pool(values: Tensor, factor: int) -> Tensor:
-    """Means over factor x factor pixels; cells that the frame cuts average what they have."""
-    if factor == 1:
-        return values
-    return block_means(values, factor)
-
-
-def _pool_within(image: Tensor, region: Tensor, factor: int) -> tuple[Tensor, Tensor]:
-    """Mean colour of the region's pixels in each cell (B, 3, h, w), and their share of it (B, 1, h, w)."""
-    weight = _pool(region, factor)
-    return (_pool(image * region, factor) / weight.clamp_min(1e-12)).clamp(0, 1), weight
 
 
 def _measure(
@@ -238,8 +226,8 @@ def steps_towards(
     lightness_shift = _limited(config.lightness * difference[:, :1], config.lightness_limit)
     chroma_shift = _limited(config.chroma * difference[:, 1:], config.chroma_limit)
     shift = torch.cat((lightness_shift, chroma_shift), 1)
-    before, after = (_joint(x.variance, config) + config.variance_floor for x in (found, target))
-    ratio = (after / before).sqrt().clamp(*config.ratio)
+    before, after = (_joint(x.variance, config) for x in (found, target))
+    ratio = deviation_ratio(after, before, config.variance_floor).clamp(*config.ratio)
     # light that is k times as strong makes L + 16, a and b of every pixel the cube root of k times as large
     lightness = found.mean[:, :1] + 16
     gain = ((lightness + shift[:, :1]) / lightness).clamp(0.5, 2)

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..features.references import ReferenceBatch
+from ..precision import widen, without_autocast
 from ..render import Prediction
 from ..resizing import window_sums
 from .batch_norm import batch_norm
-from .blocks import Operations, initialise, widen, without_autocast
+from .blocks import Operations, initialise
 from .network import Network, NetworkConfig, Requirements
 from .published import KeyRules, Published
 

@@ -7,8 +7,10 @@ Shapes: B images, K references, C channels, h x w feature map.
 import torch
 from torch import Tensor, nn
 
-from .blocks import MaskResize, Operations, masked_moments, resize_mask, widen, zero_initialise
-from .rain import NO_REGION
+from ..background import complement, is_empty
+from ..masked_statistics import masked_moments
+from ..precision import widen
+from .blocks import MaskResize, Operations, resize_mask, zero_initialise
 
 INITIAL_GATE = 0.1  # 0 gives the network without style fusion
 
@@ -20,8 +22,8 @@ def background_style(x: Tensor, mask: Tensor, mask_resize: MaskResize) -> Tensor
     mask leaves no background the object's own style is taken.
     """
     inside = resize_mask(widen(mask), (x.shape[-2], x.shape[-1]), mask_resize).to(widen(x).dtype)
-    none = (1 - inside).sum((2, 3), keepdim=True) < NO_REGION
-    mean, deviation = masked_moments(x, torch.where(none, inside, 1 - inside))
+    outside = complement(inside)
+    mean, deviation = masked_moments(x, torch.where(is_empty(outside), inside, outside))
     return torch.cat((mean, deviation.log()), 1).flatten(1)
 
 
@@ -33,7 +35,7 @@ def whole_style(x: Tensor) -> Tensor:
 
 def no_background(mask: Tensor) -> Tensor:
     """Images whose mask leaves no background: (B, 1, H, W) -> (B,) bool."""
-    return (1 - widen(mask)).sum((1, 2, 3)) < NO_REGION
+    return is_empty(complement(widen(mask)))[:, 0, 0, 0]
 
 
 class StyleFusion(nn.Module):
@@ -71,8 +73,8 @@ class StyleFusion(nn.Module):
         """d: (B, C, h, w), mask (B, 1, H, W), style (B, 2C) -> (B, C, h, w), changed inside the mask only."""
         inside = resize_mask(widen(mask), (d.shape[-2], d.shape[-1]), self.mask_resize).to(widen(d).dtype)
         mean_f, deviation_f = masked_moments(d, inside)
-        mean_b, deviation_b = masked_moments(d, 1 - inside)
-        none = (1 - inside).sum((2, 3), keepdim=True) < NO_REGION
+        mean_b, deviation_b = masked_moments(d, complement(inside))
+        none = is_empty(complement(inside))
         mean_b = torch.where(none, mean_f, mean_b)
         deviation_b = torch.where(none, deviation_f, deviation_b)
         gamma, beta = widen(self.out(torch.relu(self.hidden(style.to(d.dtype)))))[..., None, None].chunk(2, 1)

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .blocks import Operations, widen, without_autocast
+from ..precision import widen, without_autocast
+from .blocks import Operations
 
 # Names of our tensors -> those of torch's TransformerEncoderLayer; the projections of queries, keys and
 # values are one tensor there, which `published.split_projections` takes apart.

@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..background import complement
 from ..features.efficientnet import B0, BATCH_NORM_EPSILON, STAGES, STEM, convolve_same, package_names, stages
 from ..features.references import ReferenceBatch
+from ..precision import widen
 from ..render import Prediction
-from .blocks import Operations, widen
+from .blocks import Operations
 from .checks import check_inputs
 from .network import Network, NetworkConfig, Requirements
 from .photo_filters import FILTERS, PhotoFilters
@@ -82,7 +84,7 @@ class WhiteBox(Network):
         references: ReferenceBatch | None = None,
     ) -> Prediction:
         image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
-        seen, other = torch.cat((image, mask), 1), torch.cat((image, 1 - mask), 1)
+        seen, other = torch.cat((image, mask), 1), torch.cat((image, complement(mask)), 1)
         x = torch.cat((self.object_stem(seen), self.background_stem(other)), 1)
         for stage in self.blocks:
             x = stage(x)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..background import background_patches
 from ..features.patches import PatchFeatures, store
 from ..features.spec import FeatureSpec
 from ..gallery.protocol import PatchEncoder
-from ..masks import background_patches, check_pair, foreground_patches
+from ..masks import check_pair, foreground_patches
 
 # Unit vectors are at most 1 + 5e-4 long after rounding to float16. The error bounds of `exact.py`
 # need some limit; a longer vector means that nobody normalised it.

@@ -16,8 +16,8 @@ from raiha_core.color import lab_to_srgb, srgb_to_lab
 from raiha_core.data.layout import read_root
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.harmonizer import load_harmonizer
+from raiha_core.masked_statistics import measure
 from raiha_core.pipeline import harmonize
-from raiha_core.regions import measure
 from raiha_train.command import command_parser
 from raiha_train.data.batch import as_batch
 from raiha_train.evaluation.protocols import Protocol, prepare, score

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from raiha_core.color import lab_to_srgb, linear_to_srgb, srgb_to_lab, srgb_to_linear
+from raiha_core.masked_statistics import deviation_ratio, shares_of, weighted_mean, weighted_moments
 from raiha_core.opening import read_list_text
 from raiha_core.resizing import between_corners
 
@@ -40,12 +41,6 @@ class RetouchConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
             raise ValueError(f"retouch probability must lie in 0..1, got {self.probability}")
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the mask: (B, C, H, W), (B, 1, H, W) -> (B, C, 1, 1)."""
-    area = mask.sum((2, 3), keepdim=True).clamp_min(1e-6)
-    return (values * mask).sum((2, 3), keepdim=True) / area
 
 
 def _normal(
@@ -70,7 +65,7 @@ def retouch(picture: Tensor, mask: Tensor, config: RetouchConfig, generator: tor
     linear = srgb_to_linear(picture) * torch.exp(exposure * math.log(2) + gains)
     out = linear_to_srgb(linear.clamp(0, 1))
     slope = torch.exp(_normal(batch, 1, config.contrast, p, picture, generator))
-    mean = masked_mean(out, mask).mean(1, keepdim=True)
+    mean = weighted_mean(out, mask).mean(1, keepdim=True)
     out = ((out - mean) * slope + mean).clamp(0, 1)
     out = out.clamp_min(1e-4) ** torch.exp(_normal(batch, 3, config.gamma, p, picture, generator))
     lifts = _normal(batch, 2, config.tone, p, picture, generator)
@@ -160,17 +155,16 @@ def relight(picture: Tensor, illuminants: Tensor, generator: torch.Generator) ->
 def transfer_moments(picture: Tensor, mask: Tensor, donor: Tensor, donor_mask: Tensor) -> Tensor:
     """Mean and deviation per Lab channel, after Reinhard; ratios limited to 1/3..3."""
     lab, donor_lab = srgb_to_lab(picture), srgb_to_lab(donor)
-    mean, donor_mean = masked_mean(lab, mask), masked_mean(donor_lab, donor_mask)
-    deviation = (masked_mean((lab - mean) ** 2, mask) + 1).sqrt()
-    donor_deviation = (masked_mean((donor_lab - donor_mean) ** 2, donor_mask) + 1).sqrt()
-    ratio = (donor_deviation / deviation).clamp(1 / 3, 3)
+    mean, variance = weighted_moments(lab, mask)
+    donor_mean, donor_variance = weighted_moments(donor_lab, donor_mask)
+    ratio = deviation_ratio(donor_variance, variance, 1.0).clamp(1 / 3, 3)  # in squared Lab units
     return lab_to_srgb((lab - mean) * ratio + donor_mean).clamp(0, 1)
 
 
 def _covariance(picture: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    mean = masked_mean(picture, mask)
+    mean = weighted_mean(picture, mask)
     centred = (picture - mean).flatten(2)
-    weight = mask.flatten(2) / mask.flatten(2).sum(2, keepdim=True).clamp_min(1e-6)
+    weight = shares_of(mask.flatten(2))
     return mean, (centred * weight) @ centred.transpose(1, 2) + 1e-3 * torch.eye(3).to(picture)
 
 

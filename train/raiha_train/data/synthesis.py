@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .recolour import TRANSFERS, RetouchConfig, flatten, light_field, masked_mean, relight, retouch
+from raiha_core.masked_statistics import weighted_mean
+
+from .recolour import TRANSFERS, RetouchConfig, flatten, light_field, relight, retouch
 
 FAMILIES = ("untouched", "retouch", "illuminant", "transfer", "light", "graded")
 
@@ -125,7 +127,7 @@ class Synthesis:
 
 def foreground_error(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
     """fMSE between two looks, (B,), on the 0..255 scale; for limits and reports, not for scores."""
-    return masked_mean((255 * (first - second)) ** 2, mask).mean((1, 2, 3))
+    return weighted_mean((255 * (first - second)) ** 2, mask).mean((1, 2, 3))
 
 
 def limit_change(truth: Tensor, changed: Tensor, mask: Tensor, ceiling: float) -> Tensor:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from raiha_core.masked_statistics import weighted_moments
 from raiha_core.resizing import bilinear, moving_means
 
 STYLE_VARIANCE_FLOOR = 1e-5
@@ -75,12 +76,8 @@ def whole_cells(region: Tensor, size: tuple[int, int]) -> Tensor:
 
 def region_style(features: Tensor, region: Tensor) -> Tensor:
     """Mean and log deviation over a region: (B, C, h, w), (B, 1, h, w) bool -> (B, 2C) float32."""
-    weight = region.float()
-    count = weight.sum((2, 3)).clamp_min(1)
-    wide = features.float()
-    mean = (wide * weight).sum((2, 3)) / count
-    variance = ((wide - mean[..., None, None]).square() * weight).sum((2, 3)) / count
-    return torch.cat((mean, 0.5 * (variance + STYLE_VARIANCE_FLOOR).log()), 1)
+    mean, variance = weighted_moments(features.float(), region.float(), floor=1.0)  # a cell
+    return torch.cat((mean, 0.5 * (variance + STYLE_VARIANCE_FLOOR).log()), 1).flatten(1)
 
 
 def window_styles(features: Tensor, region: Tensor, window: int) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,7 @@ from raiha_core.features.encoders import build_encoder
 from raiha_core.features.references import Reference
 from raiha_core.features.spec import FeatureSpec
 from raiha_core.gallery.store import open_gallery
+from raiha_core.masked_statistics import RegionStatistics
 from raiha_core.models.following import towards
 from raiha_core.models.plus import Plus, PlusConfig
 from raiha_core.models.reference_gate import ReferenceGate
@@ -41,7 +42,6 @@ from raiha_core.models.reference_measurement import (
     stack,
 )
 from raiha_core.models.statistics import LEVELS_PER_LAB, measure_object
-from raiha_core.regions import RegionStatistics
 from raiha_core.render import LabTransfer
 
 from ..command import command_parser, exit_code

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from raiha_core import regions, render
 from raiha_core.data.pictures import decode_mask, decode_rgb
 from raiha_core.durable import write_text
+from raiha_core.masked_statistics import measure
 from raiha_core.models.statistics import Statistics, StatisticsConfig, reinhard
 from raiha_core.resizing import bilinear
 
@@ -130,8 +131,8 @@ class Photos:
 
 def rgb_distance_to_ring(image: Tensor, mask: Tensor) -> Tensor:
     """How far each object's RGB statistics are from those of its 3 % ring: (B,)."""
-    found = regions.measure(image, mask)
-    ring = regions.measure(image, regions.ring(mask, 0.03).expand(len(image), -1, -1, -1))
+    found = measure(image, mask)
+    ring = measure(image, regions.ring(mask, 0.03).expand(len(image), -1, -1, -1))
     means = (found.mean - ring.mean).norm(dim=1)
     return means + 0.5 * (found.variance.sqrt() - ring.variance.sqrt()).norm(dim=1)
 
