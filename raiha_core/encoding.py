@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from .exif import upright_exif, upright_xmp
+from .exif import bare, upright_exif, upright_xmp
 from .raster import NO_METADATA, FileMetadata
 
 _JPEG_QUALITY = 95  # with colour at full resolution; above it files grow and the error hardly falls
@@ -135,9 +135,18 @@ def _encode_jpeg(codes: np.ndarray, carried: Carried) -> bytes:
     return data[:start] + more + data[start:]
 
 
+def _resolution_exif(dpi: tuple[float, float] | None) -> bytes:
+    """EXIF of the resolution alone, for a format that has no other place for it."""
+    if dpi is None:
+        return b""
+    tags = Image.Exif()
+    tags[0x011A], tags[0x011B], tags[0x0128] = dpi[0], dpi[1], 2  # per inch
+    return bare(tags.tobytes())
+
+
 def _encode_webp(codes: np.ndarray, carried: Carried) -> bytes:
     buffer, told = io.BytesIO(), carried.metadata
-    exif = upright_exif(told.exif)
+    exif = upright_exif(told.exif) or _resolution_exif(told.dpi)
     options = {"exif": exif} if exif else {}
     # exact: colours below alpha 0 too; quality is effort here: three times as fast as the default, same size
     Image.fromarray(codes).save(

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from .decoding import decode
 from .icc import to_srgb
-from .mask_meaning import LARGEST_LABEL, MaskWarning, blackened, choose_label
+from .mask_meaning import LARGEST_LABEL, MaskWarning, blackened, choose_label, refuse_void
 from .raster import MAX_PIXELS, Raster, to_tensor, upright
 
+_OPAQUE = 253 / 255  # alpha from here on hides nothing
 _NOT_GREY = 16 / 255  # channels of a grey mask may differ this much, through lossy compression
 
 
@@ -101,6 +102,7 @@ def _of_codes(codes: np.ndarray, samples: int, full: int, name: str) -> MaskFile
         return _of_labels(np.rint(codes / samples).astype(np.uint8), name)
     # one division of whole numbers, so that equal channels give code / full to the bit
     values = to_tensor(codes[:, :, None], samples * full)
+    refuse_void(values, name)
     if low < high:  # the same everywhere is no mask, which is judged beside the picture
         blacker, notes = blackened(values, name)
         if notes:
@@ -177,7 +179,8 @@ def _read(path: Path, raster: Raster, label: int | None, transparent_is_object: 
     if label is None and alpha is not None:
         if transparent_is_object:
             return MaskFile(values=1 - to_tensor(alpha[:, :, None], raster.full))
-        if alpha.min() != alpha.max():
+        nearly_opaque = alpha.min() >= _OPAQUE * raster.full  # all of it: what a lossy program leaves
+        if alpha.min() != alpha.max() and not nearly_opaque:
             return _of_codes(alpha, 1, raster.full, name)
     palette = _palette_of(raster)
     if label is not None:

@@ -70,6 +70,7 @@ def understand(
     size = (composite.shape[-2], composite.shape[-1])
     require_given(mask, size, origin.mask)
     mask = masks.clamped(mask)
+    refuse_void(mask, origin.mask)
     notes: tuple[str, ...] = ()
     for rule in (_wire_labels, blackened):
         mask, note = rule(mask, origin.mask)
@@ -126,6 +127,20 @@ def _wire_labels(mask: Tensor, name: str) -> tuple[Tensor, tuple[str, ...]]:
             label, notes = choose_label([int(code) for code in whole.unique().tolist()], name)
             return whole.eq(float(label or 0)).to(mask.dtype), notes
     return mask, ()
+
+
+def refuse_void(mask: Tensor, name: str) -> None:
+    """Refuse labels beside the code 255, which label tools give to what nobody judged.
+
+    Told from a faint soft edge by what is missing (any code of 21 to 254) and by the larger area.
+    Raises: SeveralLabelsError listing the values.
+    """
+    low, high = (LARGEST_LABEL + 0.5) / 255, 254.5 / 255
+    label = (mask > NEARLY_BLACK) & (mask < low)
+    if not label.any() or not (mask == 0).any() or ((mask >= low) & (mask <= high)).any():
+        return
+    if 0 < int((mask > high).sum()) < int(label.sum()):
+        choose_label([int(code) for code in (mask.float() * 255).round().unique().tolist()], name)
 
 
 def blackened(mask: Tensor, name: str) -> tuple[Tensor, tuple[str, ...]]:

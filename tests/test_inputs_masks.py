@@ -48,6 +48,10 @@ def from_the_editor(folder):
 SOFT = (
     torch.from_numpy(np.linspace(0, 255, 2400).round().reshape(40, 60).astype(np.float32))[None, None] / 255
 )
+VOID = np.where(OBJECT, 15, 0)
+VOID[30:33, 20:50] = 255
+SPECKED = COVER.clone()
+SPECKED[..., 35, 5] = 1
 TWICE = COVER.repeat_interleave(2, 2).repeat_interleave(2, 3)
 GREYS = [grey for grey in range(256) for _ in range(3)]
 # row -> examples: (how it comes, what it must give: a mask, or a sentence of a refusal; what is said)
@@ -73,6 +77,11 @@ ROWS = {
         (from_file(OBJECT + 1, VOC), "with the values 1, 2", ""),
         (from_file(OBJECT * 2 + 1, label=3), COVER, ""),
     ],
+    "the same beside 255 and nothing between (VOC's and Cityscapes' void)": [
+        (from_file(VOID), "with the values 0, 15, 255", ""),
+        (from_wire(torch.from_numpy(VOID / 255).float()[None, None]), "with the values 0, 15, 255", ""),
+        (from_file(VOID, label=15), COVER, ""),
+    ],
     "a palette of black and white, or of many greys": [
         (from_file(1 - OBJECT, [255] * 3 + [0] * 3), COVER, ""),
         (from_file((SOFT * 255)[0, 0], GREYS), SOFT.where(SOFT > 2.5 / 255, 0), ""),
@@ -81,9 +90,11 @@ ROWS = {
         (from_file(np.where(OBJECT, 255, 2)), COVER, "nearly black"),
         (from_wire(COVER.clamp_min(1 / 255)), COVER, "nearly black"),
     ],
+    "islands of less than a thousandth of the mask": [(from_wire(SPECKED), SPECKED, "")],
     "two values of which the larger is above 20": [(from_file(OBJECT * 128), COVER * 128 / 255, "")],
-    "alpha that varies": [
+    "alpha that varies, and falls below 253 of 255": [
         (from_file(np.dstack([np.full((40, 60), 77)] * 3 + [OBJECT * 255])), COVER, ""),
+        (from_file(np.dstack([OBJECT * 255] * 3 + [253 + 2 * OBJECT.T.reshape(40, 60)])), COVER, ""),
     ],
     "alpha in a file of ComfyUI's mask editor (`clipspace-...`), in the nodes": [
         (from_the_editor, COVER, "")

@@ -121,6 +121,42 @@ def test_a_black_that_is_not_zero_becomes_zero_and_is_said(tmp_path, black, kind
     assert "nearly black (at most 2 of 255) in 86% of its pixels" in found.notes[0]
 
 
+@pytest.mark.parametrize(("labels", "ending"), [((15,), "png"), ((3, 7), "tif"), ((20,), "bmp")])
+def test_labels_beside_a_void_of_255_are_refused_and_chosen(tmp_path, labels, ending):
+    codes = np.zeros((40, 60), np.uint8)
+    for number, label in enumerate(labels):
+        codes[5:30, 5 + 20 * number : 22 + 20 * number] = label
+    codes[30:32, 5:40] = 255
+    path = tmp_path / f"voc.{ending}"
+    Image.fromarray(codes).save(path)
+    listed = ", ".join(map(str, (0, *labels, 255)))
+    with pytest.raises(ValueError, match=f"with the values {listed}: choose"):
+        read_mask(path)
+    found = read_mask(path, label=labels[0])
+    assert torch.equal(found[0, 0], torch.from_numpy(codes == labels[0]).float())
+
+
+@pytest.mark.parametrize("edge", [(4, 10, 16), (18,), (3, 120)])
+def test_a_faint_edge_is_no_label_beside_white(tmp_path, edge):
+    codes = np.zeros((40, 60), np.uint8)
+    codes[10:30, 10:50] = 255
+    for number, code in enumerate(edge):
+        codes[10:30, 9 - number] = code
+    Image.fromarray(codes).save(tmp_path / "soft.png")
+    assert torch.equal(read_mask(tmp_path / "soft.png")[0, 0], torch.from_numpy(codes / np.float32(255)))
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "RGBA of 254"])
+def test_alpha_that_hides_nothing_is_no_mask(tmp_path, kind):
+    inside = np.zeros((40, 60), np.uint8)
+    inside[10:30, 10:50] = 255
+    noise = 255 - np.random.default_rng(0).integers(0, 3, inside.shape, dtype=np.uint8)
+    alpha = np.full_like(inside, 254) if "254" in kind else noise
+    channels = 1 if kind == "LA" else 3
+    Image.fromarray(np.dstack([inside] * channels + [alpha]), kind[:4]).save(tmp_path / "m.png")
+    assert torch.equal(read_mask(tmp_path / "m.png")[0, 0], torch.from_numpy(inside / np.float32(255)))
+
+
 def test_a_black_of_three_stays(tmp_path):
     Image.fromarray(np.where(OBJECT, 255, 3).astype(np.uint8)).save(tmp_path / "m.png")
     assert read_mask(tmp_path / "m.png").min() == torch.tensor(3) / 255

@@ -118,3 +118,14 @@ def test_alpha_is_the_sources_own_unless_another_is_given(tmp_path, ending):
     assert (np.asarray(Image.open(tmp_path / f"o.{ending}")) == stored).all()
     write_picture(tmp_path / f"o.{ending}", picture.pixels, source=picture.source, alpha=1 - picture.alpha)
     assert (np.asarray(Image.open(tmp_path / f"o.{ending}"))[:, :, 3] == 255 - stored[:, :, 3]).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+@pytest.mark.parametrize("dpi", [(72, 72), (300, 300), (240, 120)])
+def test_webp_keeps_the_resolution_of_a_file_without_exif(tmp_path, kind, dpi):
+    Image.fromarray(codes(8, 24, 36, 3)).save(tmp_path / "a", kind, dpi=dpi)
+    picture = read_picture(tmp_path / "a")
+    write_picture(tmp_path / "o.webp", picture.pixels, source=picture.source)
+    exif = Image.open(tmp_path / "o.webp").getexif()
+    assert (float(exif[0x011A]), float(exif[0x011B])) == pytest.approx(dpi, abs=0.1)
+    assert exif[0x0128] == 2
