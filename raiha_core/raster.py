@@ -38,6 +38,10 @@ class FileMetadata:
 NO_METADATA = FileMetadata()
 
 
+def _amount(pixels: int) -> str:
+    return f"{pixels / 1e6:.0f} megapixels" if pixels >= 10**7 else f"{pixels} pixels"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
     """What a decoder may do: asked before pixels are decoded."""
@@ -57,9 +61,8 @@ class Limits:
             return
         more = f", {pictures} times" if pictures > 1 else ""
         raise PictureError(
-            f"{path} is {width}x{height} with {channels} channels{more}, "
-            f"{width * height / 1e6:.0f} megapixels; "
-            f"the limit is {self.pixels / 1e6:.0f} megapixels of {_CHANNELS} channels"
+            f"{path} is {width}x{height} with {channels} channels{more}, {_amount(width * height)}; "
+            f"the limit is {_amount(self.pixels)} of {_CHANNELS} channels"
         )
 
     def damage(self, path: Path, what: str) -> str:

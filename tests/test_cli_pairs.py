@@ -76,7 +76,7 @@ def test_a_mask_of_another_sequence_is_not_taken(tmp_path):
         pairs(tmp_path, "f", "m")
 
 
-@pytest.mark.parametrize("mask", ["cat_mask.png", "cat_MASK.png", "deep/cat_mask.png"])
+@pytest.mark.parametrize("mask", ["cat_mask.png", "cat_MASK.png", "cat_Mask.PNG", "deep/cat_mask.png"])
 def test_a_mask_beside_its_picture_is_never_a_composite(tmp_path, mask):
     tree(tmp_path, "n/cat.jpg", f"n/{mask}")
     assert pairs(tmp_path, "n", "n") == {"n/cat.jpg": (f"n/{mask}", "cat.png")}

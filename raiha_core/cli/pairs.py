@@ -81,6 +81,12 @@ def _inside(path: Path, folder: Path) -> bool:
     return Path(os.path.abspath(folder)) in Path(os.path.abspath(path)).parents
 
 
+def _key(stem: str) -> str:
+    """A stem as masks are looked up by: NAME_Mask and NAME_MASK are NAME_mask."""
+    named = stem.lower().endswith(MASK_ENDING)
+    return stem[: -len(MASK_ENDING)] + MASK_ENDING if named else stem
+
+
 def _is_mask_name(path: Path) -> bool:
     return path.stem.lower().endswith(MASK_ENDING)
 
@@ -144,7 +150,7 @@ class Masks:
         self._composite_folder = composite_folder
         self._by_stem: dict[str, list[Path]] = {}
         for path in _list_masks(folder, composites):
-            self._by_stem.setdefault(path.stem, []).append(path)
+            self._by_stem.setdefault(_key(path.stem), []).append(path)
         self._repeats = Counter(path.stem for path in composites)
         self._sequences = max(self._repeats.values(), default=0) > 1
 
@@ -155,7 +161,7 @@ class Masks:
         Raises: ValueError naming two masks that fit equally well.
         """
         stem = composite.stem
-        names = [stem, *(stem + ending for ending in (MASK_ENDING, MASK_ENDING.upper()))]
+        names = [_key(stem), stem + MASK_ENDING]
         if "_" in stem:
             names.append(stem.rsplit("_", 1)[0])
         tree = _tree(composite, self._composite_folder)
