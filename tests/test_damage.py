@@ -279,5 +279,5 @@ def test_a_limit_counts_channels(tmp_path):
     limits = Limits(pixels=1000)
     limits.require(tmp_path, 40, 25, channels=4)
     for size, channels, pictures in (((40, 26), 3, 1), ((40, 25), 5, 1), ((20, 25), 3, 3)):
-        with pytest.raises(ValueError, match="the limit is [0-9]+ pixels of 4 channels"):
+        with pytest.raises(ValueError, match=r"the limit is [0-9]+ pixels of 4 channels"):
             limits.require(tmp_path, *size, channels=channels, pictures=pictures)

@@ -46,6 +46,14 @@ def cut(path: Path, keep: float) -> None:
     path.write_bytes(data[: int(keep * len(data))])
 
 
+def restate(place: Path, field: str, value: str) -> None:
+    """One field of spec.json as a flipped bit or a hand would leave it: readable, and wrong."""
+    spec = json.loads((place / "spec.json").read_text())
+    assert spec["spec"][field] != value
+    spec["spec"][field] = value
+    (place / "spec.json").write_text(json.dumps(spec))
+
+
 def middle(place: Path) -> Path:
     return place / "shards" / "000001.safetensors"
 
@@ -240,3 +248,16 @@ def test_info_tells_what_there_is(place, photos):
     (photos / "bad.png").write_bytes(b"")
     build(photos, place, encoder=FakeEncoder())
     assert [file.id for file in info(place).bad] == ["bad.png"]
+
+
+@pytest.mark.parametrize(("field", "value"), [("encoder", "fakf"), ("weights", "f" * 16), ("layer", "nonf")])
+def test_a_spec_of_another_space_than_the_shards_is_found_and_mended(place, field, value):
+    before, whole = (place / "spec.json").read_bytes(), digest(open_gallery(place))
+    restate(place, field, value)
+    (damage,) = check(place).damages
+    assert (damage.kind, damage.where) == ("spec-damaged", "spec.json")
+    assert f"{field}: {value} != " in damage.message
+    assert repair(place).actions == ("restored spec.json from a shard",)
+    assert (place / "spec.json").read_bytes() == before
+    assert check(place).sound
+    assert digest(open_gallery(place)) == whole

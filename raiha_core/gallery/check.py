@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..features.spec import differences
 from ..reasons import reason
 from ..regular import file_digest, is_link
 from . import journal
@@ -20,7 +21,7 @@ from .lock import is_being_written
 from .manifest import Photo, Promise, ShardInfo, State, last_whole, replay
 from .plan import is_untouched
 from .protocol import Progress
-from .shards import open_shard, shard_names
+from .shards import open_shard, read_notes, shard_names
 
 # Kinds of damage that concern the photo folder: the gallery itself is whole all the same.
 _OF_PHOTOS = ("photo-folder-missing", "photo-missing", "photo-changed", "photo-unreadable")
@@ -87,6 +88,7 @@ def check(
     damages += _check_leftovers(layout, state)
     total = len(state.shards) + (len(state.live) if with_photos else 0)
     damages += _check_shards(layout, state, total, progress)
+    damages += _check_space(layout, state)
     if with_photos:
         damages += _check_photos(layout, state, Path(photos) if photos else None, fast, total, progress)
     passed_over = (*_OF_PHOTOS, *_HARMLESS, *([_PASSED_OVER] if state.ended else []))
@@ -201,6 +203,20 @@ def _check_shards(layout: Layout, state: State, total: int, progress: Progress |
         if progress is not None:
             progress(done, total, layout.shard(name).name)
     return damages
+
+
+def _check_space(layout: Layout, state: State) -> list[Damage]:
+    """Whether spec.json tells of the space that the first shard was made in."""
+    for name in sorted(state.shards):
+        try:
+            spec, notes = read_spec(layout), read_notes(layout.shard(name))
+        except (ValueError, OSError):
+            return []  # told already
+        if found := differences(spec, notes.spec):
+            text = f"spec.json tells of another feature space than the shards: {'; '.join(found)}"
+            return [Damage("spec-damaged", layout.spec.name, text)]
+        break
+    return []
 
 
 def _shard_damage(path: Path, expected: ShardInfo, tail: str) -> Damage | None:

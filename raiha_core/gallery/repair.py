@@ -151,17 +151,22 @@ def _sift(layout: Layout, state: State) -> _Salvage:
 
 
 def _mend_spec(layout: Layout, salvage: _Salvage, actions: list[str]) -> FeatureSpec:
-    """The store's feature space, taken from a whole shard where spec.json is lost."""
+    """The store's feature space, from a whole shard where spec.json is lost or tells of another one."""
+    stated: FeatureSpec | None = None
     try:
-        return read_spec(layout)
+        stated = read_spec(layout)
     except OtherFormatError:
         raise
     except ValueError:
         pass
     for name in salvage.listed:
         spec = read_notes(layout.shard(name)).spec
+        if stated is not None and not differences(stated, spec):
+            return stated
         break
     else:
+        if stated is not None:
+            return stated
         if not salvage.orphans:
             raise ValueError(
                 f"gallery {layout.root} cannot be repaired: neither spec.json nor any shard is whole; "
