@@ -132,10 +132,10 @@ def _wire_labels(mask: Tensor, name: str) -> tuple[Tensor, tuple[str, ...]]:
 def refuse_void(mask: Tensor, name: str) -> None:
     """Refuse labels beside the code 255, which label tools give to what nobody judged.
 
-    Told from a faint soft edge by what is missing (any code of 21 to 254) and by the larger area.
+    Told from a faint soft edge by what is missing (any code of 21 to 253) and by the larger area.
     Raises: SeveralLabelsError listing the values.
     """
-    low, high = (LARGEST_LABEL + 0.5) / 255, 254.5 / 255
+    low, high = (LARGEST_LABEL + 0.5) / 255, 253.5 / 255  # ComfyUI makes 254 of 255 of a grey file
     label = (mask > NEARLY_BLACK) & (mask < low)
     if not label.any() or not (mask == 0).any() or ((mask >= low) & (mask <= high)).any():
         return

@@ -80,6 +80,11 @@ ROWS = {
     "the same beside 255 and nothing between (VOC's and Cityscapes' void)": [
         (from_file(VOID), "with the values 0, 15, 255", ""),
         (from_wire(torch.from_numpy(VOID / 255).float()[None, None]), "with the values 0, 15, 255", ""),
+        (
+            from_wire(torch.from_numpy(VOID * 256 / 65535).float()[None, None]),
+            "with the values 0, 15, 25",
+            "",
+        ),
         (from_file(VOID, label=15), COVER, ""),
     ],
     "a palette of black and white, or of many greys": [
