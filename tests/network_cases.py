@@ -13,6 +13,7 @@ from raiha_core.features.spec import FeatureSpec
 from raiha_core.models.bargainnet import BargainNetConfig
 from raiha_core.models.cdtnet import CDTNetConfig
 from raiha_core.models.dccf import DCCFConfig
+from raiha_core.models.harmony_transformer import HarmonyTransformerConfig
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.idih import IdihConfig
 from raiha_core.models.intrinsic import IntrinsicConfig
@@ -50,6 +51,7 @@ SMALL: dict[type[NetworkConfig], dict[str, int]] = {
     CDTNetConfig: {"width": 4},
     BargainNetConfig: {"width": 4},
     IntrinsicConfig: {"width": 4},
+    HarmonyTransformerConfig: {"tokens": 16, "layers": 2},
 }
 PUBLISHED = [name for name, preset in PRESETS.items() if preset.published is not None]
 OWN = [

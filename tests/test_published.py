@@ -1,8 +1,10 @@
 """The field's networks: what their authors' code says with the same weights, under the authors' names."""
 
 import hashlib
+import math
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,8 +14,10 @@ from raiha_core.convert import convert_state
 from raiha_core.enlargement import Window
 from raiha_core.models.cdtnet import CDTNet, CDTNetConfig, looked_up
 from raiha_core.models.cost import on_meta, parameters
+from raiha_core.models.harmony_transformer import PictureNorm
 from raiha_core.models.photo_filters import PhotoFilters
 from raiha_core.models.presets import PRESETS
+from raiha_core.models.transformer import sine_positions
 from tests.golden.make_published import FILE, answer
 from tests.network_cases import PUBLISHED, fill, pairs, small
 from tests.published_weights import layout, picture, state
@@ -34,6 +38,8 @@ THEIRS = {
     "cdtnet-sim": (2_744_400, "54151daf511aa34f"),
     "bargainnet": (58_695_700, "a3c98f43eb05a479"),
     "intrinsic": (33_775_982, "fec826c299e82f50"),
+    "ht": (4_772_867, "97314fca6f0843c0"),
+    "dht": (21_771_718, "6df858411344bb2b"),
 }
 
 IDLE = {
@@ -214,6 +220,54 @@ def test_the_authors_soft_edge_and_ours(networks):
         full = (mask == 1).expand_as(image)
         torch.testing.assert_close(ours[full], theirs[full], rtol=0, atol=1e-6)
         assert not torch.allclose(ours, theirs, rtol=0, atol=1e-3)
+
+
+def test_positions_count_rows_and_columns_from_one():
+    # Oracle: the formula, number by number.
+    got = sine_positions(3, 5, 16)
+    for y, x, number in product(range(3), range(5), range(16)):
+        count = (y if number < 8 else x) + 1
+        angle = count / 10000 ** (2 * (number % 8 // 2) / 8)
+        wanted = (math.cos if number % 2 else math.sin)(angle)
+        assert got[y * 5 + x, number] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_picture_is_normed_as_a_whole():
+    # Oracle: numpy on one picture; 4 channels of 5 x 6.
+    x = torch.rand(2, 4, 5, 6) * 3
+    norm = PictureNorm(4)
+    with torch.no_grad():
+        norm.gamma.copy_(torch.arange(1.0, 5.0))
+        norm.beta.fill_(0.5)
+        got = norm(x).numpy()
+    for row, picture_ in zip(got, x.numpy(), strict=True):
+        plain = (picture_ - picture_.mean()) / (picture_.std(ddof=1) + 1e-5)
+        wanted = plain * np.arange(1, 5, dtype=np.float32)[:, None, None] + 0.5
+        np.testing.assert_allclose(row, wanted, rtol=0, atol=1e-5)
+
+
+def test_the_object_does_not_light_its_picture():
+    network = fill(small("dht")).eval()
+    image, mask, _ = pairs(1)
+    hard = (mask > 0.5).float()
+    touched = torch.nn.functional.interpolate(torch.nn.functional.max_pool2d(hard, 8), scale_factor=8)
+    other = torch.rand_like(image)
+    with torch.no_grad():
+        wanted = network.lights(image, hard)
+        same = network.lights(image + touched * (other - image), hard)
+        changed = network.lights(image + (1 - touched) * (other - image), hard)
+    assert torch.equal(same, wanted)
+    assert (changed - wanted).abs().max() > 1e-2
+
+
+def test_an_object_on_every_patch_gives_a_finite_picture():
+    # The authors' code gives NaN: no patch is left to read the light from.
+    network = fill(small("dht")).eval()
+    image, _, _ = pairs(2)
+    full = torch.ones(2, 1, 64, 64)
+    full[1, :, 0, 0] = 0  # one pixel of the background in a patch of the object
+    with torch.no_grad():
+        assert torch.isfinite(network(image, full).dense).all()
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

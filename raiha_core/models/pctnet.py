@@ -1,7 +1,7 @@
 """PCT-Net: twelve numbers per pixel, a 3x3 matrix and an offset, from a U-Net or from a transformer.
 
 Source: Guerreiro, Nakazawa, Stenger, CVPR 2023 (PCT-Net).
-Shapes: B images, h x w the network's size, H x W the photo's, N = (h/4)(w/4) tokens, D width.
+Shapes: B images, h x w the network's size, H x W the photo's, D the transformer's width.
 """
 
 from dataclasses import dataclass
@@ -21,9 +21,8 @@ from .imagenet import standardise, statistics
 from .network import Network, NetworkConfig, Requirements
 from .published import KeyRules, Published
 from .ssam_unet import UNET_KEYS, SeparatedUNet
-from .transformer import LAYER_KEYS, EncoderLayer
+from .transformer import LAYER_KEYS, PatchTransformer
 
-PATCH = 4
 _MULTIPLE = 8  # three halvings, or two patches
 
 
@@ -84,23 +83,6 @@ class PixelTransform:
         return render
 
 
-class PatchTransformer(nn.Module):
-    """Patches of picture and mask through a transformer without positions, back to twelve maps."""
-
-    def __init__(self, width: int, layers: int, heads: int, operations: Operations = nn) -> None:
-        super().__init__()
-        self.embed = operations.Linear(4 * PATCH * PATCH, width)
-        self.layers = nn.ModuleList(EncoderLayer(width, heads, 2 * width, operations) for _ in range(layers))
-        self.out = operations.ConvTranspose2d(width, 12, PATCH, PATCH)
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, 4, h, w) -> (B, 12, h, w), -1..1
-        height = x.shape[-2] // PATCH
-        tokens = self.embed(rearrange(x, "b c (h p) (w q) -> b (h w) (p q c)", p=PATCH, q=PATCH))
-        for layer in self.layers:
-            tokens = layer(tokens)
-        return torch.tanh(self.out(rearrange(tokens, "b (h w) d -> b d h w", h=height)))
-
-
 class PCTNet(Network):
     """Reads 256 pixels, speaks of every size."""
 
@@ -113,7 +95,9 @@ class PCTNet(Network):
         if config.trunk == "cnn":
             self.unet = SeparatedUNet(width=config.width, operations=operations)
         else:
-            self.transformer = PatchTransformer(config.tokens, config.layers, config.heads, operations)
+            self.transformer = PatchTransformer(
+                config.tokens, config.layers, config.heads, 12, operations=operations
+            )
         self.to_parameters = operations.Conv2d(config.width if config.trunk == "cnn" else 12, 12, 1)
 
     def forward(

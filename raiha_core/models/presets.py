@@ -14,6 +14,7 @@ from .bargainnet import BARGAINNET, BargainNetConfig
 from .blocks import Operations
 from .cdtnet import CDTNET, CDTNET_512, CDTNET_SIM, CDTNetConfig
 from .dccf import DCCF_IDIH, DCCF_ISSAM, DCCFConfig
+from .harmony_transformer import DHT, HT, HarmonyTransformerConfig
 from .hdnet import UNetConfig
 from .idih import IDIH256, IdihConfig
 from .intrinsic import INTRINSIC, IntrinsicConfig
@@ -124,6 +125,8 @@ _LIST = (
     published("cdtnet-sim", CDTNetConfig(refined=False), CDTNET_SIM),
     published("bargainnet", BargainNetConfig(), BARGAINNET),
     published("intrinsic", IntrinsicConfig(), INTRINSIC),
+    published("ht", HarmonyTransformerConfig(kind="ht"), HT),
+    published("dht", HarmonyTransformerConfig(kind="dht"), DHT),
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _LIST}
 # files that `raiha score` reads: they tell how well an object belongs, and harmonize nothing

@@ -9,6 +9,7 @@ is the picture at 256 pixels, inside the mask, 0..1, on one thread: below 1e-5 i
 
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -189,6 +190,40 @@ def bargainnet_distance(weights: Weights, image: Tensor, mask: Tensor) -> Tensor
     return (codes[0] - codes[1]).square().sum().sqrt()
 
 
+def harmony_transformer(kind: str) -> Callable[[Weights, Tensor, Tensor], Tensor]:
+    def run(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
+        import models.harmony_networks as theirs
+        from models.ht_model import HTModel
+        from util import util
+
+        settings = Namespace(
+            **dict.fromkeys(("tr_r_enc_head", "tr_i_dec_head", "tr_l_dec_head", "n_downsample"), 2),
+            **dict.fromkeys(("tr_r_enc_layers", "tr_i_dec_layers", "tr_l_dec_layers"), 9),
+            **dict.fromkeys(("input_nc", "output_nc"), 3),
+            **dict.fromkeys(("ksize", "stride", "patch_pos_nc"), 4),
+            **{"dim_forward": 2, "tr_act": "gelu", "ngf": 64, "activ": "lrelu", "pad_type": "reflect"},
+            **{"device": "cpu", "light_element": 27, "light_use_mask": True, "light_with_tre": False},
+            **{"patch_size": 8, "crop_size": 256},
+        )
+        network = getattr(theirs, f"{kind}Generator")(settings).eval()
+        network.load_state_dict(weights, strict=True)
+        hard = (mask > 0.5).float()
+        both = torch.cat((image, hard), 1)
+        if kind == "HT":
+            place = HTModel.PatchPositionEmbeddingSine(None, settings)
+            said = network(both, pixel_pos=place.flatten(1).T[:, None])
+        else:
+            pixels, patches = (
+                make(settings).flatten(1).T[:, None]
+                for make in (util.PositionEmbeddingSine, util.PatchPositionEmbeddingSine)
+            )
+            dark = image * (1 - hard)
+            said = network(both, dark, pixel_pos=pixels, patch_pos=patches, mask=hard)[0]
+        return image + mask * (said.clamp(0, 1) - image)
+
+    return run
+
+
 THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "pctnet-cnn": pctnet("CNN_pct"),
     "pctnet-vit": pctnet("ViT_pct"),
@@ -204,6 +239,8 @@ THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "cdtnet-sim": cdtnet(256, sim=True),
     "bargainnet": bargainnet,
     "intrinsic": intrinsic,
+    "ht": harmony_transformer("HT"),
+    "dht": harmony_transformer("DHT"),
 }
 
 

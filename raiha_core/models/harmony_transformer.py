@@ -1,0 +1,248 @@
+"""The Harmony Transformer: patches to a picture (HT), or to reflectance and illumination apart (D-HT).
+
+Source: Guo, Gu, Zheng, Dong, Zheng, TPAMI 2022; its code is the journal's version of ICCV 2021's networks.
+Shapes: B images, C channels, h x w the network's size, sides multiples of 8, D width, L lights, g = D / 4.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..features.references import ReferenceBatch
+from ..precision import widen
+from ..render import Prediction
+from ..resizing import nearest
+from .blocks import Operations, initialise, instance_norm, pad_to_multiple
+from .checks import check_inputs
+from .network import Network, NetworkConfig, Requirements
+from .published import Published
+from .transformer import LAYER_KEYS, Decoder, EncoderLayer, PatchTransformer, sine_positions
+
+_MULTIPLE = 8  # a patch of light; two halvings need 4
+_LIGHT_PATCH = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HarmonyTransformerConfig(NetworkConfig):
+    """The journal's two networks by `kind`."""
+
+    kind: Literal["ht", "dht"] = "dht"
+    tokens: int = 256  # D
+    layers: int = 9  # of each transformer
+    heads: int = 2
+    lights: int = 27  # L; D-HT alone
+    size: int = 256
+
+    def __post_init__(self) -> None:
+        numbers = (self.tokens, self.layers, self.heads, self.lights)
+        if min(numbers) < 1 or self.tokens % 4 or self.tokens % self.heads or self.size < _MULTIPLE:
+            raise ValueError(f"no Harmony Transformer has these numbers: {self}")
+
+    @property
+    def requirements(self) -> Requirements:
+        return Requirements(size=self.size, multiple=_MULTIPLE)
+
+    def build(
+        self, *, name: str, operations: Operations = nn, pretrained: bool = True
+    ) -> "HarmonyTransformer | DisentangledHarmonyTransformer":
+        kind = HarmonyTransformer if self.kind == "ht" else DisentangledHarmonyTransformer
+        return kind(self, name=name, operations=operations)
+
+
+class PictureNorm(nn.Module):
+    """Over all channels and positions of a picture; unbiased, epsilon beside the deviation."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, h, w) -> (B, C, h, w)
+        wide = widen(x)
+        deviation, mean = torch.std_mean(wide, (1, 2, 3), keepdim=True)
+        gamma, beta = (numbers.to(wide)[:, None, None] for numbers in (self.gamma, self.beta))
+        return ((wide - mean) / (deviation + 1e-5) * gamma + beta).to(x.dtype)
+
+
+def _reflected(x: Tensor, side: int) -> Tensor:
+    return F.pad(x, (side,) * 4, mode="reflect")
+
+
+class ContentEncoder(nn.Module):
+    """Picture and mask to cells of 4 x 4 pixels."""
+
+    def __init__(self, width: int, operations: Operations) -> None:
+        super().__init__()
+        g = width // 4
+        layers = ((4, g, 7, 1), (g, 2 * g, 4, 2), (2 * g, width, 4, 2))
+        self.convs = nn.ModuleList(operations.Conv2d(*layer) for layer in layers)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, 4, h, w) -> (B, D, h / 4, w / 4)
+        for convolution, side in zip(self.convs, (3, 1, 1), strict=True):
+            x = F.leaky_relu(instance_norm(convolution(_reflected(x, side))), 0.2)
+        return x
+
+
+class ContentDecoder(nn.Module):
+    """Cells back to a picture."""
+
+    def __init__(self, width: int, operations: Operations) -> None:
+        super().__init__()
+        g = width // 4
+        layers = ((width, 2 * g, 5), (2 * g, g, 5), (g, 3, 7))
+        self.convs = nn.ModuleList(operations.Conv2d(*layer) for layer in layers)
+        self.norms = nn.ModuleList(PictureNorm(channels) for channels in (2 * g, g))
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, D, h / 4, w / 4) -> (B, 3, h, w), 0..1, float32 at least
+        for convolution, norm in zip(self.convs, self.norms, strict=False):
+            x = nearest(x, (2 * x.shape[-2], 2 * x.shape[-1]))
+            x = F.leaky_relu(norm(convolution(_reflected(x, 2))), 0.2)
+        return torch.tanh(widen(self.convs[-1](_reflected(x, 3)))) / 2 + 0.5
+
+
+class Lights(nn.Module):
+    """What lights the picture, read from the patches that the object does not touch."""
+
+    def __init__(self, config: HarmonyTransformerConfig, operations: Operations) -> None:
+        super().__init__()
+        self.embed = operations.Linear(3 * _LIGHT_PATCH**2, config.tokens)
+        self.decoder = Decoder(config.tokens, config.layers, config.heads, operations)
+        self.queries = nn.Parameter(torch.randn(config.lights, config.tokens))
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Picture and hard mask (B, 1, h, w) -> (B, L, D)."""
+        p = _LIGHT_PATCH
+        patches = rearrange(image * (1 - mask), "b c (h p) (w q) -> b (h w) (p q c)", p=p, q=p)
+        clean = ~(F.max_pool2d(mask, p).flatten(1) > 0)  # (B, N)
+        # an object on every patch leaves nothing to read (NaN in the public code): then all of them are read
+        clean = clean | ~clean.any(1, keepdim=True)
+        seen = self.embed(patches)
+        queries = self.queries.to(seen)
+        place = sine_positions(image.shape[-2] // p, image.shape[-1] // p, seen.shape[-1]).to(seen)
+        start = torch.zeros_like(queries).expand(len(seen), -1, -1)
+        return self.decoder(start, seen, queries, place, clean[:, None, None])
+
+
+def _prepared(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Both padded, the mask hard, as theirs are."""
+    hard = (mask > 0.5).to(mask.dtype)
+    return pad_to_multiple(image, _MULTIPLE), pad_to_multiple(hard, _MULTIPLE)
+
+
+class HarmonyTransformer(Network):
+    """HT: the transformer's answer is the picture."""
+
+    config: HarmonyTransformerConfig
+
+    def __init__(
+        self, config: HarmonyTransformerConfig, *, name: str = "ht", operations: Operations = nn
+    ) -> None:
+        super().__init__(config, name)
+        self.transformer = PatchTransformer(
+            config.tokens, config.layers, config.heads, 3, places=True, operations=operations
+        )
+        initialise(self)
+
+    def forward(
+        self,
+        image: Tensor,
+        mask: Tensor,
+        content: Tensor | None = None,
+        references: ReferenceBatch | None = None,
+    ) -> Prediction:
+        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
+        height, width = image.shape[-2:]
+        new = self.transformer(torch.cat(_prepared(image, mask), 1))
+        return Prediction(dense=widen(new)[..., :height, :width])
+
+
+class DisentangledHarmonyTransformer(Network):
+    """D-HT: reflectance of the picture, illumination by what lights its background, and their product."""
+
+    config: HarmonyTransformerConfig
+
+    def __init__(
+        self, config: HarmonyTransformerConfig, *, name: str = "dht", operations: Operations = nn
+    ) -> None:
+        super().__init__(config, name)
+        d, layers, heads = config.tokens, config.layers, config.heads
+        self.encoder = ContentEncoder(d, operations)
+        self.reflecting = nn.ModuleList(EncoderLayer(d, heads, 2 * d, operations) for _ in range(layers))
+        self.reflectance = ContentDecoder(d, operations)
+        self.lights = Lights(config, operations)
+        self.lighting = Decoder(d, layers, heads, operations)
+        self.illumination = ContentDecoder(d, operations)
+        initialise(self)
+
+    def forward(
+        self,
+        image: Tensor,
+        mask: Tensor,
+        content: Tensor | None = None,
+        references: ReferenceBatch | None = None,
+    ) -> Prediction:
+        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
+        height, width = image.shape[-2:]
+        padded, hard = _prepared(image, mask)
+        cells = self.encoder(torch.cat((padded, hard), 1))
+        place = sine_positions(cells.shape[-2], cells.shape[-1], cells.shape[1]).to(cells)
+        reflecting = rearrange(cells, "b d h w -> b (h w) d")
+        for layer in self.reflecting:
+            reflecting = layer(reflecting, place)
+        lights = self.lights(padded, hard)
+        lit = self.lighting(reflecting, lights, place, self.lights.queries.to(cells))
+        shape = {"h": cells.shape[-2]}
+        reflectance = self.reflectance(rearrange(reflecting, "b (h w) d -> b d h w", **shape))
+        illumination = self.illumination(rearrange(lit, "b (h w) d -> b d h w", **shape))
+        return Prediction(dense=(reflectance * illumination)[..., :height, :width])
+
+
+def _card(method: str, keys: tuple[tuple[str, str], ...], scores: dict[str, float]) -> Published:
+    return Published(
+        method=method,
+        year=2022,
+        citation="Guo, Gu, Zheng, Dong, Zheng. Transformer for Image Harmonization and Beyond. TPAMI 2022",
+        repository="zhenglab/HarmonyTransformer",
+        commit="d8430b5e83695efd2837862a51c2fb6b2fcc400a",
+        keys=(*keys, *LAYER_KEYS),
+        licence="none stated",
+        commercial=None,
+        scores=scores,
+    )
+
+
+_DECODERS = tuple(
+    (rf"^({ours})\.{part}\.{n}\.", rf"\1_dec.model.{place}.{theirs}.")
+    for ours in ("reflectance", "illumination")
+    for part, theirs, places in (("convs", "conv", (2, 4, 5)), ("norms", "norm", (2, 4)))
+    for n, place in enumerate(places)
+)
+HT = _card(
+    "HT (journal version)",
+    (
+        (r"^transformer\.embed\.", r"patch_to_embedding.1."),
+        (r"^transformer\.out\.", r"dec.0."),
+        (r"^transformer\.layers\.", r"transformer_enc.encoder.layers."),
+    ),
+    {},
+)
+DHT = _card(
+    "D-HT (journal version)",
+    (
+        (r"^encoder\.convs\.(\d)\.", r"reflectance_enc.model.\1.conv."),
+        *_DECODERS,
+        (r"^reflecting\.", r"reflectance_transformer_enc.encoder.layers."),
+        (r"^lights\.embed\.", r"light_generator.patch_embedding.0."),
+        (r"^lights\.decoder\.", r"light_generator.transformer_dec.decoder."),
+        (r"^lights\.queries$", r"light_generator.light_embed.weight"),
+        (r"^lighting\.", r"illumination_render.decoder."),
+    ),
+    {
+        "iHarmony4, Raiha's Table I for the network of ICCV 2021 and not this one, PSNR": 37.55,
+        "iHarmony4, Raiha's Table I for the network of ICCV 2021 and not this one, MSE": 30.30,
+    },
+)
