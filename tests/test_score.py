@@ -143,8 +143,11 @@ def test_the_command_scores_one_and_orders_a_folder(tmp_path, capsys):
     assert main(["score", str(calm), "--mask", str(mask), "--model", "statistics", "--json"]) == 0
     one = json.loads(capsys.readouterr().out)
     assert (one["unit"], one["model"], one["rank"]) == ("CIELAB", "statistics", None)
+    (tmp_path / "composites" / "layers.psd").write_bytes(b"8BPS")
     assert main(["score", str(tmp_path / "composites"), "--mask", str(tmp_path / "masks"), "--json"]) == 0
-    both = json.loads(capsys.readouterr().out)["scores"]
+    printed = capsys.readouterr()
+    assert "1 file was passed over: 1 .psd" in printed.err
+    both = json.loads(printed.out)["scores"]
     assert [entry["composite"].split("/")[-1] for entry in both] == ["loud.png", "calm.png"]
     assert both[0]["change"] > both[1]["change"]
     assert both[0]["rank"] is not None

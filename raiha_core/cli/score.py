@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ..features.encoders import Encoder, build_encoder
 from ..harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer
+from ..images import list_folder_files
 from ..models.style_code import StyleEncoder
 from ..score import in_words, score, second_opinion
 from .errors import sentence
@@ -47,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise ValueError(f"{path} does not exist")
     folder = arguments.composite.is_dir()
     if folder:
+        for note in list_folder_files(arguments.composite).notes():
+            print(f"raiha: note: {arguments.composite}: {note}", file=sys.stderr)
         # nothing is written: the outputs' folder only has to be none that is there
         jobs = folder_jobs(arguments.composite, arguments.mask, arguments.composite / "none", True)[0]
     elif arguments.mask.is_dir():
