@@ -40,6 +40,7 @@ THEIRS = {
     "intrinsic": (33_775_982, "fec826c299e82f50"),
     "ht": (4_772_867, "97314fca6f0843c0"),
     "dht": (21_771_718, "6df858411344bb2b"),
+    "s2crnet-vgg": (15_334_848, "ef030879c0580a55"),
 }
 
 IDLE = {
@@ -47,13 +48,14 @@ IDLE = {
     "dccf-issam": ("unet.to_rgb.",),
     "cdtnet-sim": ("unet.decoder.", "unet.attention_map.", "unet.to_rgb.", "refinement."),
     "s2crnet": ("stages.0.unlabelled.", "stages.1.unlabelled."),
+    "s2crnet-vgg": ("stages.0.unlabelled.", "stages.1.unlabelled."),
 }
 
 
 @pytest.fixture(scope="module")
 def networks():
     """Narrow ones, and both PCT-Nets and Harmonizer as they are."""
-    whole = ("pctnet-cnn", "pctnet-vit", "harmonizer", "s2crnet")
+    whole = ("pctnet-cnn", "pctnet-vit", "harmonizer", "s2crnet", "s2crnet-vgg")
     return {
         name: convert_state(state(name), "by formula", name)[1] if name in whole else fill(small(name)).eval()
         for name in PUBLISHED

@@ -24,7 +24,7 @@ from .pctnet import PCTNET_CNN, PCTNET_VIT, PCTNetConfig
 from .plus import PlusConfig
 from .published import Published
 from .rainnet import RAINNET, RainNetConfig
-from .s2crnet import S2CRNET, S2CRNetConfig
+from .s2crnet import S2CRNET, S2CRNET_VGG, S2CRNetConfig
 from .style_code import STYLE_CODE, StyleCodeConfig
 from .white_box import HARMONIZER, WhiteBoxConfig
 
@@ -127,6 +127,7 @@ _LIST = (
     published("intrinsic", IntrinsicConfig(), INTRINSIC),
     published("ht", HarmonyTransformerConfig(kind="ht"), HT),
     published("dht", HarmonyTransformerConfig(kind="dht"), DHT),
+    published("s2crnet-vgg", S2CRNetConfig(trunk="vgg"), S2CRNET_VGG),
 )
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _LIST}
 # files that `raiha score` reads: they tell how well an object belongs, and harmonize nothing

@@ -1,10 +1,13 @@
 """S2CRNet: one curve per colour channel, in two stages, from the object seen close and from its background.
 
-Source: Liang, Cun, Pun, Wang, ECCV 2022 (arXiv:2109.05750); trunk arXiv:1602.07360 (SqueezeNet 1.1).
+Source: Liang, Cun, Pun, Wang, ECCV 2022 (arXiv:2109.05750); trunks arXiv:1602.07360 (SqueezeNet 1.1) and
+arXiv:1409.1556 (VGG-16 without its last pooling).
 Shapes: B images of H x W, P pieces of a curve.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 from ..enlargement import Window, shrink
 from ..features.references import ReferenceBatch
 from ..precision import widen, without_autocast
+from ..records import LATER
 from ..render import Prediction, Renderer
 from .blocks import Operations
 from .checks import check_inputs
@@ -30,14 +34,19 @@ FIRES = {
     11: (384, 64, 256),
 }
 POOLS = (3, 6, 9)  # fires with a pooling in front
+# VGG's convolutions by their number in the trunk: channels; those after a pooling
+CONVOLUTIONS = {0: 64, 2: 64, 5: 128, 7: 128} | dict.fromkeys((10, 12, 14), 256)
+CONVOLUTIONS |= dict.fromkeys((17, 19, 21, 24, 26, 28), 512)
+HALVED = (5, 10, 17, 24)
 FEATURES = 512
 LABELS = 5  # kinds of object that the authors tell apart
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class S2CRNetConfig(NetworkConfig):
-    """The SqueezeNet variant with both stages."""
+    """Both stages on either trunk."""
 
+    trunk: Literal["squeezenet", "vgg"] = field(default="squeezenet", metadata=LATER)
     pieces: int = 64  # P
     label: int = 0  # the kind of object that it is told; the authors' own demo says 0 of whatever it sees
     size: int = 256
@@ -130,8 +139,15 @@ class S2CRNet(Network):
 
     def __init__(self, config: S2CRNetConfig, *, name: str = "s2crnet", operations: Operations = nn) -> None:
         super().__init__(config, name)
-        self.stem = operations.Conv2d(3, FIRES[3][0], 3, 2)
-        self.fires = nn.ModuleDict({str(n): Fire(*sizes, operations) for n, sizes in FIRES.items()})
+        self.stem: nn.Module | None = None
+        self.fires, self.convs = nn.ModuleDict(), nn.ModuleDict()
+        if config.trunk == "squeezenet":
+            self.stem = operations.Conv2d(3, FIRES[3][0], 3, 2)
+            self.fires.update({str(n): Fire(*sizes, operations) for n, sizes in FIRES.items()})
+        else:
+            sizes = pairwise((3, *CONVOLUTIONS.values()))
+            layers = (operations.Conv2d(*pair, 3, padding=1) for pair in sizes)
+            self.convs.update(dict(zip(map(str, CONVOLUTIONS), layers, strict=True)))
         self.stages = nn.ModuleList(Stage(config.pieces, operations) for _ in range(2))
 
     def forward(
@@ -160,7 +176,10 @@ class S2CRNet(Network):
         return shrink(both, (self.config.size, self.config.size))
 
     def _features(self, x: Tensor) -> Tensor:  # (B, 3, s, s) -> (B, 512)
-        x = F.relu(self.stem(x))
+        for number, convolution in self.convs.items():
+            x = F.relu(convolution(F.max_pool2d(x, 2) if int(number) in HALVED else x))
+        if self.stem is not None:
+            x = F.relu(self.stem(x))
         for number, fire in self.fires.items():
             if int(number) in POOLS:
                 x = F.max_pool2d(x, 3, 2, ceil_mode=True)
@@ -179,6 +198,7 @@ S2CRNET = Published(
     keys=(
         (r"^stem\.", r"squeezenet1_1.0."),
         (r"^fires\.", r"squeezenet1_1."),
+        (r"^convs\.", r"model."),
         (r"^stages\.0\.", r"fusion.cr1."),
         (r"^stages\.1\.", r"fusion.cr2."),
         (r"\.unlabelled\.", r".fc_f_1.fc1."),
@@ -190,4 +210,14 @@ S2CRNET = Published(
     blob="c56003af86485de8baf41c39f45ac8224ec5b7e7",
     licence="none stated beside the file; the code is MIT",
     commercial=None,
+)
+S2CRNET_VGG = replace(
+    S2CRNET,
+    method="S2CRNet (VGG-16)",
+    repository="stefanLeong/S2CRNet",
+    commit="0d3422d1b09b862ef2716356d53e959ca08a7ac5",
+    file=None,
+    blob=None,
+    licence="MIT",
+    commercial=True,
 )

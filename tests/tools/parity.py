@@ -87,12 +87,29 @@ def s2crnet(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
 
     network = S2CRNet(squeezenet1_1(), stack=True).eval()
     network.load_state_dict(weights, strict=True)
-    rows, columns = (mask[0, 0].amax(axis).nonzero().flatten() for axis in (1, 0))
-    box = torch.cat((image, mask), 1)[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    close = torch.nn.functional.interpolate(box, size=(256, 256), mode="bilinear", antialias=True)
+    close = close_by(image, mask)
     label = torch.tensor([[1.0, 0, 0, 0, 0]])
     said = network(image, torch.cat((image, mask), 1), close, label, True)[0][0]
     return image + mask * (said.clamp(0, 1) - image)
+
+
+def s2crnet_vgg(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
+    sys.modules["trilinear"] = trilinear()  # imported and not used
+    from scripts.models.fusion_vgg import CreateNetFusion_vgg
+    from torchvision.models import vgg16
+
+    network = CreateNetFusion_vgg(vgg16(), stack=True).eval()
+    network.load_state_dict(weights, strict=True)
+    both = torch.cat((image, mask), 1)
+    said = network(image, both, close_by(image, mask), torch.tensor([[1.0, 0, 0, 0, 0]]), True)[0][0]
+    return image + mask * (said.clamp(0, 1) - image)
+
+
+def close_by(image: Tensor, mask: Tensor) -> Tensor:
+    """The box around the object at 256 pixels, as S2CRNet's data sets cut it: (1, 4, 256, 256)."""
+    rows, columns = (mask[0, 0].amax(axis).nonzero().flatten() for axis in (1, 0))
+    box = torch.cat((image, mask), 1)[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return torch.nn.functional.interpolate(box, size=(256, 256), mode="bilinear", antialias=True)
 
 
 def dccf(config: str) -> Callable[[Weights, Tensor, Tensor], Tensor]:
@@ -241,6 +258,7 @@ THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "intrinsic": intrinsic,
     "ht": harmony_transformer("HT"),
     "dht": harmony_transformer("DHT"),
+    "s2crnet-vgg": s2crnet_vgg,
 }
 
 
