@@ -235,10 +235,14 @@ def _given(match: KeyMatch, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _share(match: KeyMatch, state: dict[str, Tensor]) -> float:
-    """How much of a network a state is, 0..1: tensors equal in name and shape, over those of either."""
-    given = _given(match, state)
-    same = sum(key in given and given[key].shape == value.shape for key, value in match.wanted.items())
-    return same / len(match.wanted.keys() | given.keys())
+    """How much of a network a state is, 0..1: tensors equal in name and shape, over those of either.
+
+    What a file may leave out counts where it is there.
+    """
+    given = split_projections(hdnet_files.with_flat_kernels(state), match.wanted)
+    wanted = {key for key in match.wanted if key in given or not match.names[key].startswith(match.idle)}
+    same = sum(key in given and given[key].shape == match.wanted[key].shape for key in wanted)
+    return same / len(wanted | given.keys())
 
 
 def read_foreign(path: Path) -> dict[str, Tensor]:
