@@ -21,8 +21,10 @@ TAIL = """
   and figures under different protocols are not comparable. The networks were compared with the authors' own
   code with weights by formula (`tests/tools/parity.py`), to 1e-5 of the 0..1 picture at 256 pixels. **None
   of them has met its real file in our tests**: these files cannot be had where the tests run. Parity is no
-  score. Intrinsic's public code and weights are a later network than the one whose scores the papers print
-  (38.71 / 35.90 dB in Raiha's Table I), so no score stands beside it.
+  score. Intrinsic's public code and weights are a later network than the one whose scores the papers print,
+  as its row says.
+- **BargainNet's encoder alone** can be fetched (`raiha fetch bargainnet-encoder`): it harmonizes nothing and
+  is a second opinion on how much seems wrong ([score.md](score.md)).
 - **Commercial use** is what the licence of the weights' repository says; what the networks were trained on
   (iHarmony4 holds photos for research) is another question, and yours to ask.
 - **Full size.** What a network says at 256 pixels is rendered at the photo's own size, strip by strip, inside
