@@ -45,7 +45,7 @@ SMALL: dict[type[NetworkConfig], dict[str, int]] = {
     PlusConfig: {"width": 16, "hidden": 32},
     PCTNetConfig: {"width": 4, "tokens": 16, "layers": 2},
     IssamConfig: {"width": 4},
-    IdihConfig: {"width": 4},
+    IdihConfig: {"width": 4, "trunk_width": 4},
     RainNetConfig: {"width": 4},
     DCCFConfig: {"width": 4},
     CDTNetConfig: {"width": 4},

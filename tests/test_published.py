@@ -29,6 +29,8 @@ THEIRS = {
     "harmonizer": (4_726_882, "625c4c4498b21e86"),
     "issam256": (2_185_340, "5764bdad93f903b0"),
     "idih256": (8_301_284, "7a6e3f21c14e3843"),
+    "idih256-deeplab": (34_455_813, "b5fe435d022f9618"),
+    "idih256-hrnet18s": (12_811_093, "9c5efc22524ca5e9"),
     "rainnet": (54_759_043, "b9c2211722eb31c7"),
     "s2crnet": (1_145_472, "ef7bcf7b1db3715d"),
     "dccf-issam": (2_186_462, "140bf03aa5f27fd3"),

@@ -16,7 +16,7 @@ from .cdtnet import CDTNET, CDTNET_512, CDTNET_SIM, CDTNetConfig
 from .dccf import DCCF_IDIH, DCCF_ISSAM, DCCFConfig
 from .harmony_transformer import DHT, HT, HarmonyTransformerConfig
 from .hdnet import UNetConfig
-from .idih import IDIH256, IdihConfig
+from .idih import IDIH256, IDIH256_DEEPLAB, IDIH256_HRNET, IdihConfig
 from .intrinsic import INTRINSIC, IntrinsicConfig
 from .issam import ISSAM256, IssamConfig
 from .network import Network, NetworkConfig, Requirements
@@ -115,6 +115,8 @@ _LIST = (
     published("harmonizer", WhiteBoxConfig(), HARMONIZER),
     published("issam256", IssamConfig(), ISSAM256),
     published("idih256", IdihConfig(), IDIH256),
+    published("idih256-deeplab", IdihConfig(trunk="deeplab"), IDIH256_DEEPLAB),
+    published("idih256-hrnet18s", IdihConfig(trunk="hrnet", trunk_width=18), IDIH256_HRNET),
     published("rainnet", RainNetConfig(), RAINNET),
     published("s2crnet", S2CRNetConfig(), S2CRNET),
     published("dccf-issam", DCCFConfig(base="issam"), DCCF_ISSAM),

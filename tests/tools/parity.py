@@ -60,9 +60,13 @@ def harmonizer(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
 
 def iharm(config: str) -> Callable[[Weights, Tensor, Tensor], Tensor]:
     def run(weights: Weights, image: Tensor, mask: Tensor) -> Tensor:
-        from iharm.mconfigs import BMCONFIGS
+        import numpy as np
 
-        network = BMCONFIGS[config]["model"](**BMCONFIGS[config]["params"]).eval()
+        if not hasattr(np, "int"):  # they were written for a numpy that had it
+            np.int = int  # type: ignore[attr-defined]
+        from iharm.mconfigs import ALL_MCONFIGS
+
+        network = ALL_MCONFIGS[config]["model"](**ALL_MCONFIGS[config]["params"]).eval()
         network.load_state_dict(weights, strict=True)
         mean, deviation = (torch.tensor(numbers)[:, None, None] for numbers in IMAGENET)
         hard = (mask > 100 / 255).float()
@@ -247,6 +251,8 @@ THEIRS: dict[str, Callable[[Weights, Tensor, Tensor], Tensor]] = {
     "harmonizer": harmonizer,
     "issam256": iharm("improved_ssam256"),
     "idih256": iharm("improved_dih256"),
+    "idih256-deeplab": iharm("deeplab_r34_idih256"),
+    "idih256-hrnet18s": iharm("hrnet18s_idih256"),
     "rainnet": rainnet,
     "s2crnet": s2crnet,
     "dccf-issam": dccf("dccf_improved_ssam256_HR_clamp"),

@@ -1,7 +1,7 @@
 """The field's networks in Table I: which ruler each is measured by, and the published figure beside it.
 
 Where a method's scores are published image by image, their mean over the pictures at hand is that figure;
-else the row that the paper prints, with the protocol it most likely used.
+else the row that the paper prints, with the protocol it most likely used; else what its authors print.
 """
 
 from collections.abc import Collection
@@ -63,4 +63,9 @@ def published_figure(preset: str, ids: Collection[str]) -> str:
             scores, ruler = row["scores"]["average"], row["protocol"]
             means = f"{scores['mse']:.2f} / {scores['psnr']:.2f}"
             return f"{means} (printed, protocol {ruler}, n {table['count']}{doubt})"
+    rulers = dict.fromkeys(name.rpartition(", ")[0] for name in card.scores)
+    for ruler in rulers:
+        mse, decibels = (card.scores.get(f"{ruler}, {metric}") for metric in ("MSE", "PSNR"))
+        if mse is not None and decibels is not None:
+            return f"{mse:.2f} / {decibels:.2f} (its authors: {ruler})"
     return ""
