@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from ..raiha_core.controls import BY_GATE, UNLIMITED
 from ..raiha_core.features.references import Belief, Reference
 from ..raiha_core.harmonizer import DEFAULT_MODEL, StatisticsHarmonizer
 from ..raiha_core.models.statistics import StatisticsConfig
@@ -16,13 +17,16 @@ from .models import (
     harmonizer_names,
     harmonizer_problem,
     load_named_harmonizer,
+    usual_harmonizer,
     weights_fingerprint,
 )
 from .notes import show_notes
 from .sockets import HarmonizerSocket, ReferenceList, References, require
 from .tensors import alpha_of, from_pair, invert_input, to_image
+from .wheel import control_inputs, controls_of
 
 _LOG = logging.getLogger("raiha")
+PAINTED = "what the background mask leaves out was painted over with the background's colours"
 USUAL_TRUST = 0.7  # of `reference_trust`: references are followed as far as the gate believes them
 
 
@@ -78,15 +82,19 @@ class Harmonize(io.ComfyNode):
             inputs=[
                 io.Image.Input("composite", tooltip="The picture with the pasted object; any size."),
                 io.Mask.Input("mask", tooltip="White marks the pasted object; soft edges are welcome."),
-                HarmonizerSocket.Input("harmonizer", tooltip="From Load Harmonizer or Statistics Options."),
+                HarmonizerSocket.Input(
+                    "harmonizer",
+                    optional=True,
+                    tooltip="From Load Harmonizer or Statistics Options; without one the pack's own network.",
+                ),
                 io.Float.Input(
                     "strength",
                     default=1.0,
                     min=0.0,
-                    max=1.0,
+                    max=2.0,
                     step=0.01,
                     display_mode=io.NumberDisplay.slider,
-                    tooltip="0 leaves the object as it is, 1 takes the harmonizer's full answer.",
+                    tooltip="0 leaves the object as it is, 1 takes the harmonizer's full answer, 2 twice it.",
                 ),
                 ReferenceList.Input(
                     "references",
@@ -95,6 +103,7 @@ class Harmonize(io.ComfyNode):
                     "without them the background alone guides.",
                 ),
                 invert_input(),
+                *control_inputs(),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -114,12 +123,28 @@ class Harmonize(io.ComfyNode):
         cls,
         composite: Tensor,
         mask: Tensor,
-        harmonizer: object,
-        strength: float,
+        harmonizer: object = None,
+        strength: float = 1.0,
         references: object = None,
         invert_mask: bool = False,
+        light: float = 1.0,
+        colour: float = 1.0,
+        contrast: float = 1.0,
+        reference_strength: float = BY_GATE,
+        limit: float = UNLIMITED,
+        keep_hue: bool = False,
+        grow: int = 0,
+        feather: int = 0,
+        context: float = 0.0,
+        background: Tensor | None = None,
     ) -> io.NodeOutput:
-        model = require(harmonizer, ManagedHarmonizer, "harmonizer")
+        if harmonizer is None:
+            model = usual_harmonizer()
+        else:
+            model = require(harmonizer, ManagedHarmonizer, "harmonizer")
+        controls = controls_of(
+            light, colour, contrast, reference_strength, limit, keep_hue, grow, feather, context
+        )
         given = None if references is None else require(references, References, "references")
         pixels, weight, notes = from_pair(composite, mask, invert=invert_mask)
         photos = () if given is None else given.load()
@@ -128,8 +153,17 @@ class Harmonize(io.ComfyNode):
                 "no photo of the gallery qualified, so the background alone guides: %s",
                 "; ".join(given.candidates.notes) or "lower the thresholds or add photos",
             )
-        result = model.run(pixels, weight, photos, None if given is None else given.encoder, strength)
-        report = describe_beliefs(photos, result.beliefs)
+        behind = None
+        if background is not None:
+            behind = from_pair(composite, background)[1]
+            notes = (*notes, PAINTED)
+        encoder = None if given is None else given.encoder
+        result = model.run(pixels, weight, photos, encoder, strength, controls, behind)
+        if photos and controls.reference_strength == 0:
+            report = "the references were not followed: reference_strength is 0"
+        else:
+            report = describe_beliefs(photos, result.beliefs)
+        notes = (*notes, *result.notes)
         image = to_image(result.image, alpha_of(composite))
         shown = show_notes(cls, [*notes, *report.splitlines()])
         return io.NodeOutput(image, report, ui=shown or None)

@@ -8,18 +8,21 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..raiha_core.adoption import adopt, conversion_of, converted_from
+from ..raiha_core.controls import Controls
 from ..raiha_core.features.encoders import ENCODERS, Encoder, build_encoder
 from ..raiha_core.features.host import HostEncoder
 from ..raiha_core.features.patches import PatchFeatures
 from ..raiha_core.features.references import Reference
 from ..raiha_core.gallery.protocol import PatchEncoder
 from ..raiha_core.harmonizer import (
+    DEFAULT_MODEL,
     Harmonizer,
     NetworkHarmonizer,
     absence,
@@ -153,6 +156,8 @@ class ManagedHarmonizer:
         references: Sequence[Reference],
         encoder: ManagedEncoder | None,
         strength: float,
+        controls: Controls | None = None,
+        background: Tensor | None = None,
     ) -> Harmonized:
         """`harmonize_with_beliefs` where ComfyUI computes; the result lies where pictures are carried."""
         device = self._placed(composite, [] if encoder is None else [encoder.patcher])
@@ -165,6 +170,8 @@ class ManagedHarmonizer:
                 self.harmonizer,
                 encoder=None if encoder is None else encoder.encoder,
                 strength=strength,
+                controls=controls,
+                background=None if background is None else background.to(device),
             )
         return replace(result, image=result.image.to(model_management.intermediate_device()))
 
@@ -223,6 +230,12 @@ def load_named_harmonizer(name: str) -> ManagedHarmonizer:
         _LOG.info("%s", adopted.line)
         return ManagedHarmonizer(NetworkHarmonizer(source.stem, adopted.loaded))
     return ManagedHarmonizer(load_harmonizer(source, operations=operations))
+
+
+@cache
+def usual_harmonizer() -> ManagedHarmonizer:
+    """The pack's own network, loaded once, for a Harmonize that nothing is connected to."""
+    return load_named_harmonizer(DEFAULT_MODEL)
 
 
 def _patcher(model: object) -> "model_patcher.CoreModelPatcher":

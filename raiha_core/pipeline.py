@@ -16,11 +16,14 @@ from torch import Tensor
 
 from . import mask_meaning, masks, render
 from .background import outside
+from .controls import BY_GATE, Controls, adjusted, require_strength
 from .features.encoders import Encoder
 from .features.patches import PatchFeatures
 from .features.references import Belief, Reference
 from .harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer, shipped_gate
+from .mask_shape import shaped
 from .models.following import follow
+from .network_view import painted_over, window_around
 from .retrieval.rematch import in_space
 
 GivenReferences = Sequence[Reference] | Sequence[Sequence[Reference]]
@@ -67,6 +70,7 @@ class Harmonized:
     # a row for each composite, in the order of its references; () where the network read them by itself,
     # the mask is empty, or there are none
     beliefs: tuple[tuple[Belief, ...], ...]
+    notes: tuple[str, ...] = ()  # what was done otherwise than asked for, in sentences
 
 
 def harmonize(
@@ -78,6 +82,8 @@ def harmonize(
     encoder: Encoder | None = None,
     features: PatchFeatures | None = None,
     strength: float = 1.0,
+    controls: Controls | None = None,
+    background: Tensor | None = None,
     exact: bool = False,
     as_stored: bool = False,
     gate: bool | None = None,
@@ -92,7 +98,10 @@ def harmonize(
         model: a loaded harmonizer, the name of a preset or shipped weights, or a .safetensors file.
         encoder: needed only by networks that read patch features; loaded by name where left out.
         features: the composites' patch features, batch B or 1, where they are known already.
-        strength: 0 gives the composite, 1 the harmonizer's full answer.
+        strength: 0 gives the composite, 1 the harmonizer's full answer, up to 2 more than that.
+        controls: light, colour and contrast apart, the mask's border and so on; as `Controls` says.
+        background: (B, 1, H, W), batch 1 broadcasts: 1 where the background is that the object shall fit;
+            None: all that is not object. What it leaves out is not looked at.
         exact: inside the mask as a published network's authors render at full size (`render.apply`).
         as_stored: take the mask for what it is, of the composite's own size, as evaluation demands.
         gate: whether the gate moves the answer towards the references as far as it believes them. None:
@@ -111,6 +120,8 @@ def harmonize(
         encoder=encoder,
         features=features,
         strength=strength,
+        controls=controls,
+        background=background,
         exact=exact,
         as_stored=as_stored,
         gate=gate,
@@ -127,13 +138,15 @@ def harmonize_with_beliefs(
     encoder: Encoder | None = None,
     features: PatchFeatures | None = None,
     strength: float = 1.0,
+    controls: Controls | None = None,
+    background: Tensor | None = None,
     exact: bool = False,
     as_stored: bool = False,
     gate: bool | None = None,
 ) -> Harmonized:
     """`harmonize`, and how far each reference was followed. Arguments and errors are those of `harmonize`."""
-    if not 0 <= strength <= 1:
-        raise ValueError(f"strength must lie in 0..1, got {strength}")
+    require_strength(strength)
+    controls = controls or Controls()
     if not as_stored:
         meant = mask_meaning.understand(composite, mask)
         mask = meant.mask
@@ -142,54 +155,138 @@ def harmonize_with_beliefs(
     composite, mask = masks.check_pair(composite, mask)
     rows_of_references = per_composite(references, len(composite))
     rows = _rows_with_an_object(mask)
+    mask, rows, notes = _shaped(mask, rows, controls)
+    if background is not None:
+        background = masks.check_pair(composite, background.to(composite))[1]
     beliefs: list[tuple[Belief, ...]] = [() for _ in rows_of_references]
     if not rows or strength == 0:
-        return Harmonized(image=composite.clone(), beliefs=tuple(beliefs))
+        return Harmonized(image=composite.clone(), beliefs=tuple(beliefs), notes=notes)
+    if controls.reference_strength == 0:
+        rows_of_references = [() for _ in rows_of_references]
     _require_guidance(mask, rows, rows_of_references)
     harmonizer = model if isinstance(model, Harmonizer) else load_harmonizer(model, composite.device)
-    gated = harmonizer.max_references == 0 if gate is None else gate
+    asked = _Asked(
+        harmonizer=harmonizer,
+        encoder=encoder,
+        gated=harmonizer.max_references == 0 if gate is None else gate,
+        strength=strength,
+        controls=controls,
+        exact=exact,
+    )
     result = composite.clone() if len(composite) > 1 else composite
     # one at a time: a batch is then its single pictures to the bit, and needs no more memory
     for row in rows:
         one = slice(row, row + 1)
-        prediction, beliefs[row] = _answer(
+        rendered, beliefs[row] = _harmonize_one(
             composite[one],
             mask[one],
             rows_of_references[row],
-            harmonizer,
-            encoder,
             _row(features, row),
-            gated,
+            None if background is None else background[one],
+            asked,
         )
-        rendered = render.apply(prediction, composite[one], mask[one], strength=strength, exact=exact)
         if len(composite) == 1:
-            return Harmonized(image=rendered, beliefs=tuple(beliefs))
+            return Harmonized(image=rendered, beliefs=tuple(beliefs), notes=notes)
         result[one] = rendered
-    return Harmonized(image=result, beliefs=tuple(beliefs))
+    return Harmonized(image=result, beliefs=tuple(beliefs), notes=notes)
 
 
-def _answer(
+def _shaped(mask: Tensor, rows: list[int], controls: Controls) -> tuple[Tensor, list[int], tuple[str, ...]]:
+    """The mask that the controls make, the rows that still have an object, and what to say of the others."""
+    if not rows or not (controls.grow or controls.feather):
+        return mask, rows, ()
+    mask = shaped(mask, controls.grow, controls.feather)
+    left = [row for row in rows if (mask[row] > 0).any()]
+    if left == rows:
+        return mask, rows, ()
+    return mask, left, (f"shrunk by {-controls.grow} pixels the mask is empty: the input comes back",)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """What is asked of every composite alike."""
+
+    harmonizer: Harmonizer
+    encoder: Encoder | None
+    gated: bool
+    strength: float
+    controls: Controls
+    exact: bool
+
+
+def _harmonize_one(
     composite: Tensor,
     mask: Tensor,
     references: Sequence[Reference],
-    harmonizer: Harmonizer,
-    encoder: Encoder | None,
     features: PatchFeatures | None,
-    gated: bool,
+    background: Tensor | None,
+    asked: _Asked,
+) -> tuple[Tensor, tuple[Belief, ...]]:
+    """One composite with an object: what is seen of it, what the harmonizer says, what is made of that."""
+    window = window_around(mask, asked.controls.context)
+    part = (..., window.rows, window.columns)
+    near, inside = composite[part], mask[part]
+    if near.shape != composite.shape or background is not None:
+        features = None  # they are of another picture than the one that is seen
+    seen = near if background is None else painted_over(near, inside, background[part])
+    by_itself = asked.harmonizer.max_references > 0
+    share = asked.controls.reference_strength
+    read = references if by_itself else ()
+    prediction = _predict(seen, inside, read, features, asked)
+    beliefs: tuple[Belief, ...] = ()
+    if references and asked.gated:
+        prediction, beliefs = _follow(prediction, composite, mask, references, (seen, inside), asked)
+    rendered = _render(prediction, near, inside, asked)
+    if by_itself and references and 0 < share < 1:
+        alone = _render(_predict(seen, inside, (), features, asked), near, inside, asked)
+        rendered = render.paste(near, torch.lerp(alone, rendered, share), (inside > 0).to(near))
+    if near.shape == composite.shape:
+        return rendered, beliefs
+    result = composite.clone()
+    result[part] = rendered
+    return result, beliefs
+
+
+def _predict(
+    seen: Tensor,
+    inside: Tensor,
+    read: Sequence[Reference],
+    features: PatchFeatures | None,
+    asked: _Asked,
+) -> render.Prediction:
+    return asked.harmonizer.predict(seen, inside, [read], encoder=asked.encoder, features=features)
+
+
+def _render(prediction: render.Prediction, near: Tensor, inside: Tensor, asked: _Asked) -> Tensor:
+    controls = asked.controls
+    if asked.strength <= 1 and not controls.change_pixels:
+        return render.apply(prediction, near, inside, strength=asked.strength, exact=asked.exact)
+    answer = render.apply(prediction, near, inside, exact=asked.exact, unblended=True)
+    if asked.exact and prediction.step is not None and prediction.step.blends:
+        inside = (inside > 0).to(inside)  # the answer is blended already
+    return adjusted(near, answer, inside, asked.strength, controls)
+
+
+def _follow(
+    prediction: render.Prediction,
+    composite: Tensor,
+    mask: Tensor,
+    references: Sequence[Reference],
+    seen: tuple[Tensor, Tensor],
+    asked: _Asked,
 ) -> tuple[render.Prediction, tuple[Belief, ...]]:
-    """What the harmonizer says of one composite, moved towards its references where the gate is asked."""
-    read = references if harmonizer.max_references > 0 else ()
-    prediction = harmonizer.predict(composite, mask, [read], encoder=encoder, features=features)
-    if not (references and gated):
-        return prediction, ()
-    fitted = harmonizer.gate or shipped_gate()
+    """The answer moved towards the references, whose matches are with patches of the whole composite."""
+    share = asked.controls.reference_strength
+    fitted = asked.harmonizer.gate or shipped_gate()
     prediction, (belief,) = follow(
         prediction,
         composite,
         mask,
         in_space([references], composite, mask, fitted.spec),
         fitted,
-        strength=harmonizer.reference_strength,
+        strength=asked.harmonizer.reference_strength,
+        share=None if share == BY_GATE else share,
+        seen=seen,
     )
     return prediction, belief
 

@@ -101,7 +101,13 @@ def paste(composite: Tensor, new: Tensor, mask: Tensor) -> Tensor:
 
 
 def apply(
-    prediction: Prediction, composite: Tensor, mask: Tensor, strength: float = 1.0, *, exact: bool = False
+    prediction: Prediction,
+    composite: Tensor,
+    mask: Tensor,
+    strength: float = 1.0,
+    *,
+    exact: bool = False,
+    unblended: bool = False,
 ) -> Tensor:
     """Render a prediction at the photo's own size, inside the mask only.
 
@@ -111,6 +117,7 @@ def apply(
         exact: inside the mask as the authors of a published network render at full size: their
             enlargement, and where they blend by a map of the network's own, that map alone. Other
             predictions are rendered as always.
+        unblended: the prediction alone wherever the mask is above 0, for what blends by itself.
     Returns: (B, 3, H, W) in the composite's dtype, 0..1 inside; outside the mask the composite's bits.
     Raises: ValueError where shapes disagree, the composite is not floating point, or strength is not 0..1.
     """
@@ -121,7 +128,7 @@ def apply(
         return result
     field = _field(prediction, composite, mask)
     changed = None if prediction.step is None else prediction.step.start(composite, mask, exact=exact)
-    whole = exact and prediction.step is not None and prediction.step.blends
+    whole = unblended or (exact and prediction.step is not None and prediction.step.blends)
     height = max(1, STRIP_PIXELS // (len(composite) * composite.shape[-1]))
     for top in range(rows.start, rows.stop, height):
         window = Window(slice(top, min(top + height, rows.stop)), columns)

@@ -37,6 +37,9 @@ FIRST: dict[str, set[str]] = {
     "decoding": {"raster", "formats"},
     "encoding": {"raster", "exif"},
     "render": {"color", "enlargement", "precision"},
+    "mask_shape": {"resizing"},
+    "network_view": {"enlargement", "precision", "resizing"},
+    "controls": {"color", "mask_shape", "precision", "render"},
     "mask_meaning": {"masks", "render"},
     "mask_files": {"raster", "decoding", "icc", "mask_meaning"},
     "images": {

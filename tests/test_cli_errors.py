@@ -49,8 +49,8 @@ def fails(capsys, code, *arguments):
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--strength", "7", "--strength: must lie in 0..1, got 7"),
-        ("--strength", "nan", "--strength: must lie in 0..1, got nan"),
+        ("--strength", "7", "--strength: must lie in 0..2, got 7"),
+        ("--strength", "nan", "--strength: must lie in 0..2, got nan"),
         ("--strength", "much", "--strength: must be a number, got 'much'"),
         ("--top-k", "0", "--top-k: must be a whole number of at least 1, got '0'"),
         ("--top-k", "2.5", "--top-k: must be a whole number of at least 1, got '2.5'"),

@@ -56,7 +56,7 @@ REFUSALS = [
     ({**harmonizing(), **FULL}, "covers the whole picture"),
     (harmonizing(harmonizer="statistics"), "'harmonizer' must come from Load Harmonizer .*, got str"),
     (harmonizing(references=7), "'references' must come from a retrieval node, got int 7"),
-    (harmonizing(strength=1.5), "Value 1.5 bigger than max of 1.0"),
+    (harmonizing(strength=2.5), "Value 2.5 bigger than max of 2.0"),
     (picture("gone.png"), "image - there is no picture 'gone.png'"),
     (picture("../x.png"), "'../x.png' lies outside the input folder"),
     (picture("example: demo/no.png"), "there is no picture 'example: demo/no.png' in this version"),

@@ -125,8 +125,8 @@ def test_bad_input_is_named(change, message):
 
 def test_bad_options_are_named():
     composite, mask = scene()
-    with pytest.raises(ValueError, match=r"strength must lie in 0\.\.1, got 1\.5"):
-        harmonize(composite, mask, strength=1.5)
+    with pytest.raises(ValueError, match=r"strength must lie in 0\.\.2, got 2\.5"):
+        harmonize(composite, mask, strength=2.5)
     with pytest.raises(ValueError, match="no model 'nobody'"):
         harmonize(composite, mask, model="nobody")
     with pytest.raises(ValueError, match="'hdnet' has no weights here"):

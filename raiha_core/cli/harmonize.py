@@ -27,7 +27,8 @@ from .errors import sentence
 from .outputs import require_apart, require_place
 from .pairs import Job, add_mask_options, folder_jobs, mask_notes_told, read_pair
 from .reading import add_reading_options, reading_of, with_remedy
-from .values import count, device, share
+from .values import count, device
+from .wheel import add_control_options, controls_of
 
 TOP_K = 4
 
@@ -50,7 +51,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     source.add_argument("--references", type=Path, nargs="+", metavar="FILE", help="reference pictures")
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"name or .safetensors file ({DEFAULT_MODEL})")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights of the encoder")
-    parser.add_argument("--strength", type=share, default=1.0, help="0 = input, 1 = full answer (default 1)")
+    add_control_options(parser)
+    parser.add_argument(
+        "--background", type=Path, metavar="FILE", help="a mask of what counts as background (all the rest)"
+    )
     parser.add_argument(
         "--exact",
         action="store_true",
@@ -142,6 +146,9 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
         label_may_lack=folder,
     )
     mask, notes = meant.mask, meant.notes
+    background = None
+    if arguments.background is not None:
+        background = read_pair(job.composite, arguments.background, reading_of(arguments))[1].mask
     depth = arguments.bit_depth or picture.bit_depth
     require_writable(job.output, alpha=picture.alpha is not None, bit_depth=depth)  # before the work
     with mask_notes_told():
@@ -171,10 +178,12 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
             encoder=tools.encoder,
             features=features,
             strength=arguments.strength,
+            controls=controls_of(arguments),
+            background=None if background is None else background.to(arguments.device),
             exact=arguments.exact,
         )
     write_picture(job.output, result.image.cpu(), bit_depth=arguments.bit_depth, source=picture.source)
-    notes = (*picture.notes, *notes, *note_on_writing(job.output))
+    notes = (*picture.notes, *notes, *result.notes, *note_on_writing(job.output))
     return {
         "composite": str(job.composite),
         "mask": str(job.mask),
@@ -278,6 +287,7 @@ def run_folder(arguments: argparse.Namespace) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    controls_of(arguments)  # a value that no picture can have is refused before any is read
     if arguments.composite.is_dir():
         if arguments.output.exists() and not arguments.output.is_dir():
             raise ValueError(

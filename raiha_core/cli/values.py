@@ -23,6 +23,35 @@ def share(text: str) -> float:
     return value
 
 
+def strength(text: str) -> float:
+    """A number in 0..2."""
+    value = _number(text)
+    if not 0 <= value <= 2:
+        raise argparse.ArgumentTypeError(f"must lie in 0..2, got {text}")
+    return value
+
+
+def reference_strength(text: str) -> float:
+    """A number in 0..1, or -1."""
+    return -1.0 if _number(text) == -1 else share(text)
+
+
+def not_negative(text: str) -> float:
+    """A number of at least 0."""
+    value = _number(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text}")
+    return value
+
+
+def pixels(text: str) -> int:
+    """A whole number of pixels, which may be negative."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number of pixels, got '{text}'") from None
+
+
 def threshold(text: str) -> float:
     """A number in (0, 1]: a threshold of 0 would let everything through."""
     value = _number(text)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..precision import widen
+from ..resizing import between_corners
 from .blocks import Operations
 from .published import KeyRules
 from .residual import BLOCK_KEYS, ConvNorm, Residual
@@ -80,7 +81,7 @@ class DeepLab(nn.Module):
         seen = [branch(x) for branch in self.pyramid] + [mean.expand(-1, -1, *x.shape[-2:])]
         x = F.dropout(self.project(torch.cat(seen, 1)), _DROPOUT, self.training)
         small = self.skip(fine)
-        x = F.interpolate(x, size=small.shape[-2:], mode="bilinear", align_corners=True)
+        x = between_corners(x, (small.shape[-2], small.shape[-1]))
         x = torch.cat((x, small), 1)
         for depthwise, pointwise in zip(self.depthwise, self.pointwise, strict=True):
             x = pointwise(depthwise(x))

@@ -43,6 +43,8 @@ def follow(
     fitted: FittedGate,
     *,
     strength: float = 0.0,
+    share: float | None = None,
+    seen: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Prediction, list[tuple[Belief, ...]]]:
     """A network's answer, moved towards the references of each composite as far as they are believed.
 
@@ -51,6 +53,8 @@ def follow(
             one for each composite.
         strength: -1..1; 0 follows the gate, -1 no reference at all, 1 goes all the way to what the
             references show wherever a patch of theirs matched.
+        share: in place of what the gate says, 0..1 of the way; None: the gate says it.
+        seen: the parts of composite and mask that the network saw and speaks of; None: all.
     Returns: the answer, and what was believed of each reference, in the order given. A row without
         references, or with none that has a matched patch, keeps its answer's own bits.
     Raises: ValueError where there are rows for another number of composites, or a reference's matches are
@@ -69,14 +73,18 @@ def follow(
     device = measured.colour.mean.device
     weighed = fitted.gate(measurement, present, measured.colour.cpu())
     weighed = _strengthened(weighed, present, strength)
+    if share is not None:
+        weighed = replace(weighed, total=torch.full_like(weighed.total, share) * present.any(1)[:, None])
     beliefs = [_beliefs(row, each[b], weighed.beliefs[b], fitted) for b, row in enumerate(rows)]
     weighed = weighed.to(device)
     for b in (measured.ring.amount == 0).nonzero().flatten().tolist():
         if rows[b]:
-            weighed, beliefs[b] = _whole(weighed, b, rows[b], measured.row(b))
+            whole = 1.0 if share is None else share
+            weighed, beliefs[b] = _whole(weighed, b, rows[b], measured.row(b), whole)
     if not weighed.total.any():
         return prediction, beliefs
-    return blend(prediction, measured, weighed), beliefs
+    of_answer = measured if seen is None or seen[0].shape == composite.shape else measure_object(*seen)
+    return blend(prediction, of_answer, weighed), beliefs
 
 
 def blend(prediction: Prediction, measured: MeasuredObject, weighed: Weighed) -> Prediction:
@@ -167,9 +175,9 @@ def _beliefs(
 
 
 def _whole(
-    weighed: Weighed, b: int, row: Sequence[Reference], measured: MeasuredObject
+    weighed: Weighed, b: int, row: Sequence[Reference], measured: MeasuredObject, way: float
 ) -> tuple[Weighed, tuple[Belief, ...]]:
-    """References followed whole, each by the quality of its match: composite `b` has no background."""
+    """References followed `way` of the way, by the quality of their matches: `b` has no background."""
     means, variances, weights = [], [], []
     object_patches: dict[int, int] = {}
     for reference in row:
@@ -193,6 +201,7 @@ def _whole(
     target = RegionStatistics(mean[None], variance[None], mean.new_ones(1))
     stretch, shift = steps_towards(measured.colour, target, _WHOLE_WAY)
     total, scales, shifts = (part.clone() for part in (weighed.total, weighed.scale, weighed.shift))
-    total[b], scales[b], shifts[b] = 1.0, 1 + stretch[0], shift[0]
-    beliefs = tuple(Belief(lightness=part, colour=part, contrast=part) for part in share.flatten().tolist())
+    total[b], scales[b], shifts[b] = way, 1 + stretch[0], shift[0]
+    parts = (way * share).flatten().tolist()
+    beliefs = tuple(Belief(lightness=part, colour=part, contrast=part) for part in parts)
     return replace(weighed, total=total, scale=scales, shift=shifts), beliefs

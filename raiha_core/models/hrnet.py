@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..precision import widen, without_autocast
+from ..resizing import between_corners
 from .blocks import Operations
 from .published import KeyRules
 from .residual import BLOCK_KEYS, ConvNorm, Residual
@@ -100,7 +101,7 @@ def _road(channels: list[int], start: int, end: int, operations: Operations) -> 
 
 def enlarged(x: Tensor, like: Tensor) -> Tensor:
     """At another map's size, corner on corner."""
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
+    return between_corners(x, (like.shape[-2], like.shape[-1]))
 
 
 class RegionContext(nn.Module):

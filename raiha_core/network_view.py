@@ -1,0 +1,59 @@
+"""What a harmonizer gets to see of a composite: a part of it around the object, only some of the background.
+
+Shapes: one composite (1, 3, H, W) and its mask (1, 1, H, W).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .enlargement import Window
+from .precision import widen
+from .resizing import bilinear, block_means
+
+LEAST_MARGIN = 16  # pixels: with less around it an object has no surroundings
+
+
+def window_around(mask: Tensor, context: float) -> Window:
+    """The part of a picture that holds the object and some of what surrounds it.
+
+    Args: mask: not empty; context: the margin on each side, in lengths of the object's longer side; 0 is
+        the whole picture.
+    """
+    height, width = mask.shape[-2:]
+    if context <= 0:
+        return Window(slice(0, height), slice(0, width))
+    inside = (mask > 0).any(0)[0]
+    rows, columns = inside.any(1).nonzero().flatten().tolist(), inside.any(0).nonzero().flatten().tolist()
+    longest = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+    margin = max(LEAST_MARGIN, math.ceil(context * longest))
+    return Window(
+        slice(max(0, rows[0] - margin), min(height, rows[-1] + 1 + margin)),
+        slice(max(0, columns[0] - margin), min(width, columns[-1] + 1 + margin)),
+    )
+
+
+def painted_over(composite: Tensor, mask: Tensor, background: Tensor) -> Tensor:
+    """The composite whose surroundings hold the colours of the chosen background alone.
+
+    What is neither object nor background is filled with the background's colours from near by, smoothly;
+    so networks that know no second mask see nothing else there.
+    Args: background (1, 1, H, W), values 0..1: what may be looked at.
+    Raises: ValueError where nothing of it lies outside the object.
+    """
+    shown = ((background > 0.5) & (mask == 0)).to(widen(composite).dtype)
+    if not shown.any():
+        raise ValueError("the background mask leaves no background: nothing of it lies outside the object")
+    levels = [(widen(composite) * shown, shown)]
+    while max(levels[-1][1].shape[-2:]) > 1:
+        levels.append(
+            tuple(block_means(part, 2) for part in levels[-1])  # type: ignore[arg-type]
+        )
+    colour = levels[-1][0] / levels[-1][1].clamp_min(1e-12)
+    for total, weight in reversed(levels[:-1]):  # from the mean of all to what is next to each pixel
+        wide = bilinear(colour, (weight.shape[-2], weight.shape[-1]))
+        own = (total / weight.clamp_min(1e-12)).clamp(0, 1)
+        colour = torch.lerp(wide, own, weight)
+    kept = (shown > 0) | (mask > 0)
+    return torch.where(kept, composite, colour.to(composite.dtype))
