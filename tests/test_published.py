@@ -14,7 +14,7 @@ from raiha_core.convert import convert_state
 from raiha_core.enlargement import Window
 from raiha_core.models.cdtnet import CDTNet, CDTNetConfig, looked_up
 from raiha_core.models.cost import on_meta, parameters
-from raiha_core.models.harmony_transformer import PictureNorm
+from raiha_core.models.mirrored_conv import SampleNorm
 from raiha_core.models.photo_filters import PhotoFilters
 from raiha_core.models.presets import PRESETS
 from raiha_core.models.transformer import sine_positions
@@ -239,7 +239,7 @@ def test_positions_count_rows_and_columns_from_one():
 def test_a_picture_is_normed_as_a_whole():
     # Oracle: numpy on one picture; 4 channels of 5 x 6.
     x = torch.rand(2, 4, 5, 6) * 3
-    norm = PictureNorm(4)
+    norm = SampleNorm(4)
     with torch.no_grad():
         norm.gamma.copy_(torch.arange(1.0, 5.0))
         norm.beta.fill_(0.5)

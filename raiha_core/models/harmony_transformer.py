@@ -1,7 +1,7 @@
 """The Harmony Transformer: patches to a picture (HT), or to reflectance and illumination apart (D-HT).
 
 Source: Guo, Gu, Zheng, Dong, Zheng, TPAMI 2022; its code is the journal's version of ICCV 2021's networks.
-Shapes: B images, C channels, h x w the network's size, sides multiples of 8, D width, L lights, g = D / 4.
+Shapes: B images, C channels, h x w the network's size, sides multiples of 8, D width, L lights.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from ..features.references import ReferenceBatch
 from ..precision import widen
 from ..render import Prediction
-from ..resizing import nearest
-from .blocks import Operations, initialise, instance_norm, pad_to_multiple
+from .blocks import Operations, initialise, pad_to_multiple
 from .checks import check_inputs
+from .mirrored_conv import MirroredDecoder, MirroredEncoder
 from .network import Network, NetworkConfig, Requirements
 from .published import Published
 from .transformer import LAYER_KEYS, Decoder, EncoderLayer, PatchTransformer, sine_positions
@@ -51,57 +51,6 @@ class HarmonyTransformerConfig(NetworkConfig):
     ) -> "HarmonyTransformer | DisentangledHarmonyTransformer":
         kind = HarmonyTransformer if self.kind == "ht" else DisentangledHarmonyTransformer
         return kind(self, name=name, operations=operations)
-
-
-class PictureNorm(nn.Module):
-    """Over all channels and positions of a picture; unbiased, epsilon beside the deviation."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.ones(channels))
-        self.beta = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, h, w) -> (B, C, h, w)
-        wide = widen(x)
-        deviation, mean = torch.std_mean(wide, (1, 2, 3), keepdim=True)
-        gamma, beta = (numbers.to(wide)[:, None, None] for numbers in (self.gamma, self.beta))
-        return ((wide - mean) / (deviation + 1e-5) * gamma + beta).to(x.dtype)
-
-
-def _reflected(x: Tensor, side: int) -> Tensor:
-    return F.pad(x, (side,) * 4, mode="reflect")
-
-
-class ContentEncoder(nn.Module):
-    """Picture and mask to cells of 4 x 4 pixels."""
-
-    def __init__(self, width: int, operations: Operations) -> None:
-        super().__init__()
-        g = width // 4
-        layers = ((4, g, 7, 1), (g, 2 * g, 4, 2), (2 * g, width, 4, 2))
-        self.convs = nn.ModuleList(operations.Conv2d(*layer) for layer in layers)
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, 4, h, w) -> (B, D, h / 4, w / 4)
-        for convolution, side in zip(self.convs, (3, 1, 1), strict=True):
-            x = F.leaky_relu(instance_norm(convolution(_reflected(x, side))), 0.2)
-        return x
-
-
-class ContentDecoder(nn.Module):
-    """Cells back to a picture."""
-
-    def __init__(self, width: int, operations: Operations) -> None:
-        super().__init__()
-        g = width // 4
-        layers = ((width, 2 * g, 5), (2 * g, g, 5), (g, 3, 7))
-        self.convs = nn.ModuleList(operations.Conv2d(*layer) for layer in layers)
-        self.norms = nn.ModuleList(PictureNorm(channels) for channels in (2 * g, g))
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, D, h / 4, w / 4) -> (B, 3, h, w), 0..1, float32 at least
-        for convolution, norm in zip(self.convs, self.norms, strict=False):
-            x = nearest(x, (2 * x.shape[-2], 2 * x.shape[-1]))
-            x = F.leaky_relu(norm(convolution(_reflected(x, 2))), 0.2)
-        return torch.tanh(widen(self.convs[-1](_reflected(x, 3)))) / 2 + 0.5
 
 
 class Lights(nn.Module):
@@ -170,12 +119,12 @@ class DisentangledHarmonyTransformer(Network):
     ) -> None:
         super().__init__(config, name)
         d, layers, heads = config.tokens, config.layers, config.heads
-        self.encoder = ContentEncoder(d, operations)
+        self.encoder = MirroredEncoder(d // 4, 0, operations)
         self.reflecting = nn.ModuleList(EncoderLayer(d, heads, 2 * d, operations) for _ in range(layers))
-        self.reflectance = ContentDecoder(d, operations)
+        self.reflectance = MirroredDecoder(d // 4, operations)
         self.lights = Lights(config, operations)
         self.lighting = Decoder(d, layers, heads, operations)
-        self.illumination = ContentDecoder(d, operations)
+        self.illumination = MirroredDecoder(d // 4, operations)
         initialise(self)
 
     def forward(
@@ -215,12 +164,6 @@ def _card(method: str, keys: tuple[tuple[str, str], ...], scores: dict[str, floa
     )
 
 
-_DECODERS = tuple(
-    (rf"^({ours})\.{part}\.{n}\.", rf"\1_dec.model.{place}.{theirs}.")
-    for ours in ("reflectance", "illumination")
-    for part, theirs, places in (("convs", "conv", (2, 4, 5)), ("norms", "norm", (2, 4)))
-    for n, place in enumerate(places)
-)
 HT = _card(
     "HT (journal version)",
     (
@@ -233,8 +176,10 @@ HT = _card(
 DHT = _card(
     "D-HT (journal version)",
     (
-        (r"^encoder\.convs\.(\d)\.", r"reflectance_enc.model.\1.conv."),
-        *_DECODERS,
+        (r"^encoder\.convs\.", r"reflectance_enc.model."),
+        (r"^(reflectance|illumination)\.blocks\.0\.", r"\1_dec.model.2."),
+        (r"^(reflectance|illumination)\.blocks\.1\.", r"\1_dec.model.4."),
+        (r"^(reflectance|illumination)\.out\.", r"\1_dec.model.5."),
         (r"^reflecting\.", r"reflectance_transformer_enc.encoder.layers."),
         (r"^lights\.embed\.", r"light_generator.patch_embedding.0."),
         (r"^lights\.decoder\.", r"light_generator.transformer_dec.decoder."),

@@ -27,6 +27,8 @@ PRINTED: dict[str, str | None] = {}
 DOUBTS = {
     "dccf-issam": "on which base is not stated",
     "dccf-idih": "on which base is not stated",
+    "dht": "of the network of ICCV 2021, not this one",
+    "intrinsic": "of the network of CVPR 2021, not this one",
 }
 
 
