@@ -90,9 +90,12 @@ def fetch(
         raise ValueError(f"a mirror must be an address that begins with http:// or https://, got {mirror}")
     part = folder / f".{name}-{card.blob}.part"
     most = 16 * parameters(on_meta(filed()[name])) + (1 << 24)  # room for an optimiser's state beside it
-    _bring(f"{base}/{card.repository}/{card.commit}/{card.file}", part, card, most, report)
+    url = f"{base}/{card.repository}/{card.commit}/{card.file}"
+    _bring(url, part, card, most, report)
     try:
         return _converted(name, part, target, Path(card.file).name)
+    except ValueError as error:  # of a file that will be gone
+        raise ValueError(str(error).replace(str(part), url)) from None
     finally:
         part.unlink(missing_ok=True)
 

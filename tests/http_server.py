@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODES = ("well", "cuts off", "always cuts off", "claims more", "claims less", "another file", "redirects",
-         "redirects for ever", "slow", "stalls", "absent", "busy once", "no resume", "endless")  # fmt: skip
+         "redirects for ever", "slow", "stalls", "absent", "busy once", "no resume", "endless",
+         "redirects to a file", "claims a terabyte", "talks nonsense", "goes on elsewhere")  # fmt: skip
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -26,6 +27,14 @@ class Handler(BaseHTTPRequestHandler):
             return self._answer(404, b"no such file")
         if mode == "busy once" and first:
             return self._answer(503, b"busy")
+        if mode == "talks nonsense":
+            self.wfile.write(b"\x00\x01 this is no answer\r\n")
+            self.close_connection = True
+            return None
+        if mode == "redirects to a file":
+            self.send_response(302)
+            self.send_header("Location", "file:///etc/passwd")
+            return self.end_headers()
         if mode.startswith("redirects") and (mode.endswith("ever") or not self.path.endswith("/moved")):
             self.send_response(302)
             self.send_header("Location", "/moved")
@@ -37,7 +46,10 @@ class Handler(BaseHTTPRequestHandler):
             if start >= len(data):
                 return self._answer(416, b"")
         self._send(
-            data, start, cut=mode == "always cuts off" or (mode in ("cuts off", "no resume") and first)
+            data,
+            start,
+            cut=mode == "always cuts off"
+            or (mode in ("cuts off", "no resume", "goes on elsewhere") and first),
         )
 
     def _answer(self, code: int, body: bytes) -> None:
@@ -49,9 +61,11 @@ class Handler(BaseHTTPRequestHandler):
     def _send(self, data: bytes, start: int, *, cut: bool) -> None:
         mode, body = type(self).mode, data[start:]
         claimed = {"claims more": 2 * len(body), "claims less": len(body) // 2}.get(mode, len(body))
+        claimed = 1 << 40 if mode == "claims a terabyte" else claimed
         self.send_response(206 if start else 200)
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            said = 0 if mode == "goes on elsewhere" else start  # what follows is not what was asked for
+            self.send_header("Content-Range", f"bytes {said}-{len(data) - 1}/{len(data)}")
         if mode != "endless":
             self.send_header("Content-Length", str(claimed))
         self.end_headers()

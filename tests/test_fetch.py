@@ -74,6 +74,8 @@ def test_what_can_be_brought_is(authors_file, tmp_path, mode):
         ("absent", "the server answers 404"),
         ("redirects for ever", "the server answers 302"),
         ("endless", "sends more than that file can have"),
+        ("claims a terabyte", "claims 1,099,511,627,776 bytes, more than that file can have"),
+        ("redirects to a file", "cannot be had: the server answers 302"),
     ],
 )
 def test_what_is_wrong_gets_one_sentence_and_leaves_nothing(authors_file, tmp_path, mode, said, capsys):
@@ -86,6 +88,47 @@ def test_what_is_wrong_gets_one_sentence_and_leaves_nothing(authors_file, tmp_pa
     assert list(folder.iterdir()) == []
     if mode != "redirects for ever":
         assert len(asked) == 1  # no second try would mend it
+
+
+def test_a_part_from_elsewhere_is_not_pieced_together(authors_file, tmp_path):
+    # Asked for the rest, the server sends it as if it began at 0: as a whole it is another file, and a third
+    # try asks for all.
+    folder, data = tmp_path / "models", authors_file.read_bytes()
+    with serving(data, "goes on elsewhere") as (address, asked):
+        found = fetch.fetch(NAME, folder, mirror=address)
+    assert asked == [None, f"bytes={len(data) // 3}-", None]
+    assert checkpoint.read_metadata(found.path).notes["verified"].startswith("the authors' own file")
+    assert [path.name for path in folder.iterdir()] == [f"{NAME}.safetensors"]
+
+
+def test_a_server_that_speaks_no_http_is_given_up(authors_file, tmp_path, capsys):
+    folder = tmp_path / "models"
+    with serving(authors_file.read_bytes(), "talks nonsense") as (address, asked):
+        assert main(["fetch", NAME, "--mirror", address, "--to", str(folder)]) == 1
+    assert len(asked) == fetch.TRIES
+    error = capsys.readouterr().err
+    assert "could not be brought in 5 tries: the line broke" in error
+    assert error.count("\n") == 1
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", ["from a server", "from a file"])
+def test_the_right_digest_of_a_wrong_content_leaves_nothing(
+    authors_file, tmp_path, monkeypatch, capsys, given
+):
+    # Should a repository ever hold a file that is no weights: its digest is right, and it is refused.
+    folder = tmp_path / "models"
+    torch.save({"a": torch.zeros(3)}, authors_file)
+    card = replace(PRESETS[NAME].published, blob=blob_digest(authors_file))
+    monkeypatch.setitem(PRESETS, NAME, replace(PRESETS[NAME], published=card))
+    with serving(authors_file.read_bytes(), "well") as (address, _):
+        where = ["--mirror", address] if given == "from a server" else ["--from", str(authors_file)]
+        assert main(["fetch", NAME, *where, "--to", str(folder)]) == 1
+    error = capsys.readouterr().err
+    assert "does not fit 'tiny': missing: " in error
+    assert (address if given == "from a server" else authors_file.name) in error
+    assert error.count("\n") == 1
+    assert list(folder.iterdir()) == []
 
 
 def test_what_came_before_the_line_broke_is_kept_for_the_next_call(authors_file, tmp_path):

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,15 @@ def _is_published(name: str) -> bool:
     return name in known and known[name].published is not None
 
 
+def _readable(here: dict[str, Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Records of the weight files; one that cannot be read is said, and spoils no list."""
+    for name, path in here.items():
+        try:
+            yield name, file_entry(name, path)
+        except (ValueError, OSError) as error:
+            print(f"raiha: note: {error}", file=sys.stderr)
+
+
 def entries(name: str | None) -> list[dict[str, Any]]:
     """One record per preset and weight file; only those called `name` where it is given.
 
@@ -127,9 +138,10 @@ def entries(name: str | None) -> list[dict[str, Any]]:
     here = user_weights() | shipped_weights()
     presets = [STATISTICS, *filed()]
     if name is None:
+        files = dict(_readable(here))
         # a published network is listed once: by its file, or as what can be had
-        unfilled = [p for p in presets if p not in here or not _is_published(p)]
-        return [preset_entry(p) for p in unfilled] + [file_entry(n, path) for n, path in here.items()]
+        unfilled = [p for p in presets if p not in files or not _is_published(p)]
+        return [*(preset_entry(p) for p in unfilled), *files.values()]
     found = [preset_entry(name)] if name in presets else []
     if name in here:
         if _is_published(name):
