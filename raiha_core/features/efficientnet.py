@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .antialiasing import GROWTH
+
 BATCH_NORM_EPSILON = 1e-3  # of the batch norms, as trained
 STEM = 32  # channels
 # per stage: blocks, kernel, stride, channels within a block per channel it reads, channels
@@ -33,6 +35,8 @@ class Flavour:
 
     activation: str  # of torch.nn.functional, which computes it in place
     squeeze: float  # channels of a block's squeeze-and-excitation per channel it reads; 0: it has none
+    # what halves a map smooths it first, within its own kernel: `antialiasing.widened`
+    antialias: bool = False
 
 
 LITE0 = Flavour(activation="relu6", squeeze=0)
@@ -51,7 +55,7 @@ class EfficientNet(nn.Module):
         """
         super().__init__()
         self.activation = flavour.activation
-        self.conv_stem = operations.Conv2d(3, STEM, 3, 2, bias=False)
+        self.conv_stem = operations.Conv2d(3, STEM, reducing(3, flavour), 2, bias=False)
         self.bn1 = operations.BatchNorm2d(STEM, eps=BATCH_NORM_EPSILON)
         self.blocks = stages(flavour, operations)
         self.train(self.training)
@@ -88,6 +92,11 @@ def stages(flavour: Flavour, operations: Any = nn) -> nn.ModuleList:
     return found
 
 
+def reducing(kernel: int, flavour: Flavour) -> int:
+    """The side of a kernel that halves a map."""
+    return kernel + GROWTH if flavour.antialias else kernel
+
+
 class InvertedResidual(nn.Module):
     """Widen, convolve each channel for itself, weigh the channels, narrow; the first stage does not widen."""
 
@@ -105,6 +114,7 @@ class InvertedResidual(nn.Module):
         self.activation = flavour.activation
         self.skip = stride == 1 and width == channels
         inner = width * expansion
+        kernel = kernel if stride == 1 else reducing(kernel, flavour)
 
         def pointwise(inputs: int, outputs: int) -> nn.Module:
             return operations.Conv2d(inputs, outputs, 1, bias=False)

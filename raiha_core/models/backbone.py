@@ -5,11 +5,13 @@ imported for other names only, and only when a network is built.
 Shapes: B images, C channels of a level, h x w the network's size.
 """
 
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from ..features.antialiasing import fitted
 from ..features.efficientnet import LITE0, EfficientNet
 from ..features.encoders import lite0_state
 from ..features.tv_ops import ensure_torchvision
@@ -25,22 +27,32 @@ class Backbone(nn.Module):
     """Feature maps of a classifier. Batch norms stay in evaluation mode, the first stages may stay frozen."""
 
     def __init__(
-        self, name: str, frozen_stages: int, *, operations: Operations = nn, pretrained: bool = True
+        self,
+        name: str,
+        frozen_stages: int,
+        *,
+        antialias: bool = False,
+        operations: Operations = nn,
+        pretrained: bool = True,
     ) -> None:
         """
         Args:
             name: a timm model with maps at strides 4, 8, 16 and 32.
             frozen_stages: 0 trains everything; n freezes the stem and the first n groups of blocks.
+            antialias: maps are smoothed where they are halved; for Lite0.
             operations: the namespace of layer classes for Lite0; timm's networks are made of torch's own.
             pretrained: Lite0's weights are read from the installed package; any other name asks timm.
-        Raises: ValueError where the strides are others, or Lite0's weights are not installed.
+        Raises: ValueError where the strides are others, Lite0's weights are not installed, or another network
+            is to be antialiased.
         """
         super().__init__()
+        if antialias and name != LITE0_NAME:
+            raise ValueError(f"antialias is known for '{LITE0_NAME}' only, not for '{name}'")
         self.casts = name == LITE0_NAME  # made of `operations`, which compute in the type of what they read
         if name == LITE0_NAME:
-            self.body: nn.Module = EfficientNet(LITE0, operations)
+            self.body: nn.Module = EfficientNet(replace(LITE0, antialias=antialias), operations)
             if pretrained:
-                load_strictly(self.body, lite0_state(), "EfficientNet-Lite0")
+                load_strictly(self.body, fitted(lite0_state(), self.body.state_dict()), "EfficientNet-Lite0")
             self.channels: tuple[int, ...] = EfficientNet.CHANNELS[1:]
             self.mean: tuple[float, ...] = _HALF
             self.deviation: tuple[float, ...] = _HALF

@@ -121,6 +121,11 @@ class PlusConfig(NetworkConfig):
     learned_shrinkage: bool = field(default=False, metadata=LATER)
     # finer features too, and what is next to the object apart from what is far away
     detail: bool = field(default=False, metadata=LATER)
+    # the trunk smooths what it halves: a shift by a pixel, noise and another size change the answer less
+    antialias: bool = field(default=False, metadata=LATER)
+    # but in training, the trunk's maps are the mean of the picture's and of its mirror image's, for twice the
+    # time: a mirror changes nothing in the transfer, and only what the local map adds of itself
+    mirrored: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.size < PLUS_MULTIPLE or min(self.width, self.hidden) < 1:
@@ -163,7 +168,11 @@ class Plus(Network):
     ) -> None:
         super().__init__(config, name)
         self.backbone = Backbone(
-            config.backbone, config.frozen_stages, operations=operations, pretrained=pretrained
+            config.backbone,
+            config.frozen_stages,
+            antialias=config.antialias,
+            operations=operations,
+            pretrained=pretrained,
         )
         d, hidden, deep = config.width, config.hidden, self.backbone.channels[-1]
         numbers = TRANSFER_NUMBERS + (COUNT if config.region_colour else 0)
@@ -214,7 +223,7 @@ class Plus(Network):
             check_content(content, references, len(image), name=self.name, dim=None, spec=self.feature_spec)
         wide_mask = widen(mask)
         base = self._base(widen(image), wide_mask)
-        levels = self.backbone(_to_multiple(image))
+        levels = self._levels(_to_multiple(image))
         seen: tuple[Tensor, Tensor] | None = None
         if references is not None and content is not None and self.from_references is not None:
             shown = content.expand(len(image), -1, -1, -1)
@@ -230,6 +239,14 @@ class Plus(Network):
             lab = LabTransfer(centre=lab.centre, scale=still, shift=lab.shift * share)
             affine = None if affine is None else affine * share[..., None, None]
         return Prediction(lab=lab, affine=affine)
+
+    def _levels(self, image: Tensor) -> list[Tensor]:
+        """The trunk's maps of a picture whose sides are multiples of 32."""
+        if self.training or not self.config.mirrored:
+            return self.backbone(image)
+        both = self.backbone(torch.cat((image, image.flip(-1))))
+        halves = [level.chunk(2) for level in both]
+        return [(seen + mirrored.flip(-1)) / 2 for seen, mirrored in halves]
 
     def _base(self, image: Tensor, mask: Tensor) -> LabTransfer:
         if self.config.residual:
