@@ -8,9 +8,9 @@ import math
 import torch
 from torch import Tensor
 
+from .colour_fill import filled
 from .enlargement import Window
 from .precision import widen
-from .resizing import bilinear, block_means
 
 LEAST_MARGIN = 16  # pixels: with less around it an object has no surroundings
 
@@ -45,15 +45,6 @@ def painted_over(composite: Tensor, mask: Tensor, background: Tensor) -> Tensor:
     shown = ((background > 0.5) & (mask == 0)).to(widen(composite).dtype)
     if not shown.any():
         raise ValueError("the background mask leaves no background: nothing of it lies outside the object")
-    levels = [(widen(composite) * shown, shown)]
-    while max(levels[-1][1].shape[-2:]) > 1:
-        levels.append(
-            tuple(block_means(part, 2) for part in levels[-1])  # type: ignore[arg-type]
-        )
-    colour = levels[-1][0] / levels[-1][1].clamp_min(1e-12)
-    for total, weight in reversed(levels[:-1]):  # from the mean of all to what is next to each pixel
-        wide = bilinear(colour, (weight.shape[-2], weight.shape[-1]))
-        own = (total / weight.clamp_min(1e-12)).clamp(0, 1)
-        colour = torch.lerp(wide, own, weight)
+    colour = filled(widen(composite), shown)
     kept = (shown > 0) | (mask > 0)
     return torch.where(kept, composite, colour.to(composite.dtype))
