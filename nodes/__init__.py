@@ -5,6 +5,7 @@ from .compat import ComfyExtension, io
 from .gallery import BuildGallery, ImagesToGallery, LoadEncoder, LoadGallery
 from .harmonize import Harmonize, LoadHarmonizer, StatisticsOptions
 from .models import register_folders
+from .paste import PasteObject
 from .pictures import LoadMask, LoadPicture, SavePicture
 from .retrieve import ReferencesToImages, RetrieveByContent, RetrieveByIllumination
 from .score import ScoreComposite
@@ -25,6 +26,7 @@ NODES: list[type[io.ComfyNode]] = [
     Harmonize,
     Compare,
     ScoreComposite,
+    PasteObject,
 ]
 
 

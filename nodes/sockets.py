@@ -46,6 +46,7 @@ CandidateList = io.Custom("RAIHA_CANDIDATES")
 ReferenceList = io.Custom("RAIHA_REFERENCES")
 HarmonizerSocket = io.Custom("RAIHA_HARMONIZER")
 SourceSocket = io.Custom("RAIHA_SOURCE")
+Layers = io.Custom("LAYERS")  # ComfyUI's own, by name: older hosts have none
 
 _MADE_BY = {
     StoredGallery: "a gallery node (Load, Build, Images to Gallery)",

@@ -44,6 +44,7 @@ FIRST: dict[str, set[str]] = {
     "paste": {"foreground", "mask_shape", "resizing"},
     "controls": {"color", "mask_shape", "precision", "render"},
     "mask_meaning": {"masks", "render"},
+    "cutout": {"mask_meaning", "masks"},
     "mask_files": {"raster", "decoding", "icc", "mask_meaning"},
     "images": {
         "raster",

@@ -9,8 +9,8 @@ from raiha_core.features.spec import (
     FeatureSpec,
     HistogramSpec,
     differences,
-    from_json,
     require_same_space,
+    spec_from_json,
 )
 
 SPEC = FeatureSpec(
@@ -34,7 +34,7 @@ def test_counts_follow_from_the_fields():
 
 
 def test_survives_json_as_text():
-    assert from_json(json.loads(json.dumps(SPEC.to_json()))) == SPEC
+    assert spec_from_json(json.loads(json.dumps(SPEC.to_json()))) == SPEC
 
 
 @pytest.mark.parametrize("threshold", [0.0, -0.1, 1.01, float("nan")])
@@ -56,15 +56,15 @@ def test_histograms_need_two_of_everything(field):
 
 def test_unknown_and_missing_fields_are_named():
     with pytest.raises(ValueError, match="the feature spec has unknown fields: colour, shape"):
-        from_json({**SPEC.to_json(), "shape": 1, "colour": 2})
+        spec_from_json({**SPEC.to_json(), "shape": 1, "colour": 2})
     data = SPEC.to_json()
     del data["grid"]
     with pytest.raises(ValueError, match="grid"):
-        from_json(data)
+        spec_from_json(data)
     with pytest.raises(ValueError, match=r"the feature spec, 'histogram', has unknown fields: bins"):
-        from_json({**SPEC.to_json(), "histogram": {**data["histogram"], "bins": 3}})
+        spec_from_json({**SPEC.to_json(), "histogram": {**data["histogram"], "bins": 3}})
     with pytest.raises(ValueError, match=r"the feature spec, 'dim', must be int, got '8'"):
-        from_json({**SPEC.to_json(), "dim": "8"})
+        spec_from_json({**SPEC.to_json(), "dim": "8"})
 
 
 @pytest.mark.parametrize(

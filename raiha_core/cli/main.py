@@ -27,6 +27,7 @@ class Parser(argparse.ArgumentParser):
 COMMANDS = {
     "gallery": "build and keep galleries of photos",
     "retrieve": "find photos of similar content under the background's light",
+    "paste": "paste a cut-out into a background",
     "harmonize": "change the look of the pasted object until it belongs",
     "score": "say how much of a composite seems wrong",
     "models": "list presets, weights, and what can be had",

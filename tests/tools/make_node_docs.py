@@ -70,6 +70,13 @@ an empty 64x64 mask for pictures without alpha; it is refused in a sentence.
 `report` says of each reference how far the result followed it (lightness, colour and contrast, in per cent
 of the way to what it shows) and, where it hardly did, why. That is another number than the score, which only
 ranks photos. Photos of a gallery that another encoder than `lite0` built are compared again by `lite0`.""",
+    "Raiha_PasteObject": """\
+Run once, then drag the object in the node's picture: the wheel or a corner scales it, the round handle turns
+it, and x, y, scale and rotation follow; they stay plain widgets, so links and runs without a page set them
+too. x and y are pixels from a point of the background to the same point of the object, which `anchor` names:
+with `centre` and 0, 0 the object stands in the middle, with `top left` they are where its upper left corner
+lies. The object is what its alpha covers; a clear frame around it counts for nothing. Soft edges are solved
+for the object's own colour, so no fringe of the old background comes along.""",
     "Raiha_Compare": """\
 For a slider between the two take ComfyUI's own Compare Images.""",
     "Raiha_Score": """\
