@@ -20,8 +20,8 @@ def object_alpha(image: Tensor, own: Tensor | None, mask: Tensor | None, means: 
         own: the picture's alpha channel; mask: what came beside it. Where both are there, both must agree
             that a pixel is the object's.
         means: of `mask`: "object", it is 1 on the object; "transparent", it is 0 there; "auto": transparent
-            where it covers most of the picture's border or is 0 everywhere, because what surrounds a cut-out
-            reaches its border.
+            where it covers the picture's corners (with two of them, most of its border) or is 0 everywhere,
+            because what surrounds a cut-out reaches its corners.
     Raises: ValueError where there is neither, or the mask is of another size or stands for none.
     """
     if means not in MEANINGS:
@@ -45,5 +45,8 @@ def object_alpha(image: Tensor, own: Tensor | None, mask: Tensor | None, means: 
 def _surrounds(mask: Tensor) -> bool:
     """Whether a mask marks what surrounds an object rather than the object."""
     inside = mask[0, 0] > 0.5
+    if not (mask > 0).any():
+        return True
+    corners = int(inside[[0, 0, -1, -1], [0, -1, 0, -1]].sum())
     border = torch.cat([inside[0], inside[-1], inside[1:-1, 0], inside[1:-1, -1]])
-    return not bool((mask > 0).any()) or float(border.float().mean()) > 0.5
+    return corners > 2 or (corners == 2 and float(border.float().mean()) > 0.5)

@@ -38,6 +38,18 @@ def test_auto_knows_the_object_from_what_surrounds_it():
 
 
 @pytest.mark.parametrize(
+    "path", sorted((ROOT / "assets/scenes/cutouts").iterdir()), ids=lambda path: path.stem
+)
+def test_auto_is_right_for_every_shipped_cutout_both_ways(path):
+    picture = read_picture(path)
+    for mask in (picture.alpha, 1 - picture.alpha):
+        found = object_alpha(picture.pixels, None, mask)
+        torch.testing.assert_close(
+            found, object_alpha(picture.pixels, None, picture.alpha, "object"), rtol=0, atol=0.01
+        )
+
+
+@pytest.mark.parametrize(
     ("mask", "means", "sentence"),
     [
         (None, "auto", "the object needs a mask"),
