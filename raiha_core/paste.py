@@ -30,6 +30,7 @@ ANCHORS = {  # part of the width, part of the height
 FLIPS = ("none", "horizontal", "vertical", "both")
 LARGEST_SCALE = 64.0
 _FAINT = 1 / 510  # alpha below half a code of 8 bits is none
+_NOISE = 2.01 / 255  # as `mask_meaning`: codes 1 and 2 are no object; they would widen its box
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,12 +67,12 @@ class Pasted:
 
 def trimmed(image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """Both, cut to what alpha covers. Raises: ValueError where that is nothing."""
-    inside = alpha[0, 0] >= _FAINT
+    inside = alpha[0, 0] > _NOISE
     if not inside.any():
         raise ValueError("the object is empty: its alpha is 0 everywhere")
     rows, columns = (inside.any(axis).nonzero().flatten() for axis in (1, 0))
     part = (..., slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
-    return image[part], alpha[part]
+    return image[part], torch.where(inside, alpha, 0.0)[part]
 
 
 def paste_object(
