@@ -7,7 +7,8 @@ from .harmonize import Harmonize, LoadHarmonizer, StatisticsOptions
 from .models import register_folders
 from .paste import PasteObject
 from .pictures import LoadMask, LoadPicture, SavePicture
-from .retrieve import ReferencesToImages, RetrieveByContent, RetrieveByIllumination
+from .references import PicturesAsReferences, ReferencesToImages
+from .retrieve import RetrieveByContent, RetrieveByIllumination, RetrieveReferences
 from .score import ScoreComposite
 
 NODES: list[type[io.ComfyNode]] = [
@@ -27,6 +28,8 @@ NODES: list[type[io.ComfyNode]] = [
     Compare,
     ScoreComposite,
     PasteObject,
+    RetrieveReferences,
+    PicturesAsReferences,
 ]
 
 

@@ -14,7 +14,16 @@ from ..raiha_core.gallery.memory import memory_gallery
 from ..raiha_core.gallery.store import open_gallery
 from ..raiha_core.images import list_photos
 from .compat import ProgressBar, folder_paths, io, model_management
-from .models import NO_FILE, ManagedEncoder, encoder_files, encoder_names, load_encoder, weights_fingerprint
+from .models import (
+    NO_FILE,
+    USUAL,
+    ManagedEncoder,
+    encoder_files,
+    encoder_named,
+    encoder_names,
+    load_encoder,
+    weights_fingerprint,
+)
 from .reading import MAX_PIXELS, max_pixels_input, reading_inputs
 from .sockets import EncoderSocket, GallerySocket, require
 from .tensors import from_image
@@ -206,7 +215,11 @@ class BuildGallery(io.ComfyNode):
             search_aliases=["photos", "index folder", "reference", "database"],
             is_output_node=True,
             inputs=[
-                EncoderSocket.Input("encoder", tooltip="What sees the photos; searches need the same one."),
+                EncoderSocket.Input(
+                    "encoder",
+                    optional=True,
+                    tooltip="What sees the photos; without one the encoder that comes with the pack.",
+                ),
                 io.Combo.Input(
                     "photos",
                     options=_photo_folders(),
@@ -253,14 +266,14 @@ class BuildGallery(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        encoder: object,
         photos: str,
         name: str,
         folder: str = "",
+        encoder: object = None,
         max_pixels: int = MAX_PIXELS,
         allow_damaged: bool = False,
     ) -> io.NodeOutput:
-        eyes = require(encoder, ManagedEncoder, "encoder")
+        eyes = encoder_named(USUAL) if encoder is None else require(encoder, ManagedEncoder, "encoder")
         if not _PLAIN_NAME.fullmatch(name):
             raise ValueError(f"'{name}' cannot name a gallery: use letters, digits, spaces, '.', '-' and '_'")
         store = _galleries() / name

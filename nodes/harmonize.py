@@ -13,7 +13,9 @@ from ..raiha_core.models.statistics import StatisticsConfig
 from ..raiha_core.sheet import believed
 from .compat import io
 from .models import (
+    ManagedEncoder,
     ManagedHarmonizer,
+    encoder_named,
     harmonizer_names,
     harmonizer_problem,
     load_named_harmonizer,
@@ -21,7 +23,7 @@ from .models import (
     weights_fingerprint,
 )
 from .notes import show_notes
-from .sockets import HarmonizerSocket, ReferenceList, References, require
+from .sockets import HarmonizerSocket, PictureReferences, ReferenceList, References, require
 from .tensors import alpha_of, from_pair, invert_input, to_image
 from .wheel import control_inputs, controls_of
 
@@ -145,9 +147,8 @@ class Harmonize(io.ComfyNode):
         controls = controls_of(
             light, colour, contrast, reference_strength, limit, keep_hue, grow, feather, context
         )
-        given = None if references is None else require(references, References, "references")
+        photos, encoder, given = _photos(references, model)
         pixels, weight, notes = from_pair(composite, mask, invert=invert_mask)
-        photos = () if given is None else given.load()
         if given is not None and not photos:
             _LOG.warning(
                 "no photo of the gallery qualified, so the background alone guides: %s",
@@ -157,7 +158,6 @@ class Harmonize(io.ComfyNode):
         if background is not None:
             behind = from_pair(composite, background)[1]
             notes = (*notes, PAINTED)
-        encoder = None if given is None else given.encoder
         result = model.run(pixels, weight, photos, encoder, strength, controls, behind)
         if photos and controls.reference_strength == 0:
             report = "the references were not followed: reference_strength is 0"
@@ -167,6 +167,20 @@ class Harmonize(io.ComfyNode):
         image = to_image(result.image, alpha_of(composite))
         shown = show_notes(cls, [*notes, *report.splitlines()])
         return io.NodeOutput(image, report, ui=shown or None)
+
+
+def _photos(
+    references: object, model: ManagedHarmonizer
+) -> tuple[tuple[Reference, ...], ManagedEncoder | None, References | None]:
+    """The pictures, the encoder that made their features, and the search that found them, if one did."""
+    if references is None:
+        return (), None, None
+    if isinstance(references, PictureReferences):
+        spec = model.harmonizer.spec if model.harmonizer.max_references else None
+        encoder = None if spec is None else encoder_named(spec.encoder)
+        return references.load(encoder), encoder, None
+    given = require(references, References, "references")
+    return given.load(), given.encoder, given
 
 
 def describe_beliefs(photos: Sequence[Reference], beliefs: Sequence[Sequence[Belief]]) -> str:

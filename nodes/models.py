@@ -37,6 +37,7 @@ from .compat import folder_paths, model_management, model_patcher, operations
 _LOG = logging.getLogger("raiha")
 _FOLDERS = {"raiha": {".safetensors", ".pth"}, "raiha_encoders": {".safetensors", ".pth"}}
 NO_FILE = "(its own)"
+USUAL = "lite0"  # the encoder that comes with the pack
 _PLANES = 24  # float32 planes of the photo's size that rendering at full size may hold at once
 CLIP_VISION = "comfy"  # the encoder is the model in the clip_vision socket
 
@@ -230,6 +231,19 @@ def load_named_harmonizer(name: str) -> ManagedHarmonizer:
         _LOG.info("%s", adopted.line)
         return ManagedHarmonizer(NetworkHarmonizer(source.stem, adopted.loaded))
     return ManagedHarmonizer(load_harmonizer(source, operations=operations))
+
+
+@cache
+def encoder_named(name: str) -> ManagedEncoder:
+    """The encoder of a gallery, loaded once, for nodes that none is connected to.
+
+    Raises: ValueError where it is ComfyUI's own, which has to be connected.
+    """
+    if name not in ENCODERS:
+        raise ValueError(
+            f"the gallery was built with '{name}': connect its encoder from Load Encoder (Raiha)"
+        )
+    return load_encoder(name)
 
 
 @cache

@@ -8,9 +8,8 @@ from torch import Tensor
 from ..raiha_core.mask_meaning import MaskWarning
 from ..raiha_core.retrieval.candidates import Candidates
 from ..raiha_core.retrieval.search import search
-from ..raiha_core.sheet import captions, matches_sheet, overlay
 from .compat import io
-from .models import ManagedEncoder
+from .models import ManagedEncoder, encoder_named
 from .notes import show_notes
 from .sockets import (
     CandidateList,
@@ -22,7 +21,7 @@ from .sockets import (
     StoredGallery,
     require,
 )
-from .tensors import from_pair, invert_input, on_squares, to_image
+from .tensors import from_pair, invert_input
 
 _RANKED, _RANDOM = "best first", "random"
 
@@ -256,62 +255,69 @@ class RetrieveByIllumination(io.ComfyNode):
         )
 
 
-class ReferencesToImages(io.ComfyNode):
+class RetrieveReferences(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="Raiha_ReferencesToImages",
-            display_name="References to Images (Raiha)",
+            node_id="Raiha_RetrieveReferences",
+            display_name="Retrieve References (Raiha)",
             category="Raiha",
-            description="Shows what was found and why: the photos as a batch, their scores, and a sheet with "
-            "the composite, the photos, and frames around the patches that match.",
-            search_aliases=["show references", "explain", "matches", "preview retrieval"],
+            description="Finds photos of a gallery that show the object's content under the background's "
+            "light: both searches in one node, with the gallery's own encoder.",
+            search_aliases=["search photos", "reference", "match lighting", "similar", "retrieval"],
             inputs=[
-                ReferenceList.Input("references", tooltip="From a retrieval node."),
-                io.Image.Input("composite", tooltip="The picture that was searched for, for the sheet."),
-                io.Mask.Input("mask", tooltip="Its mask, for the sheet."),
-                io.Int.Input(
-                    "size",
-                    default=512,
-                    min=64,
-                    max=4096,
-                    tooltip="Side of the batch's square pictures; photos keep their aspect on black.",
+                GallerySocket.Input("gallery", tooltip="The photos to search in."),
+                io.Image.Input("composite", tooltip="The picture with the pasted object."),
+                io.Mask.Input("mask", tooltip="White marks the pasted object."),
+                io.Combo.Input(
+                    "by",
+                    options=["both", "content", "illumination"],
+                    default="both",
+                    tooltip="What must agree: what the object shows, the background's light, or both.",
                 ),
-                io.Boolean.Input(
-                    "frames", default=True, tooltip="Draw the matched patches onto the batch's pictures too."
+                io.Int.Input("top_k", default=4, min=1, max=64, tooltip="How many photos to keep."),
+                io.String.Input(
+                    "exclude",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    tooltip="Photos to leave out, such as the scene's own: names in the gallery, one a line.",
+                ),
+                EncoderSocket.Input(
+                    "encoder", optional=True, tooltip="Only for a gallery of ComfyUI's own vision models."
                 ),
                 invert_input(),
             ],
-            outputs=[
-                io.Image.Output(
-                    "images", display_name="images", tooltip="One picture per photo; one black one for none."
-                ),
-                io.Image.Output("sheet", display_name="sheet", tooltip="Composite and photos, with frames."),
-                io.String.Output("scores", display_name="scores", tooltip="The scores, one line per photo."),
-            ],
+            outputs=_outputs(),
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(
         cls,
-        references: object,
+        gallery: object,
         composite: Tensor,
         mask: Tensor,
-        size: int,
-        frames: bool,
+        by: str,
+        top_k: int,
+        exclude: str = "",
+        encoder: object = None,
         invert_mask: bool = False,
     ) -> io.NodeOutput:
-        given = require(references, References, "references")
-        found = given.candidates
-        pixels, weight, _ = from_pair(composite, mask, invert=invert_mask)  # the search has said its notes
-        photos = given.load()
-        pictures = [overlay(photo, grid=found.grid) if frames else photo.image for photo in photos]
-        sheet = matches_sheet(
-            pixels.float().clamp(0, 1),
-            weight.float(),
+        photos: GalleryObject = require(gallery, StoredGallery, "gallery")
+        eyes = encoder_named(photos.spec.encoder) if encoder is None else encoder
+        return _search(
+            cls,
+            by,
+            composite,
+            mask,
             photos,
-            grid=found.grid,
-            title="References",
-            captions=captions(found),
+            eyes,
+            top_k,
+            (0.0, 0.0),
+            _RANKED,
+            0,
+            exclude,
+            None,
+            invert_mask,
         )
-        return io.NodeOutput(to_image(on_squares(pictures, size)), to_image(sheet), candidate_lines(found))

@@ -3,7 +3,7 @@
 ComfyUI does not check custom sockets: an API client may put a string there, and it arrives as it is.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ..raiha_core.features.references import Reference
@@ -40,6 +40,19 @@ class References:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class PictureReferences:
+    """Pictures given by hand; Harmonize compares them with the object when it runs."""
+
+    photos: tuple[Reference, ...]
+
+    def load(self, encoder: ManagedEncoder | None = None) -> tuple[Reference, ...]:
+        """The pictures, with features where a network reads them by itself."""
+        if encoder is None:
+            return self.photos
+        return tuple(replace(photo, features=encoder.encode(photo.image)) for photo in self.photos)
+
+
 GallerySocket = io.Custom("RAIHA_GALLERY")
 EncoderSocket = io.Custom("RAIHA_ENCODER")
 CandidateList = io.Custom("RAIHA_CANDIDATES")
@@ -54,6 +67,7 @@ _MADE_BY = {
     PictureSource: "Load Picture (Raiha)",
     Candidates: "a retrieval node",
     References: "a retrieval node",
+    PictureReferences: "Pictures as References (Raiha)",
     ManagedHarmonizer: "Load Harmonizer (Raiha) or Statistics Options (Raiha)",
 }
 

@@ -88,6 +88,8 @@ def test_widgets_stand_where_the_schema_has_them(host, name):
         given = prompt[str(node["id"])]["inputs"]
         expected = []
         for entry in (entry for entry in schema.inputs if hasattr(entry, "default")):
+            if entry.id not in given:
+                break  # a widget that came after this page was saved: the page takes its default
             expected.append(given[entry.id])
             if getattr(entry, "upload", None) is not None:
                 expected.append("image")  # the page's own button; it stands before all optional widgets

@@ -37,6 +37,10 @@ class Reference:
     # of the photo's patches, row-major: best cosine with an object patch minus best with a background patch;
     # () where nobody compared them, or no background patch is clear of the object
     similarity_margin: tuple[float, ...] = ()
+    # of pictures given by hand: where to look in it, (1, 1, H, W) of 0..1; None: everywhere
+    where: Tensor | None = None
+    # and whether its most alike patches count where none reaches the encoder's threshold
+    by_hand: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

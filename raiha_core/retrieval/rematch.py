@@ -8,15 +8,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
+import torch
 from torch import Tensor
 
 from ..features.encoders import build_encoder
 from ..features.patches import store
-from ..features.references import Reference
+from ..features.references import Match, Reference
 from ..features.spec import FeatureSpec, differences
 from ..gallery.protocol import PatchEncoder
+from ..masks import coverage
 from .explain import explain
 from .query import Query, make_query
+
+_ANY = -2.0  # below every cosine
 
 
 def in_space(
@@ -53,13 +57,27 @@ def _foreign(reference: Reference, spec: FeatureSpec) -> bool:
 def _matched(reference: Reference, query: Query, encoder: PatchEncoder) -> Reference:
     features = encoder.encode(reference.image.float().cpu())
     rounded, spec = store(features), features.spec
-    reasons = explain(
-        query, rounded.content[0], rounded.histogram[0], spec.content_threshold, spec.appearance_threshold
-    )
+    content, histogram = rounded.content[0], rounded.histogram[0]
+    shown = torch.arange(spec.patches)
+    if reference.where is not None:
+        inside = coverage(reference.where, spec.grid)[0].flatten()
+        shown = (inside >= min(0.5, float(inside.amax()))).nonzero()[:, 0]
+    thresholds = spec.content_threshold, spec.appearance_threshold
+    reasons = explain(query, content[shown], histogram[shown], *thresholds)
+    if reference.by_hand and not reasons.content_matches:
+        reasons = explain(query, content[shown], histogram[shown], _ANY, spec.appearance_threshold)
+    margin = torch.full((spec.patches,), -1.0, dtype=torch.float64)  # elsewhere there is no object
+    if reasons.similarity_margin:
+        margin[shown] = margin.new_tensor(reasons.similarity_margin)
     return replace(
         reference,
         features=features,
-        content_matches=reasons.content_matches,
-        illumination_matches=reasons.illumination_matches,
-        similarity_margin=reasons.similarity_margin,
+        content_matches=_numbered(reasons.content_matches, shown),
+        illumination_matches=_numbered(reasons.illumination_matches, shown),
+        similarity_margin=tuple(margin.tolist()) if reasons.similarity_margin else (),
     )
+
+
+def _numbered(matches: Sequence[Match], shown: Tensor) -> tuple[Match, ...]:
+    """Matches with some of a picture's patches, by the numbers that these have among all."""
+    return tuple(replace(match, photo_patch=int(shown[match.photo_patch])) for match in matches)

@@ -77,6 +77,13 @@ too. x and y are pixels from a point of the background to the same point of the 
 with `centre` and 0, 0 the object stands in the middle, with `top left` they are where its upper left corner
 lies. The object is what its alpha covers; a clear frame around it counts for nothing. Soft edges are solved
 for the object's own colour, so no fringe of the old background comes along.""",
+    "Raiha_RetrieveReferences": """\
+The short way: gallery, composite and mask in, references for Harmonize out. Thresholds, random draws and
+searches in steps are in Retrieve by Content and Retrieve by Illumination.""",
+    "Raiha_PicturesAsReferences": """\
+For one picture or a few that you have already. Patches of theirs that look like the object are found by the
+pack's own encoder; where none is very alike, the most alike ones count, and Harmonize will hardly believe
+them by itself: set its `reference_strength` to say how far to go. A mask keeps the look-out to a part.""",
     "Raiha_Compare": """\
 For a slider between the two take ComfyUI's own Compare Images.""",
     "Raiha_Score": """\
