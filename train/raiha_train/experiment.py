@@ -15,6 +15,7 @@ from typing import Any, Literal
 from raiha_core.models import former_names as core_former_names
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.network import NetworkConfig
+from raiha_core.models.plus import PlusConfig
 from raiha_core.models.presets import PRESETS, config_from_json, config_to_json
 
 from .data.augment import CropConfig
@@ -127,6 +128,10 @@ class Experiment:
             )
         if self.loss.contrast > 0 and not isinstance(self.network, UNetConfig):
             raise ValueError(f"the contrastive loss looks into a U-Net's layers; '{self.preset}' has none")
+        if self.loss.steady > 0 and (not isinstance(self.network, PlusConfig) or self.references.any):
+            raise ValueError(
+                "steadiness compares Lab transfers without references: of raiha-plus, whose run draws none"
+            )
         if self.network.requirements.content and self.references.any and not self.encoder:
             raise ValueError(f"'{self.preset}' reads features of its references: name an encoder")
         if self.network.requirements.content_without_references and not self.encoder:

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from raiha_core import render
 from raiha_core.models.network import Network
 from raiha_core.models.statistics import distance_to_ring
+from raiha_core.render import LabTransfer, Prediction
 
 from ..data.batch import Batch
 from ..experiment import Experiment
 from ..losses.contrastive import RegionContrast
+from ..losses.steadiness import another_view, apart
 from ..losses.terms import total
 
 MOVED = 8.0  # grey levels: further than this from the ring than the truth is what catches the eye
@@ -62,5 +64,17 @@ class Objective(nn.Module):
             self.loss,
             composite=batch.composite,
             contrast=contrast,
+            steadiness=self._steadiness(prediction, batch, generator) if self.loss.steady > 0 else None,
             weight=weight,
         )
+
+    def _steadiness(self, prediction: Prediction, batch: Batch, generator: torch.Generator) -> Tensor:
+        """How far the first half's answers lie from those to another view: a scalar, of a range of 1."""
+        half = max(1, len(batch) // 2)
+        image, mask = batch.composite[:half], batch.mask[:half]
+        second = self.network(*another_view(image, mask, generator)).lab
+        first = prediction.lab
+        assert first is not None  # `Experiment` sees to it
+        assert second is not None
+        own = LabTransfer(centre=first.centre[:half], scale=first.scale[:half], shift=first.shift[:half])
+        return apart(own, second, image, mask).mean()

@@ -28,11 +28,13 @@ class LossConfig:
     # how much more a composite counts that its recolouring has moved away from its surroundings: such ones
     # look wrong, and those that look wrong are what people bring (ours)
     conspicuous: float = 0.0
+    # answers to two views of one composite are to be the same (`steadiness.py`), for half of the pictures
+    steady: float = 0.0
 
     def __post_init__(self) -> None:
         if self.minimum_area <= 0 or self.span <= 0:
             raise ValueError(f"minimum_area and span must be positive: {self}")
-        if min(self.gradient, self.harm, self.contrast, self.conspicuous) < 0:
+        if min(self.gradient, self.harm, self.contrast, self.conspicuous, self.steady) < 0:
             raise ValueError(f"weights of loss terms must not be negative: {self}")
 
 
@@ -98,6 +100,7 @@ def total(
     *,
     composite: Tensor | None = None,
     contrast: Tensor | None = None,
+    steadiness: Tensor | None = None,
     weight: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch and its terms.
@@ -105,6 +108,7 @@ def total(
     Args:
         new: what the network made, at any size; composite: needed where `harm` has a weight;
         contrast: the value of `contrastive.RegionContrast`, needed where it has a weight.
+        steadiness: mean of `steadiness.apart`, needed where it has a weight.
         weight: (B,), how much each picture's error counts beside the others'; None: all the same.
     Returns: a scalar, and each weighted-in term unweighted and detached, by name.
     Raises: ValueError naming shapes that disagree or the input that a weight needs.
@@ -128,6 +132,11 @@ def total(
         if contrast is None:
             raise ValueError("the contrast term has a weight, but its value is not given")
         loss, terms["contrast"] = loss + config.contrast * contrast, contrast.detach()
+    if config.steady > 0:
+        if steadiness is None:
+            raise ValueError("the steadiness term has a weight, but its value is not given")
+        loss = loss + config.steady * config.span * steadiness
+        terms["steady"] = config.span * steadiness.detach()
     return loss, terms
 
 

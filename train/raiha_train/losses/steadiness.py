@@ -1,0 +1,53 @@
+"""How far the answers to two views of one composite lie apart: what should not matter does not.
+
+A view is the picture moved by a fraction of a pixel, with a camera's noise, and half of the time mirrored.
+Shapes: B pictures of H x W.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from raiha_core.color import srgb_to_lab
+from raiha_core.masked_statistics import measure
+from raiha_core.models.statistics import LEVELS_PER_LAB
+from raiha_core.render import LabTransfer
+
+FARTHEST = 1.0  # pixel
+MOST_NOISE = 3 / 255  # its deviation
+FLOOR = 1.0  # grey level: nearer answers are the same
+
+
+def another_view(image: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A view of each picture, each of its own.
+
+    Args: image (B, 3, H, W), sRGB 0..1; mask (B, 1, H, W); generator: on their device.
+    Returns: image and mask, of the same sizes and ranges.
+    """
+    b, _, height, width = image.shape
+
+    def draw(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator, device=image.device, dtype=image.dtype)
+
+    theta = image.new_zeros(b, 2, 3)
+    theta[:, 0, 0] = torch.where(draw(b) < 0.5, -1.0, 1.0)
+    theta[:, 1, 1] = 1
+    # coordinates run from -1 to 1
+    theta[:, :, 2] = (2 * draw(b, 2) - 1) * FARTHEST * 2 / image.new_tensor([width, height])
+    grid = F.affine_grid(theta, [b, 1, height, width], align_corners=False)
+    both = F.grid_sample(torch.cat((image, mask), 1), grid, padding_mode="border", align_corners=False)
+    deviation = MOST_NOISE * draw(b, 1, 1, 1)
+    noise = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
+    return (both[:, :3] + deviation * noise).clamp(0, 1), both[:, 3:]
+
+
+def apart(first: LabTransfer, second: LabTransfer, image: Tensor, mask: Tensor) -> Tensor:
+    """Root mean square over the object of what two transfers make of it differently, by their closed form.
+
+    Args: image (B, 3, H, W), sRGB 0..1, and mask (B, 1, H, W): of either view.
+    Returns: (B,), of a range of 1, never below `FLOOR` of 255.
+    """
+    variance = measure(srgb_to_lab(image.float()), mask.float()).variance
+    squares = (first.shift - second.shift).square() + (first.scale - second.scale).square() * variance
+    levels = (squares * squares.new_tensor(LEVELS_PER_LAB)).sum(1)
+    return (levels + FLOOR**2).sqrt() / 255
