@@ -50,7 +50,7 @@ def test_the_ladder_compares_pair_by_pair_and_scores_once(triples, tmp_path, mon
     assert "(n = 3)" in page
     assert "| gain over the composite, dB | light | veil |" in page
     brought = float(scores["statistics"]["untouched-4"]["fmse"])
-    assert f"brought into 1 composites that were right: statistics {brought:.0f}." in page
+    assert f"brought into 1 composites that were right: statistics {brought:.0f}, mkl " in page
     asked = []
     monkeypatch.setattr(compare_models.evaluate, "evaluate", lambda todo, *_: asked.extend(todo) or [])
     assert compare_models.main(command) == 0

@@ -1,4 +1,4 @@
-"""Every model on every set, beside the composite and the preset without weights.
+"""Every model on every set, beside the composite, the preset without weights and colour matching.
 
     python train/compare_models.py --sets dev_iharmony4=PATH held_out=PATH --models W.safetensors --out OUT
 
@@ -23,6 +23,7 @@ from .intervals import paired
 from .summary import NOTICEABLE_DB, scene
 
 BASES = ("composite", "statistics")
+MATCHED = ("mkl", "mkl-half")  # what artists use today, all of it and half of the way: `colour_matching`
 
 MetricsById = dict[str, dict[str, float]]
 
@@ -109,7 +110,7 @@ def short_names(models: Sequence[str]) -> dict[str, str]:
 def compare(arguments: argparse.Namespace) -> None:
     """Score every model on every set, and write and print the tables."""
     pages = []
-    models = short_names((*BASES, *arguments.models))
+    models = short_names((*BASES, *MATCHED, *arguments.models))
     for entry in arguments.sets:
         name, _, path = entry.partition("=")
         name, _, protocol = name.partition("@")
@@ -126,7 +127,7 @@ def compare(arguments: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = command_parser(__doc__)
     parser.add_argument("--sets", nargs="+", required=True, metavar="NAME[@PROTOCOL]=PATH")
-    parser.add_argument("--models", nargs="*", default=[], help="weights, beside composite and statistics")
+    parser.add_argument("--models", nargs="*", default=[], help="weights, beside what is always there")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--overwrite", action="store_true", help="score again what is there already")
     arguments = parser.parse_args(argv)

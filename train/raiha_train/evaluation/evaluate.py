@@ -25,11 +25,11 @@ from raiha_core.data.layout import read_root
 from raiha_core.data.raharmony4 import Listed, read_references
 from raiha_core.durable import write_text
 from raiha_core.features.encoders import build_encoder
-from raiha_core.harmonizer import load_harmonizer
 
 from ..command import command_parser, exit_code
 from . import run_settings
 from .belief_log import BELIEF_LOG, BELIEF_PARTS, mean_belief
+from .colour_matching import load_model
 from .compare_runs import compare_runs
 from .listed_references import ListedReferences
 from .plan import UNTOUCHED, ScoringPlan, plan_with, plan_without
@@ -53,7 +53,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = command_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True, help="iHarmony4, or composite/, mask/, real/")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", help="preset, shipped weights, .safetensors file, or 'composite'")
+    source.add_argument(
+        "--model", help="preset, shipped weights, .safetensors file, 'composite', 'mkl' or 'mkl-half'"
+    )
     source.add_argument("--predictions", type=Path, help="folder of outputs, found by file name")
     parser.add_argument(
         "--suffix", default="", help="what stands in predictions' names after the composite's"
@@ -177,7 +179,7 @@ def make_source(arguments: argparse.Namespace, setup: Setup, folder: PredictionF
     if arguments.model == "composite":
         return NoPredictor()
     device = torch.device(arguments.device)
-    harmonizer = load_harmonizer(arguments.model, device)
+    harmonizer = load_model(arguments.model, device)
     listed = None
     if setup.listed:
         encoder = build_encoder(

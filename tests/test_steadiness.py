@@ -1,0 +1,67 @@
+"""The steadiness term: what a view changes, what two answers differ by, and that training lessens it."""
+
+import pytest
+import torch
+
+from raiha_core import render
+from raiha_core.render import LabTransfer, Prediction
+from raiha_train.loop import train
+from raiha_train.losses.steadiness import FARTHEST, FLOOR, MOST_NOISE, another_view, apart
+from raiha_train.losses.terms import LossConfig, total
+from tests.network_cases import pairs
+from tests.test_train_loop import one_thread, photos  # noqa: F401  two are fixtures
+from tests.training_cases import PLUS, UNET, arguments, write_config
+
+
+def test_a_view_is_moved_by_less_than_its_bound_and_mirrored_half_of_the_time():
+    # a ramp says how far it was moved: its values are its places
+    ramp = torch.linspace(0.1, 0.9, 64).expand(200, 3, 64, 64).contiguous()
+    mask = torch.zeros(200, 1, 64, 64)
+    mask[..., 20:40, 10:30] = 1
+    new, region = another_view(ramp, mask, torch.Generator().manual_seed(0))
+    assert new.shape == ramp.shape
+    assert 0 <= float(new.min()) <= float(new.max()) <= 1
+    mirrored = new[:, 0, :, :8].mean((1, 2)) > 0.5
+    assert 60 < int(mirrored.sum()) < 140
+    straight = torch.where(mirrored[:, None, None, None], new.flip(-1), new)
+    error = (straight - ramp)[..., 4:-4]
+    step = 0.8 / 63  # of the ramp, per pixel
+    moved = error.mean((1, 2, 3)).abs() / step
+    assert 0.5 * FARTHEST < float(moved.max()) <= FARTHEST + 0.05
+    noise = (error - error.mean((1, 2, 3), keepdim=True)).std((1, 2, 3))
+    assert 0.5 * MOST_NOISE < float(noise.max()) < 1.1 * MOST_NOISE
+    straight = torch.where(mirrored[:, None, None, None], region.flip(-1), region)
+    torch.testing.assert_close(straight.sum((1, 2, 3)), mask.sum((1, 2, 3)), rtol=0.02, atol=0)
+
+
+def test_answers_are_apart_by_about_what_their_pictures_are():
+    # Oracle: root mean square of the rendered difference, in grey levels; the closed form is about right
+    image, mask, _ = pairs(1)
+    image, mask = 0.3 + 0.4 * image, (mask > 0.5).float()
+    centre, one, none = torch.tensor([[50.0, 0.0, 0.0]]), torch.ones(1, 3), torch.zeros(1, 3)
+    still = LabTransfer(centre=centre, scale=one, shift=none)
+    brighter = LabTransfer(centre=centre, scale=one, shift=torch.tensor([[4.0, 0.0, 0.0]]))
+    found = apart(still, brighter, image, mask)
+    a, b = (render.apply(Prediction(lab=t), image, mask) for t in (still, brighter))
+    wanted = ((a - b).square() * mask).sum().div(3 * mask.sum()).sqrt()
+    assert float(found) == pytest.approx(float(wanted), rel=0.2)
+    assert float(apart(still, still, image, mask)) == pytest.approx(FLOOR / 255)
+
+
+def test_the_term_is_weighted_in_and_named():
+    target, mask = torch.full((2, 3, 8, 8), 0.4), torch.ones(2, 1, 8, 8)
+    config = LossConfig(kind="root", steady=0.5)
+    plain, _ = total(target, target, mask, LossConfig(kind="root"))
+    loss, terms = total(target, target, mask, config, steadiness=torch.tensor(0.1))
+    assert float(loss - plain) == pytest.approx(0.5 * 2 * 0.1)
+    assert float(terms["steady"]) == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="the steadiness term has a weight, but its value is not given"):
+        total(target, target, mask, config)
+
+
+def test_a_run_with_it_trains_and_a_unet_is_refused(tmp_path, photos):  # noqa: F811
+    config = write_config(tmp_path, "one", PLUS, steps=3, loss="LossConfig(steady=1.0)")
+    assert train.main(arguments(config, photos, tmp_path / "runs" / "one")) == 0
+    config = write_config(tmp_path, "two", UNET, steps=3, loss="LossConfig(steady=1.0)")
+    with pytest.raises(ValueError, match="steadiness compares Lab transfers without references"):
+        train.main(arguments(config, photos, tmp_path / "runs" / "two"))
