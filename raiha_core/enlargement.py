@@ -1,8 +1,8 @@
 """Between a network's size and the photo's: pictures made small, what a network says made large.
 
-Two ways to enlarge. `Enlarged` is ours: bilinear, and only cells inside the object have a say, because
+Two ways to enlarge. `Enlarged` is ours: bilinear, and only cells inside the object count, because
 what a network says outside is junk that would bleed into the rim. `Bicubic` is what the authors of
-published networks do: all cells have a say, and values overshoot.
+published networks do: all cells count, and values overshoot.
 Shapes: B images; h x w is the network's size, H x W the photo's.
 """
 
@@ -42,7 +42,7 @@ def shrink(image: Tensor, size: tuple[int, int], *, antialias: bool = True) -> T
 
 
 def enlarge(parameters: Tensor, inside: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear enlargement in which only cells inside the object have a say: up(P w) / up(w).
+    """Bilinear enlargement in which only cells inside the object count: up(P w) / up(w).
 
     Args: parameters (B, C, h, w), any values; inside (B, 1, h, w) bool; size (height, width).
     Returns: (B, C, *size); 0 where no cell inside is near. What stands in cells outside, even NaN,

@@ -103,7 +103,7 @@ def _of_codes(codes: np.ndarray, samples: int, full: int, name: str) -> MaskFile
     # one division of whole numbers, so that equal channels give code / full to the bit
     values = to_tensor(codes[:, :, None], samples * full)
     refuse_void(values, name)
-    if low < high:  # the same everywhere is no mask, which is judged beside the picture
+    if low < high:  # the same everywhere is no mask, which is decided beside the picture
         blacker, notes = blackened(values, name)
         if notes:
             return MaskFile(values=blacker, notes=notes)

@@ -39,22 +39,22 @@ def place(folders, tmp_path, monkeypatch):  # noqa: F811
     return [*call, "--evidence", str(tmp_path / "evidence"), "--objects", "6", "--held-out", "4"]
 
 
-def test_evidence_is_gathered_once_and_ends_in_a_judged_file(place, tmp_path, monkeypatch, capsys):
+def test_evidence_is_gathered_once_and_ends_in_a_gated_file(place, tmp_path, monkeypatch, capsys):
     threads = torch.get_num_threads()
     assert fit_reference_gate.main(place) == 0
     folder = tmp_path / "evidence"
     kept = [load_file(path) for path in (folder / "training").glob("*.safetensors")]
     assert len(kept) == 6
-    heard = [name for item in kept for name in item if name.endswith(".numbers")]
-    assert heard
-    assert not any(name.startswith("own") for name in heard)
+    measured = [name for item in kept for name in item if name.endswith(".numbers")]
+    assert measured
+    assert not any(name.startswith("own") for name in measured)
     shoots = [load_file(path) for path in (folder / "own shoots").glob("*.safetensors")]
     assert len(shoots) == 2
     assert all(any(name.startswith("own shoot") for name in item) for item in shoots)
     network = small("raiha-plus", references="gated", local_map=False).eval()
     checkpoint.save(tmp_path / "w.safetensors", network, checkpoint.describe(network, "raiha-plus"))
     monkeypatch.setattr(fit_reference_gate, "gather", lambda *_: pytest.fail("gathered twice"))
-    out = tmp_path / "judged.safetensors"
+    out = tmp_path / "gated.safetensors"
     assert (
         fit_reference_gate.main([*place, "--weights", str(tmp_path / "w.safetensors"), "--out", str(out)])
         == 0
@@ -63,10 +63,10 @@ def test_evidence_is_gathered_once_and_ends_in_a_judged_file(place, tmp_path, mo
     page = capsys.readouterr().out
     assert "| other crop |" in page
     assert "| own shoot | 2 |" in page
-    judged = checkpoint.load(out)
-    assert judged.config.references == "gated"
-    assert judged.gate.gate.to_belief.weight.abs().max() > 0
-    assert judged.metadata.notes["judge"].startswith("6 objects, seed 1, gallery of 16 photos")
+    gated = checkpoint.load(out)
+    assert gated.config.references == "gated"
+    assert gated.gate.gate.to_belief.weight.abs().max() > 0
+    assert gated.metadata.notes["reference gate"].startswith("6 objects, seed 1, gallery of 16 photos")
 
 
 def test_no_object_of_a_shoot_or_held_out_teaches(place, tmp_path, monkeypatch):
@@ -91,14 +91,14 @@ def test_no_object_of_a_shoot_or_held_out_teaches(place, tmp_path, monkeypatch):
         assert set(gathered["training"]) == set(rows) - held - walk  # also of a shoot's other objects
 
 
-def test_a_network_that_looks_closer_than_the_evidence_is_refused(tmp_path):
+def test_a_network_that_reads_more_pixels_than_the_evidence_is_refused(tmp_path):
     network = small(
         "raiha-plus", references="gated", size=2 * fit_reference_gate.ANSWER_SIDE, local_map=False
     ).eval()
     about = checkpoint.describe(network, "raiha-plus", data="toys", licence="none")
     checkpoint.save(tmp_path / "large.safetensors", network, about)
-    with pytest.raises(ValueError, match=r"large.safetensors looks at 640 px, the evidence is kept at 320"):
-        fit_reference_gate.judgeable(tmp_path / "large.safetensors")
+    with pytest.raises(ValueError, match=r"large.safetensors reads 640 px, the evidence is kept at 320"):
+        fit_reference_gate.can_have_a_gate(tmp_path / "large.safetensors")
 
 
 def test_evidence_that_was_gathered_otherwise_is_not_used(place, capsys):
@@ -109,7 +109,7 @@ def test_evidence_that_was_gathered_otherwise_is_not_used(place, capsys):
 
 def test_errors_on_training_photos_are_made_as_large_as_on_held_out_ones(monkeypatch, capsys):
     taught = {}
-    monkeypatch.setattr(fit_reference_gate, "fit_gate", lambda judge, cases, seed: taught.update(cases=cases))
+    monkeypatch.setattr(fit_reference_gate, "fit_gate", lambda gate, cases, seed: taught.update(cases=cases))
     near, far = Toy(0, 40), Toy(1, 40)
     far.inflate(2.0)
     before = near.alone - near.truth

@@ -1,4 +1,4 @@
-"""Islands of a mask: found as scipy finds them, and heard by their area.
+"""Islands of a mask: found as scipy finds them, and counted by their area.
 
 Oracles: scipy's labels; each object's own surroundings, measured alone; the same mask without its specks.
 """
@@ -203,7 +203,7 @@ def test_specks_leave_the_gate_of_references_alone(model):
     for each in (mask, with_specks(mask, 5), with_specks(mask, 40)):
         found.append(moved(picture, each, core, near, model, encoder=encoder))
     alone = moved(picture, mask, core, model=model)
-    assert (found[0] - alone).abs().max() > 0.5  # the references are heard
+    assert (found[0] - alone).abs().max() > 0.5  # the references are followed
     for specked in found[1:]:
         assert (specked - found[0]).abs().max() < 0.5
 

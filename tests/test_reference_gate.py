@@ -18,7 +18,7 @@ from raiha_core.models.reference_measurement import (
 )
 from raiha_core.models.statistics import StatisticsConfig
 from raiha_core.render import LabTransfer
-from raiha_train.weights import fit_reference_gate as fit_judge
+from raiha_train.weights import fit_reference_gate as fit_reference_gate
 from tests.network_cases import SPEC, fill, small
 
 
@@ -124,26 +124,26 @@ class Toy:
         numbers[:, 0, 0] = honest[:, 0]
         difference = (said[:, :3] - self.mean)[:, None]
         deviation = (said[:, None, 3:].square() - floor).clamp_min(0).sqrt()
-        self.heard = ReferenceMeasurement(numbers, difference, torch.zeros(count, 1, 3), deviation)
+        self.measured = ReferenceMeasurement(numbers, difference, torch.zeros(count, 1, 3), deviation)
         self.present = torch.ones(count, 1, dtype=torch.bool)
 
-    alone = fit_judge.Cases.alone
-    inflate = fit_judge.Cases.inflate
-    _deviation = fit_judge.Cases._deviation
-    judged = fit_judge.Cases.judged
+    alone = fit_reference_gate.Cases.alone
+    inflate = fit_reference_gate.Cases.inflate
+    _deviation = fit_reference_gate.Cases._deviation
+    gated = fit_reference_gate.Cases.gated
 
 
 def test_fitting_learns_whom_to_believe():
     gate = ReferenceGate()
-    fit_judge.fit_gate(gate, Toy(0), seed=0)
+    fit_reference_gate.fit_gate(gate, Toy(0), seed=0)
     other = Toy(1)
     rows = torch.arange(len(other.kinds))
     with torch.no_grad():
-        way = (other.judged(gate, rows) - other.alone).norm(dim=1) / (other.truth - other.alone).norm(dim=1)
+        way = (other.gated(gate, rows) - other.alone).norm(dim=1) / (other.truth - other.alone).norm(dim=1)
     honest = torch.tensor([kind == "by both" for kind in other.kinds])
     assert way[honest].mean() > 0.8
     assert way[~honest].mean() < 0.2
-    page = fit_judge.gain_table(gate, other)
+    page = fit_reference_gate.gain_table(gate, other)
     gains = {row.split("|")[1].strip(): float(row.split("|")[3]) for row in page.splitlines()[2:]}
     assert gains["by both"] > 1
     assert gains["by content"] > -0.1
@@ -164,12 +164,12 @@ def test_the_file_that_is_written_asks_the_gate_and_keeps_the_networks_weights(t
     gate = ReferenceGate()
     with torch.no_grad():
         gate.to_belief.bias.fill_(1.25)
-    fit_judge.write_gated(tmp_path / "after.safetensors", loaded, gate, "toys, 3 objects", SPEC)
+    fit_reference_gate.write_gated(tmp_path / "after.safetensors", loaded, gate, "toys, 3 objects", SPEC)
     after = checkpoint.load(tmp_path / "after.safetensors")
     assert after.config == loaded.config
     assert after.gate.spec == SPEC
     assert after.metadata.data == "toys"
-    assert after.metadata.notes["judge"] == "toys, 3 objects"
+    assert after.metadata.notes["reference gate"] == "toys, 3 objects"
     state = after.network.state_dict()
     assert after.gate.gate.to_belief.bias.tolist() == [1.25] * 3
     for name, value in network.state_dict().items():

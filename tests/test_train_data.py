@@ -10,7 +10,7 @@ import torch
 from raiha_core.models.hdnet import UNetConfig
 from raiha_core.models.plus import PlusConfig
 from raiha_train import experiment as experiments
-from raiha_train.data import feed as feeding
+from raiha_train.data import feed as feed_module
 from raiha_train.data import reference_features, training_data
 from raiha_train.data.augment import CropConfig
 from raiha_train.data.synthesis import SynthesisConfig
@@ -213,18 +213,18 @@ def test_the_fingerprint_follows_photos_lists_and_lights(root, tmp_path):
 
 
 def test_an_epoch_shows_every_picture_once_and_the_next_one_in_another_order():
-    rows = [feeding.rows_of(k, 7, 3, seed=1) for k in range(14)]  # 42 places: six epochs
+    rows = [feed_module.rows_of(k, 7, 3, seed=1) for k in range(14)]  # 42 places: six epochs
     flat = [row for part in rows for row in part]
     epochs = [flat[i : i + 7] for i in range(0, 42, 7)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
-    assert rows == [feeding.rows_of(k, 7, 3, seed=1) for k in range(14)]
+    assert rows == [feed_module.rows_of(k, 7, 3, seed=1) for k in range(14)]
 
 
 def test_prefetch_gives_the_same_in_order_and_raises_what_the_thread_met(tmp_path, monkeypatch):
     experiment = tiny(source="synthesis", synthesis=SynthesisConfig(illuminant=0), crop=CropConfig())
     feed = opened(experiment, tmp_path).training
-    ahead = list(feeding.prefetch(feed, [4, 2, 9]))
+    ahead = list(feed_module.prefetch(feed, [4, 2, 9]))
     assert [k for k, _ in ahead] == [4, 2, 9]
     for k, raw in ahead:
         assert torch.equal(raw.truth, feed.raw(k).truth)
@@ -237,10 +237,10 @@ def test_prefetch_gives_the_same_in_order_and_raises_what_the_thread_met(tmp_pat
             raise OSError("the disk is gone")
         return real(k)
 
-    monkeypatch.setattr(feeding.Feed, "raw", lambda self, k: failing(k))
+    monkeypatch.setattr(feed_module.Feed, "raw", lambda self, k: failing(k))
     seen = []
     with pytest.raises(OSError, match="the disk is gone"):
-        seen.extend(k for k, _ in feeding.prefetch(feed, [4, 2, 9]))
+        seen.extend(k for k, _ in feed_module.prefetch(feed, [4, 2, 9]))
 
 
 def test_self_references_carry_features_and_per_batch_draws_are_all_or_none(tmp_path):

@@ -1,4 +1,4 @@
-"""Fit the judge of references: how far raiha-plus believes each, by objects whose true look is known."""
+"""Fit the reference gate: how far each reference is believed, by objects whose true colours are known."""
 
 import sys
 

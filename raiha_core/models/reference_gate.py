@@ -2,7 +2,7 @@
 
 It reads what was measured (`reference_measurement`) and says, for lightness, colour and contrast apart, how
 much of the way from an answer to what the references show is gone.
-Source: this project; fitted by `train/fit_judge.py`. Shapes: B composites, K references of each.
+Source: this project; fitted by `train/fit_reference_gate.py`. Shapes: B composites, K references of each.
 """
 
 from dataclasses import dataclass
@@ -123,8 +123,9 @@ USUAL = "references like it were seldom right"
 def reason_against(gate: ReferenceGate, numbers: Tensor) -> str:
     """What speaks most against a reference (NUMBERS,), in plain words.
 
-    The gate adds up the numbers, so each kind of them has a part in its doubt; the largest names the
-    reason. Where no kind lowers the belief below that of the average reference, the average is low itself.
+    The gate adds up the numbers, so each kind of them lowers or raises the belief by a part; the one that
+    lowers it most names the reason. Where no kind lowers the belief below that of the average reference, the
+    average is low itself.
     """
     pull = (gate.to_belief.weight * gate.normal(numbers)).mean(0)  # (NUMBERS,), of the three logits
     parts = [(float(sum(pull[kind].sum() for kind in kinds)), words) for kinds, words in _REASONS]

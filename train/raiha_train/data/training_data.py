@@ -1,7 +1,7 @@
 """What an experiment trains on and is validated on: from folders and lists to two feeds.
 
 The main process packs what is not packed yet; the others wait and read. Validation rows are held out by
-group (`photos.in_validation`) and have a seed of their own, so that every run is judged by the same pictures.
+group (`photos.in_validation`) and have a seed of their own, so that all runs meet the same pictures.
 """
 
 import hashlib
@@ -265,7 +265,7 @@ def open_bank(
 ) -> ReferenceBank:
     """The photos that lists name, joined by id, and their stored features.
 
-    Held-out scenes are no references: what a run is judged by must not teach it.
+    Held-out scenes are no references: what a run is validated on must not teach it.
     Raises: ValueError where no composite has a reference.
     """
     place = {row.id: i for i, row in enumerate(reals.rows)}

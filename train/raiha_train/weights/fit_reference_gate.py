@@ -1,14 +1,14 @@
-"""Fit the judge of references: how far raiha-plus believes each, by objects whose true look is known.
+"""Fit the reference gate: how far each reference is believed, by objects whose true colours are known.
 
     python train/fit_reference_gate.py --photos GATHERED --store STORE --illuminants CCHARMONY \\
         --weights W.safetensors --evidence FOLDER --out W.safetensors
 
 First it gathers evidence (a second or two an object, kept in FOLDER, so a killed run goes on): objects of
-training photos, recoloured, with references of every kind. Then it fits the judge to the network's answers
-(seconds), by the true look. Objects of held-out photos, and --held-out of those that have other photos of
+training photos, recoloured, with references of every kind. Then it fits the gate to the network's answers
+(seconds), by the true colours. Objects of held-out photos, and --held-out of those that have other photos of
 their own shoot, with all objects of that shoot, teach nothing: they are gathered alike, and their gains
 printed. A network errs less on photos it was trained on, so its errors there are made as large as on the
-held-out ones before the judge sees them.
+held-out ones before the gate is fitted.
 """
 
 import argparse
@@ -57,7 +57,7 @@ LEARNED = ("other crop", "relit crop", "by both", "best four", "by content", "ra
 SHOOTS = ("own shoot", "own four")  # of the other group: photos of the object's own shoot
 _MOST = 4
 TRAINING, HELD_OUT, SHOT = "training", "held out", "own shoots"
-ANSWER_SIDE = 320  # of the small composites that the network is asked about: what the shipped one looks at
+ANSWER_SIDE = 320  # of the small composites for the network: the side at which the shipped one reads them
 ERROR_FLOOR = 30.0  # squared grey levels: what differs by less cannot be seen
 STEPS, BATCH, RATE, DECAY = 800, 512, 2e-2, 0.02
 LOSS_WEIGHT = 3.0  # how much worse a loss is than a gain of the same size
@@ -66,7 +66,7 @@ LOSS_WEIGHT = 3.0  # how much worse a loss is than a gain of the same size
 def gather(
     thing: RecolouredObject, galleries: ReferencesOfKinds, kinds: Sequence[str], seed: int
 ) -> dict[str, Tensor] | None:
-    """Testimonies of some kinds for one object, its true look, and the picture for the network."""
+    """Measurements of references of some kinds for one object, its true colours, and the network's input."""
     measured = measure_object(thing.composite, thing.mask)
     found, ring = measured.colour, measured.ring
     truth = measure_object(thing.truth, thing.mask).colour
@@ -80,10 +80,11 @@ def gather(
     }
     for kind in kinds:
         shown: Sequence[Reference] = galleries.of(kind, thing, seed)
-        heard = measure_references(shown[:_MOST], measured)
-        if len(heard):
-            kept[f"{kind}.numbers"] = heard.numbers
-            kept[f"{kind}.looks"] = torch.cat((heard.difference, heard.light, heard.deviation), 1)
+        measurement = measure_references(shown[:_MOST], measured)
+        if len(measurement):
+            kept[f"{kind}.numbers"] = measurement.numbers
+            parts = (measurement.difference, measurement.light, measurement.deviation)
+            kept[f"{kind}.looks"] = torch.cat(parts, 1)  # the name that gathered folders have
     return {name: value.contiguous() for name, value in kept.items()}
 
 
@@ -125,7 +126,7 @@ def evidence(
 
 
 class Cases:
-    """All pairs of an object and a kind of reference, as tensors; looks are (mean, deviation), (N, 6)."""
+    """All pairs of an object and a kind of reference, as tensors; colours are (mean, deviation), (N, 6)."""
 
     def __init__(self, kept: Sequence[dict[str, Tensor]], network: Plus, kinds: Sequence[str]) -> None:
         pairs = [(i, kind) for i, item in enumerate(kept) for kind in kinds if f"{kind}.numbers" in item]
@@ -133,13 +134,11 @@ class Cases:
             raise ValueError(f"no object has a reference of the kinds {', '.join(kinds)}")
         self.config = network.config.statistics
         self.kinds = [kind for _, kind in pairs]
-        heard = []
+        measurements = []
         for i, kind in pairs:
-            looks = kept[i][f"{kind}.looks"]
-            heard.append(
-                ReferenceMeasurement(kept[i][f"{kind}.numbers"], looks[:, :3], looks[:, 3:6], looks[:, 6:])
-            )
-        self.heard, self.present = stack(heard, _MOST)
+            parts = kept[i][f"{kind}.looks"].split(3, 1)
+            measurements.append(ReferenceMeasurement(kept[i][f"{kind}.numbers"], *parts))
+        self.measured, self.present = stack(measurements, _MOST)
         rows = torch.tensor([i for i, _ in pairs])
         found, truth = (torch.stack([item[name] for item in kept])[rows] for name in ("found", "truth"))
         self.mean, self.variance = found.unbind(1)
@@ -152,22 +151,22 @@ class Cases:
 
     @property
     def alone(self) -> Tensor:
-        """The looks that the network gives without a reference, (N, 6)."""
+        """The colours that the network gives without a reference, (N, 6)."""
         return torch.cat((self.mean + self.shift, self._deviation(self.variance) * self.scale), 1)
 
     def inflate(self, factor: float) -> None:
         """Make the network's errors that many times as large."""
-        look = self.truth + factor * (self.alone - self.truth)
-        self.shift = look[:, :3] - self.mean
-        self.scale = look[:, 3:] / self._deviation(self.variance)
+        colours = self.truth + factor * (self.alone - self.truth)
+        self.shift = colours[:, :3] - self.mean
+        self.scale = colours[:, 3:] / self._deviation(self.variance)
 
-    def judged(self, judge: ReferenceGate, rows: Tensor) -> Tensor:
-        """The looks that come out, (N, 6)."""
-        heard = ReferenceMeasurement(*(part[rows] for part in self.heard.parts))
+    def gated(self, gate: ReferenceGate, rows: Tensor) -> Tensor:
+        """The colours that come out, (N, 6)."""
+        measurement = ReferenceMeasurement(*(part[rows] for part in self.measured.parts))
         mean, variance = self.mean[rows], self.variance[rows]
         found = RegionStatistics(mean, variance, torch.ones(len(rows)))
         alone = LabTransfer(centre=mean, scale=self.scale[rows], shift=self.shift[rows])
-        lab = towards(alone, judge(heard, self.present[rows], found))
+        lab = towards(alone, gate(measurement, self.present[rows], found))
         return torch.cat((mean + lab.shift, self._deviation(variance) * lab.scale), 1)
 
 
@@ -181,24 +180,24 @@ def _answer(network: Plus, item: dict[str, Tensor]) -> Tensor:
     return torch.cat((lab.shift, lab.scale))
 
 
-def error(look: Tensor, truth: Tensor) -> Tensor:
+def error(colours: Tensor, truth: Tensor) -> Tensor:
     """Squared grey levels, about: (N,)."""
     levels = torch.tensor(LEVELS_PER_LAB * 2)
-    return ((look - truth).square() * levels).sum(1) + ERROR_FLOOR
+    return ((colours - truth).square() * levels).sum(1) + ERROR_FLOOR
 
 
-def fit_gate(judge: ReferenceGate, cases: Cases, seed: int) -> None:
+def fit_gate(gate: ReferenceGate, cases: Cases, seed: int) -> None:
     """AdamW on the logarithm of the error, losses counted more than gains."""
-    heard = cases.heard.numbers[cases.present]
-    judge.centre.copy_(heard.mean(0))
-    judge.spread.copy_(heard.std(0) + 1e-3)
+    measurement = cases.measured.numbers[cases.present]
+    gate.centre.copy_(measurement.mean(0))
+    gate.spread.copy_(measurement.std(0) + 1e-3)
     draws = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(gate.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS)
     for _ in range(STEPS):
         rows = torch.randint(len(cases.kinds), (BATCH,), generator=draws)
         change = (
-            error(cases.judged(judge, rows), cases.truth[rows]).log()
+            error(cases.gated(gate, rows), cases.truth[rows]).log()
             - error(cases.alone[rows], cases.truth[rows]).log()
         )
         optimizer.zero_grad()
@@ -207,11 +206,11 @@ def fit_gate(judge: ReferenceGate, cases: Cases, seed: int) -> None:
         schedule.step()
 
 
-def gain_table(judge: ReferenceGate, cases: Cases) -> str:
-    """Gain in dB of the look by kind of reference, by the same measure of error that the fit has."""
+def gain_table(gate: ReferenceGate, cases: Cases) -> str:
+    """Gain in dB of the colours by kind of reference, by the same measure of error that the fit has."""
     every = torch.arange(len(cases.kinds))
     with torch.no_grad():
-        ratio = error(cases.alone, cases.truth) / error(cases.judged(judge, every), cases.truth)
+        ratio = error(cases.alone, cases.truth) / error(cases.gated(gate, every), cases.truth)
     gains = 10 * ratio.log10().numpy()
     lines = ["| reference | objects | gain, dB | worst tenth |", "|---|---|---|---|"]
     for kind in (*LEARNED, *SHOOTS):
@@ -225,8 +224,9 @@ def gain_table(judge: ReferenceGate, cases: Cases) -> str:
 def gather_and_fit(arguments: argparse.Namespace) -> None:
     """Gather the evidence, and where weights are given fit their gate."""
     torch.set_num_threads(1)
-    loaded = None if arguments.weights is None else judgeable(arguments.weights)
+    loaded = None if arguments.weights is None else can_have_a_gate(arguments.weights)
     rows = [row for row in read_photos(arguments.photos) if row.mask is not None]
+    # the former word stays in the seed, so that the shipped gate can be fitted again
     order = torch.randperm(len(rows), generator=generator("judge", arguments.seed)).tolist()
     lights = listed_lights(arguments.illuminants, "train")
     synthesis = Synthesis(SynthesisConfig(untouched=0.4, transfer=0.5), lights)
@@ -250,11 +250,11 @@ def gather_and_fit(arguments: argparse.Namespace) -> None:
     if loaded is None:
         return
     cases = {name: Cases(some, loaded.network, groups[name][1]) for name, some in kept.items()}
-    judge = learn(cases, arguments.seed)
+    gate = learn(cases, arguments.seed)
     if arguments.out:
         about = f"{len(kept[TRAINING])} objects, seed {arguments.seed}, gallery of "
         about += f"{len(galleries.gallery.photos)} photos, raiha {__version__}"
-        write_gated(arguments.out, loaded, judge, about, galleries.gallery.spec)
+        write_gated(arguments.out, loaded, gate, about, galleries.gallery.spec)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -274,40 +274,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code("fit_reference_gate", lambda: gather_and_fit(arguments))
 
 
-def judgeable(path: Path) -> checkpoint.LoadedCheckpoint:
-    """Weights of raiha-plus that can have a judge. Raises: ValueError naming the file where they cannot."""
+def can_have_a_gate(path: Path) -> checkpoint.LoadedCheckpoint:
+    """Weights of raiha-plus that can have a gate. Raises: ValueError naming the file where they cannot."""
     loaded = checkpoint.load(path, expect="raiha-plus")
     config = loaded.config
     assert isinstance(config, PlusConfig)
     if config.learns_references or config.max_references == 0:
-        raise ValueError(f"{path} learns its references by itself, or takes none: there is nothing to judge")
+        raise ValueError(f"{path} learns its references by itself, or takes none: it needs no gate")
     if config.size > ANSWER_SIDE:
         raise ValueError(
-            f"{path} looks at {config.size} px, the evidence is kept at {ANSWER_SIDE}: raise SIDE"
+            f"{path} reads {config.size} px, the evidence is kept at {ANSWER_SIDE}: raise ANSWER_SIDE"
         )
     return loaded
 
 
 def learn(cases: dict[str, Cases], seed: int) -> ReferenceGate:
-    """Fit a judge to the training objects, and print what it gains on each group."""
+    """Fit a gate to the training objects, and print what it gains on each group."""
     if TRAINING not in cases:
         raise ValueError("no photo is left to learn from: all are held out, or of one shoot")
     sizes = {name: float(error(c.alone, c.truth).sqrt().mean()) for name, c in cases.items()}
     for name in (TRAINING, SHOT):
         if name in cases and HELD_OUT in sizes:
             cases[name].inflate(max(1.0, sizes[HELD_OUT] / sizes[name]))
-    judge = ReferenceGate()
-    fit_gate(judge, cases[TRAINING], seed)
+    gate = ReferenceGate()
+    fit_gate(gate, cases[TRAINING], seed)
     print("network alone, grey levels:", {name: round(size, 1) for name, size in sizes.items()})
-    print("share of the light's difference:", [round(x, 2) for x in judge.light_share.tolist()])
+    print("share of the light's difference:", [round(x, 2) for x in gate.light_share.tolist()])
     for name, some in cases.items():
-        print(f"\n{name}\n{gain_table(judge, some)}")
-    return judge
+        print(f"\n{name}\n{gain_table(gate, some)}")
+    return gate
 
 
 def write_gated(
-    path: Path, loaded: checkpoint.LoadedCheckpoint, judge: ReferenceGate, fitted: str, spec: FeatureSpec
+    path: Path, loaded: checkpoint.LoadedCheckpoint, gate: ReferenceGate, fitted: str, spec: FeatureSpec
 ) -> None:
     """The same weights with this gate; `fitted` says by what, `spec` on matches of which features."""
-    about = replace(loaded.metadata, notes={**loaded.metadata.notes, "judge": fitted}, gate_spec=spec)
-    checkpoint.save(path, loaded.network, about, gate=judge)
+    about = replace(
+        loaded.metadata, notes={**loaded.metadata.notes, "reference gate": fitted}, gate_spec=spec
+    )
+    checkpoint.save(path, loaded.network, about, gate=gate)

@@ -1,4 +1,4 @@
-"""References of every kind for recoloured objects: their worth is measured, and judged, by these."""
+"""References of every kind for recoloured objects: by these their worth is measured, and the gate fitted."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

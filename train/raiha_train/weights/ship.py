@@ -1,13 +1,13 @@
 """A trained weight file made ready to ship: half precision, and what it scores.
 
     python train/ship.py runs/NAME/last.safetensors --size 320 --out plain.safetensors
-    python train/fit_reference_gate.py ... --weights plain.safetensors --out judged.safetensors
-    python train/ship.py judged.safetensors --out raiha-plus.safetensors
+    python train/fit_reference_gate.py ... --weights plain.safetensors --out gated.safetensors
+    python train/ship.py gated.safetensors --out raiha-plus.safetensors
     python train/compare_models.py --sets ... --models raiha-plus.safetensors --out runs/ladder
     python train/ship.py raiha-plus.safetensors --scores runs/ladder --out raiha-plus.safetensors
 
 Scores are those that evaluate.py measured with the file itself: the last call changes its metadata alone.
-Another size or hesitation makes them void, so they are dropped then.
+Another size or shrinkage makes them void, so they are dropped then.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def evaluated_scores(folder: Path, weights: Path) -> dict[str, float]:
 
 
 def trained(scores: dict[str, float]) -> dict[str, float]:
-    """The scores of training itself, which another size or hesitation does not touch."""
+    """The scores of training itself, which another size or shrinkage does not touch."""
     return {name: value for name, value in scores.items() if name.startswith("validation ")}
 
 
@@ -53,7 +53,7 @@ def make_ready(arguments: argparse.Namespace) -> None:
     """Write the weights in half precision, with what is said about them."""
     loaded = checkpoint.load(arguments.weights)
     about = loaded.metadata
-    changed = {"shrinkage": arguments.hesitation, "size": arguments.size}
+    changed = {"shrinkage": arguments.shrinkage, "size": arguments.size}
     config = {**about.config, **{k: v for k, v in changed.items() if v is not None}}
     if config != about.config:
         if arguments.scores:
@@ -87,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--scores", type=Path, help="a folder of compare_models.py")
     parser.add_argument("--data", help="what it was trained on, in words; default: what the file says")
     parser.add_argument("--licence", help="default: what the file says")
-    parser.add_argument("--hesitation", type=float, help="of raiha-plus, in grey levels; see its config")
-    parser.add_argument("--size", type=int, help="of raiha-plus: the side at which it looks at pictures")
+    parser.add_argument("--shrinkage", type=float, help="of raiha-plus, in grey levels; see its config")
+    parser.add_argument("--size", type=int, help="of raiha-plus: the side at which it reads pictures")
     parser.add_argument(
         "--note", action="append", default=[], metavar="NAME=TEXT", help="more about its making; several"
     )
