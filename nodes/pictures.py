@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..raiha_core.formats import readable_endings
+from ..raiha_core.codecs.formats import readable_endings
+from ..raiha_core.codecs.source import PictureSource
 from ..raiha_core.images import open_picture, write_picture
 from ..raiha_core.mask_files import open_mask_file
-from ..raiha_core.source import PictureSource
 from .compat import folder_paths, io, model_management, ui
 from .notes import show_notes
 from .reading import MAX_PIXELS, damage_notes, damage_remedy_told, reading_inputs

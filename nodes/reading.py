@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..raiha_core.raster import MAX_PIXELS, DamagedPictureError
+from ..raiha_core.codecs.raster import MAX_PIXELS, DamagedPictureError
 from .compat import io
 
 

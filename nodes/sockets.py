@@ -6,11 +6,11 @@ ComfyUI does not check custom sockets: an API client may put a string there, and
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from ..raiha_core.codecs.source import PictureSource
 from ..raiha_core.features.references import Reference
 from ..raiha_core.gallery.memory import MemoryGallery
 from ..raiha_core.gallery.store import StoredGallery
 from ..raiha_core.retrieval.candidates import Candidates, references
-from ..raiha_core.source import PictureSource
 from .compat import io
 from .models import ManagedEncoder, ManagedHarmonizer
 

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .decoding import decode
+from .codecs.decoding import decode
+from .codecs.encoding import WRITTEN, Carried, WrittenFormat
+from .codecs.formats import FORMATS, format_of_ending, readable_endings
+from .codecs.icc import settle
+from .codecs.raster import MAX_PIXELS as MAX_PIXELS
+from .codecs.raster import PictureError, to_tensor, upright
+from .codecs.source import PictureSource, in_own_space, scaled
 from .durable import durable_path
-from .encoding import WRITTEN, Carried, WrittenFormat
-from .formats import FORMATS, format_of_ending, readable_endings
-from .icc import settle
 from .mask_files import read_mask as read_mask  # people import it from here
-from .raster import MAX_PIXELS as MAX_PIXELS
-from .raster import PictureError, to_tensor, upright
-from .source import PictureSource, in_own_space, scaled
 
 ENDINGS = tuple(ending for form in FORMATS.values() if not form.needs for ending in form.endings)
 

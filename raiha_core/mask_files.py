@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .decoding import decode
-from .icc import to_srgb
+from .codecs.decoding import decode
+from .codecs.icc import to_srgb
+from .codecs.raster import MAX_PIXELS, Raster, to_tensor, upright
 from .mask_meaning import LARGEST_LABEL, MaskWarning, blackened, choose_label, refuse_void
-from .raster import MAX_PIXELS, Raster, to_tensor, upright
 
 _OPAQUE = 253 / 255  # alpha from here on hides nothing
 _NOT_GREY = 16 / 255  # channels of a grey mask may differ this much, through lossy compression

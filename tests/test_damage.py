@@ -11,9 +11,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from raiha_core.codecs.jpeg import decode_jpeg
+from raiha_core.codecs.raster import DamagedPictureError, Limits
 from raiha_core.images import read_mask, read_picture
-from raiha_core.jpeg import decode_jpeg
-from raiha_core.raster import DamagedPictureError, Limits
 from tests.png_files import RGB, chunk, codes, make_png
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from raiha_core.decoding import decode
-from raiha_core.raster import PictureError, upright
+from raiha_core.codecs.decoding import decode
+from raiha_core.codecs.raster import PictureError, upright
 from tests.png_files import RGB, RGBA, SIGNATURE, chunk, codes, make_png
 
 LIMIT = 10**7

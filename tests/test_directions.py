@@ -225,7 +225,7 @@ def offender(tmp_path):
         "train/c.py": "import sys\nfrom a import x\nfrom .inner import y\nsys.path.append('b')\n",
         "train/raiha_train/inner.py": "from . import a\nimport b.x\n",
         "nodes/b.py": "def f():\n    from raiha_train.loop import train\n",
-        "raiha_core/icc.py": "import raiha_train\n",
+        "raiha_core/images.py": "import raiha_train\n",
         "train/b.py": "from ..raiha_core import color\nimport tomllib\nfrom typing import Self, Any\n",
         "workflows/a.py": "def f():\n    import train\n",
     }
@@ -244,7 +244,7 @@ def test_each_offence_is_found(offender):
         "durable.py:1 raiha_core.color",
         "features/patches.py:1 pandas",
         "features/spec.py:1 timm",
-        "icc.py:1 raiha_train",
+        "images.py:1 raiha_train",
         "masks.py:2 features",
         "models/hdnet.py:2 comfy_api",
         "strange.py: is",

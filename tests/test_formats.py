@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from raiha_core import images
-from raiha_core.decoding import decode
-from raiha_core.encoding import WRITTEN
-from raiha_core.formats import FORMATS, format_of_content, format_of_ending
+from raiha_core.codecs.decoding import decode
+from raiha_core.codecs.encoding import WRITTEN
+from raiha_core.codecs.formats import FORMATS, format_of_content, format_of_ending
 from raiha_core.images import list_folder_files, list_photos, read_picture
 from tests.png_files import codes
 

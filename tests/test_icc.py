@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageCms
 
 from raiha_core import color
-from raiha_core.icc import to_srgb
-from raiha_core.raster import Raster
+from raiha_core.codecs.icc import to_srgb
+from raiha_core.codecs.raster import Raster
 
 NAME = Path("photo.tif")
 ADOBE = imagecodecs.cms_profile("adobergb")

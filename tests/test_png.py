@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import ImageCms
 
-from raiha_core.png import decode_png
-from raiha_core.raster import Limits, PictureError, Raster
+from raiha_core.codecs.png import decode_png
+from raiha_core.codecs.raster import Limits, PictureError, Raster
 from tests.png_files import CHANNELS, GREY, GREY_ALPHA, PALETTE, RGB, RGBA, chunk, codes, make_png
 
 

@@ -9,8 +9,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from raiha_core.raster import Limits, PictureError, Raster
-from raiha_core.tiff import decode_tiff
+from raiha_core.codecs.raster import Limits, PictureError, Raster
+from raiha_core.codecs.tiff import decode_tiff
 
 LIMIT = 10**7
 DEPTHS = [np.uint8, np.uint16]

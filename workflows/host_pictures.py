@@ -4,7 +4,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from ..raiha_core.decoding import decode
+from ..raiha_core.codecs.decoding import decode
 
 MOST_BYTES = 2_000_000_000  # of a picture's file
 _MOST_PIXELS = 300_000_000

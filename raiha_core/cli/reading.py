@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..raster import MAX_PIXELS, DamagedPictureError
+from ..codecs.raster import MAX_PIXELS, DamagedPictureError
 from .values import count
 
 

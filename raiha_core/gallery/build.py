@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..raster import MAX_PIXELS, Limits
+from ..codecs.raster import MAX_PIXELS, Limits
 from .journal import Line
 from .layout import unfinished_work
 from .listing import Listing, list_folder

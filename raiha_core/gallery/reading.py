@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from ..codecs.raster import Limits
 from ..features.patches import StoredPatches, store
 from ..images import open_picture
-from ..raster import Limits
 from ..reasons import reason
 from ..regular import file_digest
 from .manifest import Entry, Photo

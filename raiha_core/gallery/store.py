@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..codecs.raster import MAX_PIXELS
 from ..features.spec import FeatureSpec
 from ..images import read_picture
-from ..raster import MAX_PIXELS
 from ..reasons import reason
 from ..regular import file_digest
 from . import journal
