@@ -16,7 +16,7 @@ from ..raiha_core.images import list_photos
 from .compat import ProgressBar, folder_paths, io, model_management
 from .models import (
     NO_FILE,
-    USUAL,
+    USUAL_ENCODER,
     ManagedEncoder,
     encoder_files,
     encoder_named,
@@ -273,7 +273,9 @@ class BuildGallery(io.ComfyNode):
         max_pixels: int = MAX_PIXELS,
         allow_damaged: bool = False,
     ) -> io.NodeOutput:
-        eyes = encoder_named(USUAL) if encoder is None else require(encoder, ManagedEncoder, "encoder")
+        eyes = (
+            encoder_named(USUAL_ENCODER) if encoder is None else require(encoder, ManagedEncoder, "encoder")
+        )
         if not _PLAIN_NAME.fullmatch(name):
             raise ValueError(f"'{name}' cannot name a gallery: use letters, digits, spaces, '.', '-' and '_'")
         store = _galleries() / name

@@ -37,7 +37,7 @@ from .compat import folder_paths, model_management, model_patcher, operations
 _LOG = logging.getLogger("raiha")
 _FOLDERS = {"raiha": {".safetensors", ".pth"}, "raiha_encoders": {".safetensors", ".pth"}}
 NO_FILE = "(its own)"
-USUAL = "lite0"  # the encoder that comes with the pack
+USUAL_ENCODER = "lite0"  # the encoder that comes with the pack
 _PLANES = 24  # float32 planes of the photo's size that rendering at full size may hold at once
 CLIP_VISION = "comfy"  # the encoder is the model in the clip_vision socket
 

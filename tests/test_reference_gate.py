@@ -7,7 +7,7 @@ import torch
 from raiha_core import checkpoint
 from raiha_core.masked_statistics import RegionStatistics
 from raiha_core.models.following import towards
-from raiha_core.models.reference_gate import LARGEST, USUAL, ReferenceGate, reason_against
+from raiha_core.models.reference_gate import ODDEST, USUAL, ReferenceGate, reason_against
 from raiha_core.models.reference_measurement import (
     LIGHT,
     NUMBERS,
@@ -51,7 +51,7 @@ def test_belief_and_proposal_are_their_formula():
     clamped = 0
     for b, count in enumerate((3, 1)):
         numbers = whole.numbers[b, :count].double().numpy()
-        logits = np.clip((numbers - centre) / spread, -LARGEST, LARGEST) @ weight.T + bias
+        logits = np.clip((numbers - centre) / spread, -ODDEST, ODDEST) @ weight.T + bias
         logits = np.clip(logits, -8, 8)
         total = 1 / (1 + np.exp(-logits.max(0)))
         parts = np.exp(logits) / np.exp(logits).sum(0)

@@ -6,7 +6,7 @@ import torch
 from raiha_core import render
 from raiha_core.render import LabTransfer, Prediction
 from raiha_train.loop import train
-from raiha_train.losses.steadiness import FARTHEST, FLOOR, MOST_NOISE, another_view, apart
+from raiha_train.losses.steadiness import FARTHEST, MOST_NOISE, NOTICEABLE, another_view, apart
 from raiha_train.losses.terms import LossConfig, total
 from tests.network_cases import pairs
 from tests.test_train_loop import one_thread, photos  # noqa: F401  two are fixtures
@@ -45,7 +45,7 @@ def test_answers_are_apart_by_about_what_their_pictures_are():
     a, b = (render.apply(Prediction(lab=t), image, mask) for t in (still, brighter))
     wanted = ((a - b).square() * mask).sum().div(3 * mask.sum()).sqrt()
     assert float(found) == pytest.approx(float(wanted), rel=0.2)
-    assert float(apart(still, still, image, mask)) == pytest.approx(FLOOR / 255)
+    assert float(apart(still, still, image, mask)) == pytest.approx(NOTICEABLE / 255)
 
 
 def test_the_term_is_weighted_in_and_named():

@@ -29,7 +29,7 @@ from .statistics import StatisticsConfig
 
 GROUPS = ((0,), (1, 2), (3, 4, 5))  # weighed apart: lightness, colour, the three deviations
 STARTING_BELIEF = -2.0  # of a logit
-LARGEST = 4.0  # standard deviations: an odd reference is no odder than this
+ODDEST = 4.0  # standard deviations: an odd reference is no odder than this
 SURE = 8.0  # of a logit, at most
 LIGHT_LIMIT = 15.0  # Lab units
 _OF_GROUP = [g for g, members in enumerate(GROUPS) for _ in members]
@@ -77,7 +77,7 @@ class ReferenceGate(nn.Module):
 
     def normal(self, numbers: Tensor) -> Tensor:
         """(..., NUMBERS) -> the same in standard deviations of what the gate was fitted on."""
-        return ((numbers - self.centre) / self.spread).clamp(-LARGEST, LARGEST)
+        return ((numbers - self.centre) / self.spread).clamp(-ODDEST, ODDEST)
 
     def forward(self, measurement: ReferenceMeasurement, present: Tensor, found: RegionStatistics) -> Weighed:
         """Evidence to belief.

@@ -12,10 +12,11 @@ from raiha_core.color import srgb_to_lab
 from raiha_core.masked_statistics import measure
 from raiha_core.models.statistics import LEVELS_PER_LAB
 from raiha_core.render import LabTransfer
+from raiha_core.resizing import at_places
 
 FARTHEST = 1.0  # pixel
 MOST_NOISE = 3 / 255  # its deviation
-FLOOR = 1.0  # grey level: nearer answers are the same
+NOTICEABLE = 1.0  # grey level: nearer answers are the same
 
 
 def another_view(image: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -35,7 +36,7 @@ def another_view(image: Tensor, mask: Tensor, generator: torch.Generator) -> tup
     # coordinates run from -1 to 1
     theta[:, :, 2] = (2 * draw(b, 2) - 1) * FARTHEST * 2 / image.new_tensor([width, height])
     grid = F.affine_grid(theta, [b, 1, height, width], align_corners=False)
-    both = F.grid_sample(torch.cat((image, mask), 1), grid, padding_mode="border", align_corners=False)
+    both = at_places(torch.cat((image, mask), 1), grid)
     deviation = MOST_NOISE * draw(b, 1, 1, 1)
     noise = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
     return (both[:, :3] + deviation * noise).clamp(0, 1), both[:, 3:]
@@ -45,9 +46,9 @@ def apart(first: LabTransfer, second: LabTransfer, image: Tensor, mask: Tensor) 
     """Root mean square over the object of what two transfers make of it differently, by their closed form.
 
     Args: image (B, 3, H, W), sRGB 0..1, and mask (B, 1, H, W): of either view.
-    Returns: (B,), of a range of 1, never below `FLOOR` of 255.
+    Returns: (B,), of a range of 1, never below `NOTICEABLE` of 255.
     """
     variance = measure(srgb_to_lab(image.float()), mask.float()).variance
     squares = (first.shift - second.shift).square() + (first.scale - second.scale).square() * variance
     levels = (squares * squares.new_tensor(LEVELS_PER_LAB)).sum(1)
-    return (levels + FLOOR**2).sqrt() / 255
+    return (levels + NOTICEABLE**2).sqrt() / 255
