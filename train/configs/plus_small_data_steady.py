@@ -15,14 +15,13 @@ EXPERIMENT = replace(
     THIRD,
     name="plus_small_data_steady",
     start="plus_small_data",
-    # the stem's smoothing leaves as much to learn anew in the first stages as in the last; two views are
-    # compared, so nothing is dropped
-    network=replace(THIRD.network, antialias=True, mirrored=True, frozen_stages=1, dropout=0.0),
-    optimisation=replace(THIRD.optimisation, rate=3e-4, backbone_factor=0.5, warmup_steps=30, ema=0.99),
-    loss=replace(THIRD.loss, steady=1.0),
-    steps=600,
-    validate_every=300,
+    # two views are compared, so nothing is dropped
+    network=replace(THIRD.network, antialias=True, mirrored=True, dropout=0.0),
+    optimisation=replace(THIRD.optimisation, rate=3e-4, backbone_factor=0.5, warmup_steps=20, ema=0.98),
+    loss=replace(THIRD.loss, steady=1.5),
+    steps=200,
+    validate_every=100,
     validation_pictures=256,
-    sample_every=600,
-    save_every=50,
+    sample_every=200,
+    save_every=20,
 )
