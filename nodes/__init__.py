@@ -1,46 +1,15 @@
 """Raiha's nodes for ComfyUI: they convert, call `raiha_core`, and convert back."""
 
-from .compare import Compare
-from .compat import ComfyExtension, io
-from .gallery import BuildGallery, ImagesToGallery, LoadEncoder, LoadGallery
-from .harmonize import Harmonize, LoadHarmonizer, StatisticsOptions
-from .models import register_folders
-from .paste import PasteObject
-from .pictures import LoadMask, LoadPicture, SavePicture
-from .references import PicturesAsReferences, ReferencesToImages
-from .retrieve import RetrieveByContent, RetrieveByIllumination, RetrieveReferences
-from .score import ScoreComposite
+import sys
 
-NODES: list[type[io.ComfyNode]] = [
-    LoadPicture,
-    LoadMask,
-    SavePicture,
-    LoadEncoder,
-    LoadGallery,
-    BuildGallery,
-    ImagesToGallery,
-    RetrieveByContent,
-    RetrieveByIllumination,
-    ReferencesToImages,
-    LoadHarmonizer,
-    StatisticsOptions,
-    Harmonize,
-    Compare,
-    ScoreComposite,
-    PasteObject,
-    RetrieveReferences,
-    PicturesAsReferences,
-]
+try:
+    from .pack import NODES, comfy_entrypoint
+except ModuleNotFoundError as _error:
+    _ours = (_error.name or "").partition(".")[0] in ("", "nodes", "raiha_core", "comfy", "comfy_api")
+    if _ours or "comfy_api" not in sys.modules:  # only ComfyUI's page can show what is missing
+        raise
+    from .missing import entrypoint_without
 
+    NODES, comfy_entrypoint = [], entrypoint_without(_error.name)
 
-class Raiha(ComfyExtension):
-    async def on_load(self) -> None:
-        register_folders()
-
-    async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return list(NODES)
-
-
-async def comfy_entrypoint() -> Raiha:
-    """What ComfyUI asks for the pack's nodes."""
-    return Raiha()
+__all__ = ["NODES", "comfy_entrypoint"]

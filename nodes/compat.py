@@ -5,6 +5,11 @@
 
 # ruff: noqa: F401  the other modules import from here
 if __name__.startswith("raiha_embedded."):
+
+    def metadata_allowed() -> bool:
+        """Whether the host's user lets pictures carry their workflow."""
+        return True
+
     from ..workflows import host_io as io
     from ..workflows import host_ui as ui
     from ..workflows.host_io import ComfyExtension
@@ -27,3 +32,9 @@ else:
     from comfy.ops import manual_cast as operations
     from comfy.utils import ProgressBar
     from server import PromptServer
+
+    def metadata_allowed() -> bool:
+        """Whether the host's user lets pictures carry their workflow."""
+        from comfy.cli_args import args
+
+        return not args.disable_metadata

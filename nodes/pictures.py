@@ -1,6 +1,7 @@
 """Nodes that read and write pictures without ComfyUI's losses: 16 bit, ICC, EXIF orientations, rounding."""
 
 import hashlib
+import json
 import logging
 import os
 from dataclasses import replace
@@ -12,7 +13,7 @@ from ..raiha_core.codecs.formats import readable_endings
 from ..raiha_core.codecs.source import PictureSource
 from ..raiha_core.images import open_picture, write_picture
 from ..raiha_core.mask_files import open_mask_file
-from .compat import folder_paths, io, model_management, ui
+from .compat import folder_paths, io, metadata_allowed, model_management, ui
 from .notes import show_notes
 from .reading import MAX_PIXELS, damage_notes, damage_remedy_told, reading_inputs
 from .sockets import SourceSocket, require
@@ -254,6 +255,14 @@ class LoadMask(io.ComfyNode):
         return io.NodeOutput(to_mask(mask), ui=shown)
 
 
+def _workflow_texts(node: type[io.ComfyNode]) -> dict[str, str]:
+    """What ComfyUI's page reads from a picture: the prompt, and the graph with all that belongs to it."""
+    hidden = getattr(node, "hidden", None)
+    found = {} if getattr(hidden, "prompt", None) is None else {"prompt": json.dumps(hidden.prompt)}
+    more = getattr(hidden, "extra_pnginfo", None) or {}
+    return found | {str(name)[:79]: json.dumps(value) for name, value in more.items()}
+
+
 class SavePicture(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -262,7 +271,7 @@ class SavePicture(io.ComfyNode):
             display_name="Save Picture (Raiha)",
             category="Raiha",
             description="Writes PNG files of 8 or 16 bit into ComfyUI's output folder. Values are rounded, "
-            "where ComfyUI's own saver cuts them off, and no workflow is stored in the file.",
+            "where ComfyUI's own saver cuts them off. Dragged onto the page, a file restores its workflow.",
             search_aliases=["save image", "16 bit", "export"],
             is_output_node=True,
             inputs=[
@@ -285,7 +294,15 @@ class SavePicture(io.ComfyNode):
                     tooltip="Of Load Picture (Raiha): files get its colour profile, alpha and metadata, and "
                     "pixels that were not changed keep their codes.",
                 ),
+                io.Boolean.Input(
+                    "keep_workflow",
+                    default=True,
+                    optional=True,
+                    tooltip="Store the workflow in the file, as ComfyUI's own saver does; it holds the names "
+                    "of your files and folders.",
+                ),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             outputs=[io.Image.Output("images", display_name="images", tooltip="The pictures, unchanged.")],
         )
 
@@ -297,6 +314,7 @@ class SavePicture(io.ComfyNode):
         bit_depth: str,
         alpha: Tensor | None = None,
         source: PictureSource | None = None,
+        keep_workflow: bool = True,
     ) -> io.NodeOutput:
         pixels = from_image(images).float().cpu()
         if source is not None:
@@ -309,12 +327,18 @@ class SavePicture(io.ComfyNode):
         folder, file, counter, subfolder, _ = folder_paths.get_save_image_path(
             filename_prefix, folder_paths.get_output_directory(), width, height
         )
+        texts = _workflow_texts(cls) if keep_workflow and metadata_allowed() else {}
         saved = []
         for index, picture in enumerate(pixels):
             name = f"{file.replace('%batch_num%', str(index))}_{counter + index:05}_.png"
             own = None if weights is None else weights[min(index, len(weights) - 1)][None]
             write_picture(
-                Path(folder, name), picture[None], alpha=own, bit_depth=int(bit_depth), source=source
+                Path(folder, name),
+                picture[None],
+                alpha=own,
+                bit_depth=int(bit_depth),
+                source=source,
+                texts=texts,
             )
             saved.append(ui.SavedResult(name, subfolder, io.FolderType.output))
         return io.NodeOutput(images, ui=ui.SavedImages(saved))

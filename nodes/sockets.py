@@ -61,6 +61,16 @@ HarmonizerSocket = io.Custom("RAIHA_HARMONIZER")
 SourceSocket = io.Custom("RAIHA_SOURCE")
 Layers = io.Custom("LAYERS")  # ComfyUI's own, by name: older hosts have none
 
+
+def compare_view() -> io.Input:
+    """The widget in which ComfyUI's page shows a slider; older hosts have none and show nothing there."""
+    tooltip = "The slider; nothing to set."
+    kind = getattr(io, "ImageCompare", None)
+    if kind is None:
+        return io.Custom("IMAGECOMPARE").Input("compare_view", optional=True, tooltip=tooltip)
+    return kind.Input("compare_view", optional=True, tooltip=tooltip)
+
+
 _MADE_BY = {
     StoredGallery: "a gallery node (Load, Build, Images to Gallery)",
     ManagedEncoder: "Load Encoder (Raiha)",

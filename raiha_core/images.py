@@ -9,8 +9,8 @@ must not depend on one.
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from .codecs.encoding import WRITTEN, Carried, WrittenFormat
 from .codecs.formats import FORMATS, format_of_ending, readable_endings
 from .codecs.icc import settle
 from .codecs.raster import MAX_PIXELS as MAX_PIXELS
-from .codecs.raster import PictureError, to_tensor, upright
+from .codecs.raster import FileMetadata, PictureError, to_tensor, upright
 from .codecs.source import PictureSource, in_own_space, scaled
 from .durable import durable_path
 from .mask_files import read_mask as read_mask  # people import it from here
@@ -162,6 +162,21 @@ def _colours(
     return own, Carried(profile=source.profile, metadata=source.metadata)
 
 
+def _with_texts(path: Path, metadata: FileMetadata, texts: Mapping[str, str]) -> FileMetadata:
+    """The metadata with more texts of a PNG. Raises: ValueError where the file is none."""
+    if not texts:
+        return metadata
+    if path.suffix.lower() not in (".png", ".apng"):
+        raise ValueError(f"{path}: only a PNG holds texts by keyword")
+    chunks = [
+        (b"tEXt", name.encode("latin-1") + b"\0" + text.encode("latin-1", "replace"))
+        for name, text in texts.items()
+    ]
+    mine = {content.split(b"\0")[0] for _, content in chunks}
+    kept = [part for part in metadata.png_texts if part[1].split(b"\0")[0] not in mine]
+    return replace(metadata, png_texts=(*kept, *chunks))
+
+
 def _alpha_codes(
     path: Path, alpha: Tensor | None, source: PictureSource | None, bit_depth: int, size: tuple[int, int]
 ) -> np.ndarray | None:
@@ -180,6 +195,7 @@ def write_picture(
     alpha: Tensor | None = None,
     bit_depth: int | None = None,
     source: PictureSource | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """Write one picture; the ending gives the format: PNG or TIFF (8, 16 bits), WebP (lossless), JPEG.
 
@@ -189,6 +205,7 @@ def write_picture(
         bit_depth: 8, 16, or 32 for a TIFF of floats; None for the source's own, or 8.
         source: the file that `pixels` were read from: the result has its colour space and profile,
             metadata and alpha, and pixels that were not changed have its codes, bit for bit.
+        texts: written into a PNG, by keywords of at most 79 letters, in place of the source's own.
     Raises: ValueError naming the file where the format would lose alpha or depth, or on NaN or
         wrong shapes; OSError as the system gives it. The file then keeps what it held before.
     """
@@ -213,6 +230,7 @@ def write_picture(
     cover = _alpha_codes(path, alpha, source, depth, size)
     if cover is not None:
         codes = np.concatenate((codes, cover), 2)
+    carried = replace(carried, metadata=_with_texts(path, carried.metadata, texts or {}))
     data = form.encode(np.ascontiguousarray(codes), carried)
     with durable_path(path) as temporary:
         temporary.write_bytes(data)

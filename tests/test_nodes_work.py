@@ -79,7 +79,7 @@ def test_the_whole_road_from_photos_to_a_picture(host):
     assert history.outputs["14"]["text"][0].startswith("3 photos (3 added")
     (beside,) = saved(host, history, "16")
     assert Image.open(beside).size == (192, 64)
-    assert len(history.outputs["10"]["images"]) == 1
+    assert [len(history.outputs["10"][kind]) for kind in ("a_images", "b_images")] == [1, 1]
     again = host.run({**ENCODER, "4": prompt["4"], "14": prompt["14"]})
     assert "3 unchanged" in again.outputs["14"]["text"][0]
     assert host.folder("user").joinpath("raiha", "galleries", "small").is_dir()
@@ -116,11 +116,11 @@ def test_options_as_they_stand_are_the_preset_and_others_differ(host, schemas):
             ),
             "9": node("Raiha_SavePicture", images=["8", 0], filename_prefix="options", bit_depth="8"),
         }
-        return saved(host, host.run(prompt), "9")[0].read_bytes(), prompt
+        return Image.open(saved(host, host.run(prompt), "9")[0]).tobytes(), prompt
 
     usual, prompt = run()
     preset = host.run({**prompt, **HARMONIZER})
-    assert saved(host, preset, "9")[0].read_bytes() == usual
+    assert Image.open(saved(host, preset, "9")[0]).tobytes() == usual
     for changes in ({"lightness": 0.2}, {"deviation": 1.0}, {"contrast": 1.0}, {"ring": 0.2}):
         assert run(**changes)[0] != usual, changes
 

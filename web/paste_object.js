@@ -15,7 +15,7 @@ class Stage {
     this.node = node;
     this.canvas = document.createElement("canvas");
     this.canvas.className = "raiha-stage";
-    this.canvas.style.cssText = "width:100%;height:100%;display:block;touch-action:none;cursor:grab";
+    this.canvas.style.cssText = "width:100%;height:100%;display:block;object-fit:contain;touch-action:none;cursor:grab";
     this.canvas.width = 480;
     this.canvas.height = 320;
     this.canvas.addEventListener("pointerdown", (event) => this.press(event));
@@ -119,10 +119,11 @@ class Stage {
 
   // where the pointer is: in canvas pixels, and seen from the object's middle, unturned
   place(event) {
-    const frame = this.canvas.getBoundingClientRect();
+    const frame = this.canvas.getBoundingClientRect(), { width, height } = this.canvas;
+    const zoom = Math.min(frame.width / width, frame.height / height); // the picture keeps its aspect
     return [
-      ((event.clientX - frame.left) * this.canvas.width) / frame.width,
-      ((event.clientY - frame.top) * this.canvas.height) / frame.height,
+      (event.clientX - frame.left - frame.width / 2) / zoom + width / 2,
+      (event.clientY - frame.top - frame.height / 2) / zoom + height / 2,
     ];
   }
 
@@ -172,13 +173,14 @@ app.registerExtension({
     if (node.comfyClass !== "Raiha_PasteObject") return;
     const stage = new Stage(node);
     node.raihaStage = stage;
-    node.addDOMWidget("stage", "raiha_stage", stage.canvas, {
+    const drawn = node.addDOMWidget("stage", "raiha_stage", stage.canvas, {
       serialize: false,
       getMinHeight: () => 220,
       getMaxHeight: () => 700,
       getValue: () => "",
       setValue: () => {},
     });
+    drawn.serialize = false; // else a widget of a later version would read its value
     for (const name of ["x", "y", "scale", "rotation", "flip", "anchor"]) {
       const widget = stage.widget(name), before = widget.callback;
       widget.callback = function (...values) {

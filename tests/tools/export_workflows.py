@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "tools")]
@@ -160,6 +160,8 @@ def thumbnail(name: str, graph: Graph, saved: Image.Image) -> Image.Image:
     """A picture of the workflow's real result."""
     if name == "explain_retrieval":
         return _fitted(saved)
+    if name == "01_paste_and_harmonize":
+        return ImageOps.fit(saved, THUMBNAIL, Image.Resampling.LANCZOS)
     demo = ROOT / "assets" / graph.nodes["1"]["inputs"]["image"].removeprefix("example: ")
     mask = demo.with_name(f"{demo.stem}_mask.png")
     return _object_crops(Image.open(demo).convert("RGB"), saved, Image.open(mask).convert("L"))
@@ -179,8 +181,8 @@ def export(page: Page, server: Any, shots: Path | None) -> None:
         page.check(f"{name} after a run")
         if shots is not None:
             page.shoot(shots / f"{name}.png")
-        prompts = pack("workflows.host_prompt")
-        (entry,) = prompts.saved_pictures(server.run(api_format, timeout=180))
+        prompts = pack("workflows.host_results")
+        (entry,) = prompts.saved_pictures(server.run(api_format))
         saved = Image.open(io.BytesIO(server.fetch(entry))).convert("RGB")
         thumbnail(name, graph, saved).save(ROOT / "workflows" / f"{name}.jpg", quality=90)
         print(f"{name}: {time.monotonic() - started:.1f} s, widgets {page.page.evaluate(_WIDGETS)}")

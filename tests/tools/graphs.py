@@ -16,6 +16,21 @@ Choose a picture of yours in both loaders: the composite, and its mask, white on
 Without references the light around the object is all that guides."""
 
 
+PASTE_NOTE = """### Paste and harmonize
+1. Choose your background and your cut-out in the two loaders.
+2. **Run** once: both appear in *Paste Object*.
+3. Drag the object there; the wheel or a corner scales it, the round handle turns it.
+4. **Run** again.
+5. The result stands under the slider of *Compare*, and in ComfyUI's output folder.
+
+Too much or too little? *strength* in *Harmonize*; *light*, *colour* and *contrast* apart are among its
+advanced widgets."""
+
+REFERENCE_NOTE = """### A picture as reference
+Any picture that shows how the object should look. Harmonize follows it as far as it believes it; to say it
+yourself, set **reference_strength** of *Harmonize* (an advanced widget) between 0 and 1."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Graph:
     nodes: dict[str, dict[str, Any]]  # API format
@@ -33,6 +48,31 @@ def _picture(name: str) -> dict[str, dict[str, Any]]:
         "1": _node("Raiha_LoadPicture", image=f"example: demo/{name}.png", mask_means="automatic"),
         "2": _node("Raiha_LoadMask", image=f"example: demo/{name}_mask.png", mask_means="automatic", label=0),
     }
+
+
+WHEEL = {  # widgets of Harmonize that stay as they are
+    "invert_mask": False,
+    "light": 1.0,
+    "colour": 1.0,
+    "contrast": 1.0,
+    "reference_strength": -1.0,
+    "limit": 100.0,
+    "keep_hue": False,
+    "grow": 0,
+    "feather": 0,
+    "context": 0.0,
+}
+
+
+def _save(image: str, source: str) -> dict[str, Any]:
+    return _node(
+        "Raiha_SavePicture",
+        images=[image, 0],
+        filename_prefix="raiha/harmonized",
+        bit_depth="8",
+        source=[source, 2],
+        keep_workflow=True,
+    )
 
 
 def _searches(own_photo: str) -> dict[str, dict[str, Any]]:
@@ -71,6 +111,41 @@ def _searches(own_photo: str) -> dict[str, dict[str, Any]]:
 _LEFT = {"1": (0, 0), "2": (0, 420), "3": (340, 0), "4": (340, 180), "5": (700, 0), "6": (1080, 0)}
 
 GRAPHS = {
+    "01_paste_and_harmonize": Graph(
+        nodes={
+            "1": _node(
+                "Raiha_LoadPicture",
+                image="example: scenes/photos/palapeli_cincinnati-bridge.jpg",
+                mask_means="automatic",
+            ),
+            "2": _node(
+                "Raiha_LoadPicture",
+                image="example: scenes/cutouts/tuxpaint_Christmas_Tree_photo.png",
+                mask_means="automatic",
+            ),
+            "3": _node(
+                "Raiha_PasteObject",
+                background=["1", 0],
+                object=["2", 0],
+                mask=["2", 1],
+                x=-90.0,
+                y=-30.0,
+                scale=0.9,
+                rotation=0.0,
+                flip="none",
+                anchor="bottom",
+                feather=0,
+                mask_means="auto",
+                clean_edges=True,
+            ),
+            "4": _node("Raiha_Harmonize", composite=["3", 0], mask=["3", 1], strength=1.0, **WHEEL),
+            "5": _save("4", "1"),
+            "6": _node("Raiha_Compare", before=["3", 0], after=["4", 0]),
+        },
+        places={"1": (0, 0), "2": (0, 420), "3": (360, 0), "4": (780, 0), "5": (1120, 0), "6": (1120, 440)},
+        note=PASTE_NOTE,
+        note_at=(780, 560),
+    ),
     "harmonize": Graph(
         nodes={
             **_picture("truck"),
@@ -81,15 +156,9 @@ GRAPHS = {
                 mask=["2", 0],
                 harmonizer=["3", 0],
                 strength=1.0,
-                invert_mask=False,
+                **WHEEL,
             ),
-            "5": _node(
-                "Raiha_SavePicture",
-                images=["4", 0],
-                filename_prefix="raiha/harmonized",
-                bit_depth="8",
-                source=["1", 2],
-            ),
+            "5": _save("4", "1"),
             "6": _node("Raiha_Compare", before=["1", 0], after=["4", 0]),
         },
         places={"1": (0, 0), "2": (0, 420), "3": (340, 0), "4": (680, 0), "5": (1020, 0), "6": (1020, 440)},
@@ -99,36 +168,72 @@ GRAPHS = {
     "harmonize_with_gallery": Graph(
         nodes={
             **_picture("grapefruit"),
-            **_searches("palapeli_citrus-fruits.jpg"),
-            "7": _node("Raiha_LoadHarmonizer", harmonizer="raiha-plus"),
-            "8": _node(
+            "3": _node("Raiha_BuildGallery", photos="(example photos)", name="examples", folder=""),
+            "4": _node(
+                "Raiha_RetrieveReferences",
+                gallery=["3", 0],
+                composite=["1", 0],
+                mask=["2", 0],
+                by="both",
+                top_k=4,
+                exclude="palapeli_citrus-fruits.jpg",
+                invert_mask=False,
+            ),
+            "5": _node(
                 "Raiha_Harmonize",
                 composite=["1", 0],
                 mask=["2", 0],
-                harmonizer=["7", 0],
                 strength=1.0,
-                references=["6", 0],
-                invert_mask=False,
+                references=["4", 0],
+                **WHEEL,
             ),
-            "9": _node(
-                "Raiha_SavePicture",
-                images=["8", 0],
-                filename_prefix="raiha/harmonized",
-                bit_depth="8",
-                source=["1", 2],
-            ),
-            "10": _node("Raiha_Compare", before=["1", 0], after=["8", 0]),
-            "11": _node("PreviewAny", source=["6", 2]),
+            "6": _save("5", "1"),
+            "7": _node("Raiha_Compare", before=["1", 0], after=["5", 0]),
+            "8": _node("PreviewAny", source=["4", 2]),
         },
         places={
-            **_LEFT,
-            "7": (1080, 480),
-            "8": (1460, 0),
-            "9": (1800, 0),
-            "10": (1800, 440),
-            "11": (1460, 440),
+            "1": (0, 0),
+            "2": (0, 420),
+            "3": (340, 0),
+            "4": (680, 0),
+            "5": (1020, 0),
+            "6": (1360, 0),
+            "7": (1360, 440),
+            "8": (680, 480),
         },
         note=GALLERY_NOTE,
+        note_at=(340, 480),
+    ),
+    "picture_as_reference": Graph(
+        nodes={
+            **_picture("grapefruit"),
+            "3": _node(
+                "Raiha_LoadPicture",
+                image="example: scenes/photos/palapeli_citrus-fruits_detail.jpg",
+                mask_means="automatic",
+            ),
+            "4": _node("Raiha_PicturesAsReferences", images=["3", 0]),
+            "5": _node(
+                "Raiha_Harmonize",
+                composite=["1", 0],
+                mask=["2", 0],
+                strength=1.0,
+                references=["4", 0],
+                **WHEEL,
+            ),
+            "6": _save("5", "1"),
+            "7": _node("Raiha_Compare", before=["1", 0], after=["5", 0]),
+        },
+        places={
+            "1": (0, 0),
+            "2": (0, 420),
+            "3": (340, 0),
+            "4": (680, 0),
+            "5": (1020, 0),
+            "6": (1360, 0),
+            "7": (1360, 440),
+        },
+        note=REFERENCE_NOTE,
         note_at=(340, 480),
     ),
     "explain_retrieval": Graph(
@@ -145,7 +250,11 @@ GRAPHS = {
                 invert_mask=False,
             ),
             "8": _node(
-                "Raiha_SavePicture", images=["7", 1], filename_prefix="raiha/references", bit_depth="8"
+                "Raiha_SavePicture",
+                images=["7", 1],
+                filename_prefix="raiha/references",
+                bit_depth="8",
+                keep_workflow=True,
             ),
             "9": _node("PreviewImage", images=["7", 0]),
             "10": _node("PreviewAny", source=["7", 2]),

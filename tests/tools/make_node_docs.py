@@ -85,7 +85,8 @@ For one picture or a few that you have already. Patches of theirs that look like
 pack's own encoder; where none is very alike, the most alike ones count, and Harmonize will hardly believe
 them by itself: set its `reference_strength` to say how far to go. A mask keeps the look-out to a part.""",
     "Raiha_Compare": """\
-For a slider between the two take ComfyUI's own Compare Images.""",
+The pictures under the slider are at most 2048 pixels long; both outputs are of full size. Connect the gain
+map to Preview Image to see where the harmonizer was at work.""",
     "Raiha_Score": """\
 The number is a mean distance in CIELAB between the object and what the harmonizer would make of it. Half of
 the right pictures that it was measured on score below 3 and one in ten above 11, so it ranks pictures and
