@@ -82,13 +82,16 @@ class Embedded:
         timer.daemon = True
         timer.start()
         try:
-            return self.host.run(prompt).outputs
+            outputs = self.host.run(prompt).outputs
         except PromptError:
             if time.monotonic() >= self._deadline:
                 raise late from None
             raise
         finally:
             timer.cancel()
+        if time.monotonic() >= self._deadline:  # the clock ran out where nothing looked at it
+            raise late
+        return outputs
 
     def fetch(self, entry: Mapping[str, str]) -> bytes:
         return (self.host.folder(entry["type"]) / entry["subfolder"] / entry["filename"]).read_bytes()
