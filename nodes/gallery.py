@@ -50,15 +50,23 @@ def _photo_folders() -> list[str]:
     return [_EXAMPLES, _BELOW, *(f"{_INPUT}{name}" for name in folders)]
 
 
+def unquoted(text: str) -> str:
+    """A path as it was meant: file managers copy it between quotes."""
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1].strip()
+    return text
+
+
 def _photo_folder(photos: str, folder: str) -> Path:
     """The folder that the two widgets name. Raises: ValueError where they name none."""
     if photos == _EXAMPLES:
         return _EXAMPLE_PHOTOS
     if photos.startswith(_INPUT):
         return Path(folder_paths.get_input_directory(), photos.removeprefix(_INPUT))
-    if not folder.strip():
+    if not unquoted(folder):
         raise ValueError("type the photo folder's path into 'folder', or choose another entry of 'photos'")
-    return Path(folder.strip()).expanduser()
+    return Path(unquoted(folder)).expanduser()
 
 
 def _store_fingerprint(store: Path) -> str:
@@ -189,15 +197,15 @@ class LoadGallery(io.ComfyNode):
     def _store(gallery: str, path: str) -> Path:
         if gallery != _PATH_BELOW:
             return _galleries() / gallery
-        if not path.strip():
+        if not unquoted(path):
             raise ValueError("type the gallery's path into 'path', or choose another entry of 'gallery'")
-        return Path(path.strip()).expanduser()
+        return Path(unquoted(path)).expanduser()
 
     @classmethod
     def execute(
         cls, gallery: str, path: str = "", photos: str = "", max_pixels: int = MAX_PIXELS
     ) -> io.NodeOutput:
-        moved = Path(photos.strip()).expanduser() if photos.strip() else None
+        moved = Path(unquoted(photos)).expanduser() if unquoted(photos) else None
         found = open_gallery(cls._store(gallery, path), photos=moved, max_pixels=max_pixels)
         report = [f"{len(found)} photos with features '{found.spec.name}'", *found.notes]
         return io.NodeOutput(found, "\n".join(report))

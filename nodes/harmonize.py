@@ -80,7 +80,16 @@ class Harmonize(io.ComfyNode):
             category="Raiha",
             description="Changes the look of the masked object until it belongs to its background. "
             "Pixels outside the mask come out exactly as they went in.",
-            search_aliases=["harmonization", "match colors", "relight", "composite", "color transfer"],
+            search_aliases=[
+                "harmonization",
+                "harmonise",
+                "match colors",
+                "color match",
+                "match lighting",
+                "relight",
+                "composite",
+                "color transfer",
+            ],
             inputs=[
                 io.Image.Input("composite", tooltip="The picture with the pasted object; any size."),
                 io.Mask.Input("mask", tooltip="White marks the pasted object; soft edges are welcome."),

@@ -83,3 +83,18 @@ def test_without_requirements_there_is_one_node_with_the_command(monkeypatch):
     assert command.endswith('requirements.txt"')
     with pytest.raises(ValueError, match="Close ComfyUI, run this"):
         found.execute(command)
+
+
+@pytest.mark.parametrize("text", ['"/a b/c"', " '/a b/c' ", "/a b/c", '" /a b/c"'])
+def test_pasted_paths_may_stand_between_quotes(text):
+    assert pack("nodes.gallery").unquoted(text) == "/a b/c"
+
+
+def test_the_pack_is_found_by_the_words_that_artists_search(host):
+    with host.session():
+        schemas = [found.define_schema() for found in host.nodes.values() if hasattr(found, "define_schema")]
+    words = {
+        word.lower() for schema in schemas for word in (*schema.search_aliases, schema.display_name or "")
+    }
+    for word in ("paste object", "match lighting", "relight", "color match", "harmonise", "composite"):
+        assert any(word in known for known in words), word
