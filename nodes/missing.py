@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parents[1]
+_PACK = Path(__file__).resolve().parents[1]
 
 
 def command() -> str:
     """Installs the requirements into the Python that ComfyUI runs in, whichever that is."""
-    return f'"{sys.executable}" -m pip install -r "{HERE / "requirements.txt"}"'
+    return f'"{sys.executable}" -m pip install -r "{_PACK / "requirements.txt"}"'
 
 
 def entrypoint_without(module: str | None) -> Callable[[], Any]:

@@ -31,14 +31,18 @@ def from_json(kind: type[Record], data: object, what: str) -> Record:
     if missing := sorted(needed - set(data)):
         raise ValueError(f"{what} lacks the fields: {', '.join(missing)}")
     hints = get_type_hints(kind)
-    return kind(**{name: _value(hints[name], value, _in(what, name)) for name, value in data.items()})
+    return kind(**{name: typed(hints[name], value, _in(what, name)) for name, value in data.items()})
 
 
 def _in(what: str, name: object) -> str:
     return f"{what.rstrip(',')}, '{name}',"
 
 
-def _value(hint: Any, value: object, what: str) -> object:
+def typed(hint: Any, value: object, what: str) -> object:
+    """A value that JSON or a user gave, as the type that a field declares; lists become its tuples.
+
+    Raises: ValueError naming `what` where it is of another type.
+    """
     origin, inner = get_origin(hint), get_args(hint)
     if is_dataclass(hint):
         return from_json(cast("type", hint), value, what)
@@ -49,9 +53,9 @@ def _value(hint: Any, value: object, what: str) -> object:
     if origin is tuple and isinstance(value, list | tuple):
         each = [inner[0]] * len(value) if inner[-1] is ... else list(inner)
         if len(each) == len(value):
-            return tuple(_value(part, v, what) for part, v in zip(each, value, strict=True))
+            return tuple(typed(part, v, what) for part, v in zip(each, value, strict=True))
     if origin is dict and isinstance(value, dict):
-        return {key: _value(inner[1], v, _in(what, key)) for key, v in value.items()}
+        return {key: typed(inner[1], v, _in(what, key)) for key, v in value.items()}
     if hint is Any or (origin is None and isinstance(hint, type) and _is_plain(hint, value)):
         return value
     raise ValueError(f"{what} must be {_words(hint)}, got {value!r:.60}")
@@ -61,7 +65,7 @@ def _first_that_fits(hints: tuple[Any, ...], value: object, what: str) -> object
     error: ValueError | None = None
     for hint in hints:
         try:
-            return _value(hint, value, what)
+            return typed(hint, value, what)
         except ValueError as found:
             error = error or found
     assert error is not None

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from PIL import Image
 
 from raiha_train.data import cache as module
+from raiha_train.data import made_once
 from raiha_train.data.cache import open_cache
 from raiha_train.data.photos import PhotoRow
 
@@ -75,8 +78,77 @@ def test_a_full_disk_leaves_nothing_half_made(rows, tmp_path, monkeypatch):
         patch.setattr(os, "posix_fallocate", full, raising=False)
         with pytest.raises(OSError, match="No space left"):
             open_cache(rows, 8, tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [made_once.LOCK]
     assert len(open_cache(rows, 8, tmp_path / "cache")) == 6
+
+
+@pytest.mark.parametrize("at", [3, 5])
+def test_a_killed_packing_goes_on_where_it_was(rows, tmp_path, monkeypatch, at):
+    rows[1].image.write_bytes(b"no picture")
+    whole = open_cache(rows, 8, tmp_path / "whole", allowed_bad=0.4)
+    monkeypatch.setattr(module, "CHUNK", 2)
+    real, decoded = module._decode, []
+
+    class Kill(BaseException):
+        pass
+
+    def counting(row, size):
+        decoded.append(row.id)
+        if row.id == f"p{at}":
+            raise Kill
+        return real(row, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_decode", counting)
+        with pytest.raises(Kill):
+            open_cache(rows, 8, tmp_path / "cache", allowed_bad=0.4)
+    decoded.clear()
+    monkeypatch.setattr(module, "_decode", lambda row, size: decoded.append(row.id) or real(row, size))
+    seen = []
+    again = open_cache(
+        rows, 8, tmp_path / "cache", allowed_bad=0.4, progress=lambda done, total: seen.append(done)
+    )
+    assert sorted(decoded) == [f"p{i}" for i in range(at // 2 * 2, 6)]  # whole pairs are not done again
+    assert seen[0] == at // 2 * 2
+    assert again.skipped == whole.skipped
+    for one, other in zip(again.gather(range(5)), whole.gather(range(5)), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_process_that_does_not_pack_waits_for_the_one_that_does(rows, tmp_path, capsys):
+    found = []
+    waiting = threading.Thread(target=lambda: found.append(open_cache(rows, 8, tmp_path / "c", mine=False)))
+    waiting.start()
+    time.sleep(0.3)
+    assert waiting.is_alive()
+    made = open_cache(rows, 8, tmp_path / "c")
+    waiting.join(10)
+    assert torch.equal(found[0].gather(range(6))[0], made.gather(range(6))[0])
+    assert "waiting for another process" in capsys.readouterr().err
+
+
+def test_a_second_run_waits_while_the_first_packs_and_does_not_pack_again(rows, tmp_path, monkeypatch):
+    real, packed = module._make, []
+
+    def slow(*arguments):
+        time.sleep(1.5)  # longer than a lock is tried for
+        packed.append(1)
+        real(*arguments)
+
+    monkeypatch.setattr(module, "_make", slow)
+    both = [threading.Thread(target=open_cache, args=(rows, 8, tmp_path / "c")) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join(20)
+    assert packed == [1]
+
+
+def test_unpacked_photos_are_the_packed_ones(rows, tmp_path):
+    cache = open_cache(rows, 8, tmp_path / "cache")
+    seen = module.UnpackedPhotos(cache.rows, 8, cache.fingerprint)
+    for one, other in zip(seen.gather([5, 0, 1]), cache.gather([5, 0, 1]), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_progress_counts_to_the_end_and_no_photo_is_an_error(rows, tmp_path):

@@ -1,7 +1,6 @@
 """training_data.py, reference_features.py: from folders and lists to feeds; what is missing is named."""
 
 import json
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -20,10 +19,7 @@ from tests.training_cases import write_photos
 
 
 class Alone:
-    is_main_process = True
-
-    def main_process_first(self):
-        return nullcontext()
+    is_local_main_process = True
 
 
 def tiny(**changes) -> experiments.Experiment:
@@ -150,6 +146,36 @@ def test_features_are_computed_once(root, tmp_path, monkeypatch):
     assert again.training.bank.content.content.dtype == np.float16
 
 
+def test_killed_features_go_on_where_they_were_and_are_the_same(root, tmp_path, monkeypatch):
+    experiment = with_references()
+    where = {"data": root, "lists": root / "refs.jsonl"}
+    whole = opened(experiment, tmp_path / "whole", **where).training.bank.content
+    monkeypatch.setattr(reference_features, "BATCH", 2)
+    monkeypatch.setattr(reference_features, "NOTE", 1)
+    real, batches = FakeEncoder.encode, []
+
+    class Kill(BaseException):
+        pass
+
+    def dying(self, images):
+        if len(batches) == 1:
+            raise Kill
+        batches.append(len(images))
+        return real(self, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeEncoder, "encode", dying)
+        with pytest.raises(Kill):
+            opened(experiment, tmp_path / "cut", **where)
+    batches.clear()
+    monkeypatch.setattr(
+        FakeEncoder, "encode", lambda self, images: batches.append(len(images)) or real(self, images)
+    )
+    again = opened(experiment, tmp_path / "cut", **where).training.bank.content
+    assert np.array_equal(whole.content, again.content)
+    assert sum(batches) == len(whole.place) - 2
+
+
 def test_references_of_held_out_scenes_are_dropped(root, tmp_path):
     experiment = with_references(validation_share=0.5)
     bank = opened(experiment, tmp_path, data=root, lists=root / "refs.jsonl").training.bank
@@ -180,7 +206,7 @@ def test_photos_make_composites_and_the_shipped_ones_are_the_default(tmp_path):
             {"data": "nowhere"},
             "no folder",
         ),
-        ({"validation_share": 0.0}, {"data": "data"}, "validation share of 0.0 leaves"),
+        ({"validation_share": 1e-4}, {"data": "data"}, "validation share of 0.0001 leaves"),
     ],
 )
 def test_what_is_missing_is_named(root, tmp_path, changes, where, message):

@@ -215,15 +215,15 @@ def test_a_full_disk_stops_with_the_previous_state_whole(tmp_path, photos, monke
 def test_unreadable_photos_are_named_and_skipped_up_to_a_share(tmp_path, capsys):
     photos = write_photos(tmp_path / "photos")
     (photos / "images" / "p4.png").write_bytes(b"no picture")
-    config = write_config(tmp_path, "lenient", allowed_bad=0.2)
-    assert train.main(arguments(config, photos, tmp_path / "run", "--dry-run")) == 0
+    config = write_config(tmp_path, "lenient", allowed_bad=0.2, steps=1)
+    assert train.main(arguments(config, photos, tmp_path / "run")) == 0
     text = capsys.readouterr().out
     assert "1 of 9 photos cannot be read" in text
     assert "p4.png" in text
     config = write_config(tmp_path, "strict", allowed_bad=0.1)
     (photos / "cache").rename(tmp_path / "old")
     with pytest.raises(ValueError, match=r"1 of 9 photos cannot be read .*10\.0%.*p4\.png"):
-        train.main(arguments(config, photos, tmp_path / "run", "--dry-run"))
+        train.main(arguments(config, photos, tmp_path / "other"))
 
 
 def test_a_run_over_iharmony4_with_references_names_their_features(tmp_path, monkeypatch):

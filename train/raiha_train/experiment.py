@@ -6,7 +6,7 @@ A config file in `configs/` holds one `EXPERIMENT`. The command line adds only w
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -222,13 +222,17 @@ def load_stages(path: Path) -> list[Experiment]:
         if any(stage.name == stages[0].start for stage in stages):
             raise ValueError(f"{path} starts from itself, by way of '{stages[0].name}'")
         stages.insert(0, load_experiment(path.with_name(f"{stages[0].start}.py")))
+    return stages
+
+
+def check_stages(stages: Sequence[Experiment]) -> None:
+    """Raises: ValueError where the stages of a run differ in what holds for a whole process."""
     kinds = {(stage.precision, stage.deterministic) for stage in stages}
     if len(kinds) > 1:
         raise ValueError(
-            f"the stages of {path} differ in precision or determinism, which hold for a whole process: "
-            + ", ".join(f"{stage.name} {stage.precision} {stage.deterministic}" for stage in stages)
+            f"the stages of '{stages[-1].name}' differ in precision or determinism, which hold for a whole "
+            "process: " + ", ".join(f"{s.name} {s.precision} {s.deterministic}" for s in stages)
         )
-    return stages
 
 
 def up_to_date(experiment: dict[str, Any]) -> dict[str, Any]:

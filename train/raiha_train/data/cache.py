@@ -1,31 +1,32 @@
 """Decoded photos at one size, packed in two memory-mapped files: reading never limits the device.
 
 Layout of a cache folder: images.npy (N, S, S, 3) uint8, masks.npy (N, S, S) uint8 (0 where there is no
-mask), rows.json (what is in it). The folder appears whole or not at all.
+mask), rows.json (what is in it). The folder appears whole or not at all (see made_once.py).
 """
 
 import json
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from raiha_core.data.pictures import decode_mask, decode_rgb
-from raiha_core.durable import sync_folder, write_text
+from raiha_core.durable import write_text
 from raiha_core.resizing import resize_codes
 
+from .made_once import DONE, ROWS, cores, create_map, keep_progress, make_once, progress_of
 from .photos import PhotoRow, fingerprint
 
 VERSION = 1
+_CHUNK = 512  # photos between two notes of how far the packing is
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,41 @@ class PhotoCache:
         return images, masks, has
 
 
-def create_map(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """A new .npy file of zeros, mapped for writing. Raises: OSError where the disk has no room for it."""
-    values = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    if hasattr(os, "posix_fallocate"):  # else a full disk would end the process on the write that meets it
-        with open(path, "rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return values
+@dataclass(frozen=True, slots=True)
+class UnpackedPhotos:
+    """The same photos without a cache: each is decoded when it is asked for. For a look, not for a run."""
+
+    rows: tuple[PhotoRow, ...]
+    size: int
+    fingerprint: str
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def gather(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """As `PhotoCache.gather`. Raises: ValueError naming a photo that cannot be read."""
+        chosen = [self.rows[i] for i in indices]
+        with ThreadPoolExecutor(cores()) as pool:
+            found = list(pool.map(_decode, chosen, repeat(self.size)))
+        images = torch.from_numpy(np.stack([image for image, _ in found])).permute(0, 3, 1, 2).contiguous()
+        masks = torch.from_numpy(np.stack([mask for _, mask in found]))[:, None]
+        return images, masks, torch.tensor([row.mask is not None for row in chosen])
+
+
+class Photos(Protocol):
+    """What a feed reads photos from."""
+
+    @property
+    def rows(self) -> tuple[PhotoRow, ...]: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def gather(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]: ...
 
 
 def _decode(row: PhotoRow, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -80,9 +109,9 @@ def open_cache(
     size: int,
     folder: Path,
     *,
-    workers: int = 2,
     allowed_bad: float = 0.01,
     progress: Callable[[int, int], object] | None = None,
+    mine: bool = True,
 ) -> PhotoCache:
     """The packed photos, made on first use and read from `folder` after that.
 
@@ -90,17 +119,18 @@ def open_cache(
         size: S, the side of the square each photo is squashed to.
         folder: where caches lie; each set of rows and size has a folder of its own in it.
         allowed_bad: share of unreadable photos that are skipped; more are an error.
+        mine: whether this process packs, with all cores; the others wait until it is done.
     Raises: ValueError naming how many photos cannot be read and the first of them; OSError where the
-        disk is full, with nothing half made left behind.
+        disk is full, with nothing half made left behind. A kill leaves what is packed, and the next call
+        goes on from there.
     """
     if not rows:
         raise ValueError("there is no photo to pack")
     rows = list(rows)
     mark = fingerprint(rows)
-    target = folder / f"{mark}-{size}"
-    if not (target / "rows.json").is_file():
-        _make(rows, size, target, workers, allowed_bad, progress)
-    about = json.loads((target / "rows.json").read_text(encoding="utf-8"))
+    target = cache_folder(mark, size, folder)
+    make_once(target, lambda part: _make(rows, size, part, allowed_bad, progress), mine=mine)
+    about = json.loads((target / ROWS).read_text(encoding="utf-8"))
     if about["version"] != VERSION:
         raise ValueError(f"{target} was packed by another version; delete it and run again")
     bad = {entry[0] for entry in about["skipped"]}
@@ -114,51 +144,66 @@ def open_cache(
     return PhotoCache(kept, images, masks, tuple((a, b) for a, b in about["skipped"]), mark)
 
 
+def cache_folder(mark: str, size: int, folder: Path) -> Path:
+    """Where the photos of a fingerprint are packed at a size."""
+    return folder / f"{mark}-{size}"
+
+
 def _make(
     rows: list[PhotoRow],
     size: int,
-    target: Path,
-    workers: int,
+    part: Path,
     allowed_bad: float,
     progress: Callable[[int, int], object] | None,
 ) -> None:
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
-    try:
-        images = create_map(part / "all_images.npy", (len(rows), size, size, 3), np.uint8)
-        masks = create_map(part / "all_masks.npy", (len(rows), size, size), np.uint8)
-        skipped: list[tuple[str, str]] = []
-        good = []
-        with ThreadPoolExecutor(workers) as pool:
-            jobs = [pool.submit(_decode, row, size) for row in rows]
-            for i, job in enumerate(jobs):
-                try:
-                    images[i], masks[i] = job.result()
-                    good.append(i)
-                except (ValueError, OSError) as error:
-                    skipped.append((rows[i].id, str(error)))
+    key = f"{VERSION} {len(rows)} {size}"
+    said = progress_of(part, key)
+    names = {"all_images.npy": (len(rows), size, size, 3), "all_masks.npy": (len(rows), size, size)}
+    if said:
+        images, masks = (np.load(part / name, mmap_mode="r+") for name in names)
+    else:
+        images, masks = (create_map(part / name, shape, np.uint8) for name, shape in names.items())
+    begin = said.get("done", 0)
+    skipped: list[tuple[str, str]] = [(name, reason) for name, reason in said.get("skipped", [])]
+    bad = {name for name, _ in skipped}
+    good = [i for i in range(begin) if rows[i].id not in bad]
+    if begin and progress is not None:
+        progress(begin, len(rows))
+    with ThreadPoolExecutor(cores()) as pool:
+        for start in range(begin, len(rows), _CHUNK):
+            for i, (found, reason) in enumerate(
+                pool.map(_try, rows[start : start + _CHUNK], repeat(size)), start
+            ):
+                if found is None:
+                    skipped.append((rows[i].id, reason))
                     if len(skipped) > allowed_bad * len(rows):
-                        for left in jobs:
-                            left.cancel()
                         raise ValueError(
                             f"{len(skipped)} of {len(rows)} photos cannot be read (allowed: "
                             f"{allowed_bad:.1%}); the first: {skipped[0][1]}"
-                        ) from None
+                        )
+                else:
+                    images[i], masks[i] = found
+                    good.append(i)
                 if progress is not None:
                     progress(i + 1, len(rows))
-        _keep(images, good, part / "images.npy")
-        _keep(masks, good, part / "masks.npy")
-        del images, masks
-        for name in ("all_images.npy", "all_masks.npy"):
-            (part / name).unlink(missing_ok=True)
-        write_text(part / "rows.json", json.dumps({"version": VERSION, "skipped": skipped}))
-        if target.exists():  # a folder without rows.json: an older, broken attempt
-            shutil.rmtree(target)
-        part.rename(target)
-        sync_folder(target.parent)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+            done = min(start + _CHUNK, len(rows))
+            if done < len(rows):
+                keep_progress(part, key, (images, masks), done=done, skipped=skipped)
+    (part / DONE).unlink(missing_ok=True)  # what comes now renames the maps: a kill begins anew
+    _keep(images, good, part / "images.npy")
+    _keep(masks, good, part / "masks.npy")
+    del images, masks
+    for name in names:
+        (part / name).unlink(missing_ok=True)
+    write_text(part / ROWS, json.dumps({"version": VERSION, "skipped": skipped}))
+
+
+def _try(row: PhotoRow, size: int) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]] | None, str]:
+    """A photo and its mask, or why they cannot be read."""
+    try:
+        return _decode(row, size), ""
+    except (ValueError, OSError) as error:
+        return None, str(error)
 
 
 def _keep(values: NDArray[Any], good: list[int], path: Path) -> None:

@@ -23,7 +23,7 @@ from ..experiment import Experiment
 from ..seeds import generator
 from .augment import random_views, self_references
 from .batch import Batch
-from .cache import PhotoCache
+from .cache import Photos
 from .random_masks import random_regions
 from .reference_features import StoredFeatures
 from .synthesis import Synthesis
@@ -70,7 +70,7 @@ class Raw:
 class ReferenceBank:
     """Photos that references come from, the lists that name them, and their stored features."""
 
-    cache: PhotoCache
+    cache: Photos
     lists: dict[str, list[int]]  # id of a training row -> rows of the cache, best first
     content: StoredFeatures | None  # None where the network reads none
 
@@ -81,11 +81,11 @@ class Feed:
     def __init__(
         self,
         experiment: Experiment,
-        cache: PhotoCache,
+        cache: Photos,
         rows: Sequence[int],
         device: torch.device,
         *,
-        composites: PhotoCache | None = None,
+        composites: Photos | None = None,
         truth_of: Sequence[int] | None = None,
         synthesis: Synthesis | None = None,
         bank: ReferenceBank | None = None,

@@ -1,13 +1,12 @@
 """What an experiment trains on and is validated on: from folders and lists to two feeds.
 
-The main process packs what is not packed yet; the others wait and read. Validation rows are held out by
-group (`photos.in_validation`) and have a seed of their own, so that all runs meet the same pictures.
+One process of a machine packs what is not packed yet; the others wait and read. Validation rows are held out
+by group (`photos.in_validation`) and have a seed of their own, so that all runs meet the same pictures.
 """
 
 import hashlib
 import sys
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -22,11 +21,12 @@ from raiha_core.features.encoders import Encoder, build_encoder
 
 from ..experiment import Experiment, ReferenceShares
 from .augment import CropConfig
-from .cache import PhotoCache, open_cache
+from .cache import PhotoCache, Photos, UnpackedPhotos, cache_folder, open_cache
 from .feed import Feed, ReferenceBank
-from .photos import PhotoRow, in_validation, read_photos
+from .made_once import is_whole
+from .photos import PhotoRow, fingerprint, in_validation, read_photos
 from .recolour import listed_lights
-from .reference_features import open_features
+from .reference_features import StoredFeatures, feature_bytes, feature_folder, open_features
 from .synthesis import Synthesis
 
 SCENES = Path(__file__).resolve().parents[3] / "assets" / "scenes"
@@ -34,11 +34,9 @@ VALIDATION_SEED = 1_000_003
 
 
 class First(Protocol):
-    """What is needed of an Accelerator: the main process goes first."""
+    """What is needed of an Accelerator: which process of a machine packs."""
 
-    is_main_process: bool
-
-    def main_process_first(self) -> AbstractContextManager[None]: ...
+    is_local_main_process: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +44,31 @@ class TrainingData:
     """Both feeds, and what a weight file says about them."""
 
     training: Feed
-    validation: Feed
+    validation: Feed | None  # None where the config holds nothing out
     encoder: Encoder | None
     fingerprint: str  # changes whenever a photo, a mask or a list does
     about: str
     licence: str
+    disk: tuple[str, ...] = ()  # what is packed or still to be packed, in words
+
+    @property
+    def shown(self) -> Feed:
+        """What samples are drawn from: held-out pictures, else the whole pictures of training."""
+        if self.validation is not None:
+            return self.validation
+        t = self.training
+        e = for_validation(t.experiment)
+        return Feed(
+            e,
+            t.cache,
+            t.rows,
+            t.device,
+            composites=t.composites,
+            truth_of=t.truth_of,
+            synthesis=t.synthesis,
+            bank=t.bank,
+            encoder=t.encoder,
+        )
 
 
 def open_training_data(
@@ -63,6 +81,7 @@ def open_training_data(
     encoder_weights: Path | None = None,
     device: torch.device,
     first: First,
+    look: bool = False,
 ) -> TrainingData:
     """The feeds of an experiment.
 
@@ -71,6 +90,7 @@ def open_training_data(
         illuminants: CCHarmony's folder, where the config gives that family a share.
         encoder_weights: of the config's encoder, where it does not come with the packages.
         lists: reference lists, where the config gives retrieved references a share.
+        look: only to see the first pictures: nothing is packed, no feature is computed.
     Raises: ValueError naming the folder, list or share that is missing or does not fit.
     """
     made = experiment.source == "synthesis"
@@ -85,43 +105,78 @@ def open_training_data(
     encoder = None
     if experiment.encoder:
         encoder = build_encoder(experiment.encoder, weights=encoder_weights, device=device)
-    with first.main_process_first():
-        packer = _Packer(experiment, cache, quiet=not first.is_main_process)
-        if made:
-            return _from_photos(experiment, data or SCENES, illuminants, lists, encoder, device, packer)
-        assert data is not None
-        return _from_composites(experiment, data, lists, encoder, device, packer)
+    packer = _Packer(experiment, cache, mine=first.is_local_main_process, look=look)
+    if made:
+        return _from_photos(experiment, data or SCENES, illuminants, lists, encoder, device, packer)
+    assert data is not None
+    return _from_composites(experiment, data, lists, encoder, device, packer)
 
 
 class _Packer:
-    """Opens caches with the experiment's settings, with a bar on a terminal."""
+    """Opens caches with the experiment's settings, with a bar on a terminal; or only looks at the photos."""
 
-    def __init__(self, experiment: Experiment, folder: Path, quiet: bool) -> None:
-        self.experiment, self.folder, self.quiet = experiment, folder, quiet
+    def __init__(self, experiment: Experiment, folder: Path, *, mine: bool, look: bool) -> None:
+        self.experiment, self.folder, self.mine, self.look = experiment, folder, mine, look
+        self.disk: list[str] = []
 
-    def open(self, rows: Sequence[PhotoRow], what: str) -> PhotoCache:
-        with tqdm(
-            total=len(rows), desc=f"pack {what}", unit="img", disable=self.quiet or not sys.stderr.isatty()
-        ) as bar:
+    def open(self, rows: Sequence[PhotoRow], what: str) -> Photos:
+        size = self.experiment.packed
+        if self.look:
+            if not rows:
+                raise ValueError("there is no photo to pack")
+            seen = UnpackedPhotos(tuple(rows), size, fingerprint(list(rows)))
+            target = cache_folder(seen.fingerprint, size, self.folder)
+            self._note(f"{len(rows):,} {what}", len(rows) * size * size * 4, target)
+            return seen
+        with self._bar(len(rows), f"pack {what}") as bar:
             found = open_cache(
                 rows,
-                self.experiment.packed,
+                size,
                 self.folder,
                 allowed_bad=self.experiment.allowed_bad,
                 progress=lambda done, _: bar.update(done - bar.n),
+                mine=self.mine,
             )
-        if found.skipped and not self.quiet:
+        if found.skipped and self.mine:
             tqdm.write(f"{len(found.skipped)} of {len(rows)} {what} cannot be read and are left out:")
             for _, reason in found.skipped[:10]:
                 tqdm.write(f"  {reason}")
         return found
 
+    def features(self, cache: Photos, rows: Sequence[int], encoder: Encoder) -> StoredFeatures | None:
+        """Stored features of rows of a cache; None where this is only a look."""
+        size = self.experiment.size
+        if self.look:
+            target = feature_folder(cache, rows, encoder, self.folder, size)
+            self._note(f"features of {len(rows):,} photos", feature_bytes(len(rows), encoder), target)
+            return None
+        assert isinstance(cache, PhotoCache)
+        with self._bar(len(rows), "features of references") as bar:
+            return open_features(
+                cache,
+                rows,
+                encoder,
+                self.folder,
+                size,
+                progress=lambda done, _: bar.update(done - bar.n),
+                mine=self.mine,
+            )
+
+    def _bar(self, total: int, text: str) -> tqdm:
+        return tqdm(total=total, desc=text, unit="img", disable=not self.mine or not sys.stderr.isatty())
+
+    def _note(self, what: str, size: int, target: Path) -> None:
+        state = "there" if is_whole(target) else "to be made"
+        self.disk.append(f"{what} {size / 2**30:.2f} GiB ({state})")
+
 
 def split(rows: Sequence[PhotoRow], experiment: Experiment) -> tuple[list[int], list[int]]:
-    """Indices of the training and of the held-out rows.
+    """Indices of the training and of the held-out rows; a share of 0 holds none out.
 
-    Raises: ValueError where either is empty.
+    Raises: ValueError where either is empty otherwise.
     """
+    if experiment.validation_share == 0:
+        return list(range(len(rows))), []
     held = [in_validation(row, experiment.validation_share) for row in rows]
     training = [i for i, out in enumerate(held) if not out]
     validation = [i for i, out in enumerate(held) if out]
@@ -162,17 +217,19 @@ def _from_photos(
     feeds = [
         Feed(e, cache, rows, device, synthesis=synthesis, encoder=encoder)
         for e, rows in ((experiment, training), (for_validation(experiment), validation))
+        if rows or e is experiment
     ]
     return TrainingData(
         training=feeds[0],
-        validation=feeds[1],
+        validation=feeds[1] if validation else None,
         encoder=encoder,
         fingerprint="-".join(
             [cache.fingerprint, *([] if lights is None else [_digest(lights.numpy().tobytes())])]
         ),
         about=f"recolourings of {len(training)} photos (or masks in them) of '{root.name}', "
-        f"{len(validation)} more held out",
+        f"{len(validation) or 'none'} more held out",
         licence="that of the photos it was trained on: see data",
+        disk=tuple(packer.disk),
     )
 
 
@@ -221,19 +278,21 @@ def _from_composites(
     )
     bank = None
     if experiment.references.retrieved > 0:
-        bank = open_bank(experiment, composites, reals, listed, encoder, packer.folder)
+        bank = open_bank(experiment, composites, reals, listed, encoder, packer)
     feeds = [
         Feed(e, reals, rows, device, composites=composites, truth_of=truth_of, bank=bank, encoder=encoder)
         for e, rows in ((experiment, training), (for_validation(experiment), validation))
+        if rows or e is experiment
     ]
     marks = [composites.fingerprint, reals.fingerprint, *([_digest(lists.read_bytes())] if lists else [])]
     return TrainingData(
         training=feeds[0],
-        validation=feeds[1],
+        validation=feeds[1] if validation else None,
         encoder=encoder,
         fingerprint="-".join(marks),
-        about=f"{len(training)} composites of {experiment.source}, {len(validation)} more held out",
+        about=f"{len(training)} composites of {experiment.source}, {len(validation) or 'none'} more held out",
         licence="iHarmony4 is for research; its photos keep their own terms",
+        disk=tuple(packer.disk),
     )
 
 
@@ -257,11 +316,11 @@ def _group_of(real: str) -> str:
 
 def open_bank(
     experiment: Experiment,
-    composites: PhotoCache,
-    reals: PhotoCache,
+    composites: Photos,
+    reals: Photos,
     listed: Sequence[Listed],
     encoder: Encoder | None,
-    folder: Path,
+    packer: _Packer,
 ) -> ReferenceBank:
     """The photos that lists name, joined by id, and their stored features.
 
@@ -284,5 +343,5 @@ def open_bank(
     content = None
     if encoder is not None:
         used = sorted({row for rows in joined.values() for row in rows})
-        content = open_features(reals, used, encoder, folder, experiment.size)
+        content = packer.features(reals, used, encoder)
     return ReferenceBank(reals, joined, content)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +16,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 class Alone:
     """The only process there is."""
 
-    is_main_process = True
-
-    def main_process_first(self) -> nullcontext[None]:
-        return nullcontext()
+    is_local_main_process = True
 
 
 def benched(name: str, size: int, batch: int) -> Experiment:

@@ -113,8 +113,12 @@ def memory_estimate(experiment: Experiment, network: Network) -> dict[str, float
 
 
 def dry_run(experiment: Experiment, network: Network, sources: TrainingData, steps: int, output: Path) -> int:
-    """Say what a run would do, and draw its first micro-batch to OUTPUT/first_batch.png."""
+    """Say what a run would do, and draw its first micro-batch to OUTPUT/first_batch.png.
+
+    References are drawn as they will be, their features are left out: an encoder may take minutes.
+    """
     feed = sources.training
+    feed.encoder = None
     memory = memory_estimate(experiment, network)
     cost = macs(PRESETS[experiment.preset], experiment.size, config=experiment.network)
     batch = feed.finish(feed.raw(0), 0)
@@ -134,6 +138,7 @@ def dry_run(experiment: Experiment, network: Network, sources: TrainingData, ste
         if batch.references is None
         else f"{int(batch.references.present.sum())} in the first micro-batch",
         "first batch": str(path),
+        "disk": "; ".join(sources.disk),
     }
     for name, line in lines.items():
         print(f"{name + ':':13}{line}")

@@ -114,9 +114,11 @@ def write_weights(
     experiment: Experiment,
     sources: TrainingData,
     state: LoopState,
-    found: Validation,
+    found: Validation | None,
 ) -> None:
-    scores = {f"validation {name}": float(value) for name, value in asdict(found).items()}
+    """Keep a network with all that is known of it; `found` is None where nothing was held out."""
+    values = {} if found is None else asdict(found)
+    scores = {f"validation {name}": float(value) for name, value in values.items()}
     about = checkpoint.describe(
         network,
         experiment.preset,

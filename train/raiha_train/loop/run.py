@@ -62,6 +62,7 @@ def run(
         cache=arguments.cache or output.parent / "cache",
         device=accelerator.device,
         first=accelerator,
+        look=arguments.dry_run,
     )
     steps = experiment.steps or max(1, round(experiment.epochs * len(data.training) / experiment.batch))
     if arguments.dry_run:
@@ -237,18 +238,20 @@ class Run:
         network, state, data = self.network, self.state, self.data
         if self.average is not None:
             self.average.exchange(network)
-        found = validate(network, data.validation, self.experiment.validation_pictures, data.encoder)
-        tqdm.write(f"step {state.step}: {found}")
-        append_lines(self.output / VALIDATIONS, [json.dumps({"step": state.step, **asdict(found)})])
-        self.accelerator.log({f"validation/{k}": v for k, v in asdict(found).items()}, step=state.step)
-        if state.step and found.fmse < state.best_score:
+        found = None
+        if data.validation is not None:
+            found = validate(network, data.validation, self.experiment.validation_pictures, data.encoder)
+            tqdm.write(f"step {state.step}: {found}")
+            append_lines(self.output / VALIDATIONS, [json.dumps({"step": state.step, **asdict(found)})])
+            self.accelerator.log({f"validation/{k}": v for k, v in asdict(found).items()}, step=state.step)
+        if state.step and found is not None and found.fmse < state.best_score:
             state = self.state = replace(state, best_score=found.fmse, best_step=state.step)
             write_weights(self.output / BEST, network, self.experiment, data, state, found)
         if state.step == self.steps:
             write_weights(self.output / LAST, network, self.experiment, data, state, found)
         if self.due(self.experiment.sample_every):
             samples = self.output / f"samples_{state.step:08d}.png"
-            write_samples(network, data.validation, data.encoder, samples)
+            write_samples(network, data.shown, data.encoder, samples)
         if self.average is not None:
             self.average.exchange(network)
 
@@ -261,6 +264,9 @@ class Run:
             f"\n{self.experiment.name}: {self.state.step} of {self.steps} steps, {seen} pictures in "
             f"{seconds:.0f} s ({seen / max(seconds, 1e-9):.1f} img/s)"
         )
-        print(validation_table(self.output / VALIDATIONS))
-        print(f"best: step {self.state.best_step}, fMSE {self.state.best_score:.1f}")
+        if self.data.validation is None:
+            print(f"nothing was held out, so no step is the best: {LAST} holds the last weights")
+        else:
+            print(validation_table(self.output / VALIDATIONS))
+            print(f"best: step {self.state.best_step}, fMSE {self.state.best_score:.1f}")
         print(f"weights hash: {weights_hash(self.network)}\nin {self.output}")

@@ -4,15 +4,16 @@
     accelerate launch train/train.py train/configs/plus_small_data.py --data photos --illuminants ccharmony
     accelerate launch train/train.py train/configs/raiha.py --data IH4 --lists R.jsonl --encoder-weights DVT
 
-The command line says where things lie; all that changes the result stands in the config, but for --start,
-of which the weights say that it was given. A run that was stopped, by whatever, goes on when the same
-command is given again with --resume.
+The config says what is done, the command line where things lie. Two options change the result, and the
+weights say that they were given: --set, which changes settings of the config, and --start. A run that was
+stopped, by whatever, goes on when the same command is given again with --resume.
 """
 
 import argparse
 from pathlib import Path
 
-from ..experiment import load_stages
+from ..experiment import check_stages, load_stages
+from ..settings import with_settings
 from .provenance import git_revision, is_trained
 from .run import LAST, run
 from .state import whole_states
@@ -20,10 +21,19 @@ from .state import whole_states
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description="Train one experiment; every setting but --start stands in its config.",
+        description="Train one experiment; its settings stand in its config, --set changes some of them.",
         epilog="example: accelerate launch train/train.py train/configs/smoke.py --output runs/smoke",
     )
     parser.add_argument("config", type=Path, help="a file of train/configs")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="settings of the config to change, as optimisation.rate=1e-3 batch=24; STAGE:FIELD=VALUE "
+        "changes an earlier stage's",
+    )
     parser.add_argument(
         "--data", type=Path, help="iHarmony4 root, or a folder of photos (default: assets/scenes)"
     )
@@ -50,7 +60,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     git_revision()  # now: the checkout may move on while the run goes on
-    *earlier, last = load_stages(arguments.config)
+    *earlier, last = stages = with_settings(load_stages(arguments.config), arguments.set)
+    check_stages(stages)
     if arguments.start is not None and not arguments.start.is_file():
         raise ValueError(f"there are no weights {arguments.start}")
     output = arguments.output or Path("runs") / last.name
