@@ -135,3 +135,15 @@ def test_five_steps_to_the_own_picture(page):
     page.page.wait_for_timeout(1500)
     assert page.page.evaluate(WIDGETS)["rotation"] == pytest.approx(30, abs=1.5)
     page.check("restored")
+
+
+def test_compare_fills_the_hosts_slider_and_runs_once(page):
+    page.load(ROOT / "workflows" / "harmonize.json")
+    page.run()
+    find = "app.graph._nodes.find(n => n.type === 'Raiha_Compare')"
+    shown = page.page.evaluate(f"() => {find}.widgets.find(w => w.name === 'compare_view').value")
+    assert [len(shown[side]) for side in ("beforeImages", "afterImages")] == [1, 1]
+    prompt = page.page.evaluate("async () => (await app.graphToPrompt()).output")
+    (inputs,) = (n["inputs"] for n in prompt.values() if n["class_type"] == "Raiha_Compare")
+    assert inputs.get("compare_view", "") == ""
+    page.check("compare")
