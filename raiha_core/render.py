@@ -17,6 +17,7 @@ from torch import Tensor
 from .color import lab_to_srgb, srgb_to_lab
 from .enlargement import Enlarged, Window, shrink
 from .precision import widen
+from .value_reading import may_read
 
 STRIP_PIXELS = 1 << 18  # rendered at a time; the working memory is about 100 floats for each
 
@@ -219,6 +220,8 @@ def _check(prediction: Prediction, composite: Tensor, mask: Tensor, strength: fl
 
 def _extent(mask: Tensor) -> tuple[slice, slice]:
     """Rows and columns of the box around the masks of all images; empty where all are."""
+    if not may_read(mask):
+        return slice(0, mask.shape[-2]), slice(0, mask.shape[-1])
     touched = (mask > 0).any(0)[0]
     rows, columns = touched.any(1).nonzero().flatten(), touched.any(0).nonzero().flatten()
     if not len(rows):

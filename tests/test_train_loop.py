@@ -48,9 +48,11 @@ def one_thread():
 def leftovers(output: Path) -> dict[str, object]:
     """What must be equal after a resume, byte for byte."""
     newest = max((output / "states").glob("step_*"))
-    names = ["history.csv", "validation.jsonl"]
+    names = ["validation.jsonl"]
     names += [str(path.relative_to(output)) for path in sorted(newest.iterdir())]
     found: dict[str, object] = {name: (output / name).read_bytes() for name in names}
+    with (output / "history.csv").open(encoding="utf-8") as file:  # its other columns are times
+        found["history.csv"] = [[r["step"], r["loss"], r["learning_rate"]] for r in csv.DictReader(file)]
     for name in ("best", "last"):  # their headers also name the git revision, which may move meanwhile
         tensors = load_file(output / f"{name}.safetensors")
         found[name] = {key: value.numpy().tobytes() for key, value in tensors.items()}
@@ -95,6 +97,8 @@ def test_resume_continues_bit_for_bit(tmp_path, photos, monkeypatch, name, netwo
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == list(range(1, 13))
     assert len({row["loss"] for row in rows}) == 12
+    assert all(0 <= float(row["data_wait"]) <= float(row["seconds"]) for row in rows)
+    assert all(float(row["peak_mib"]) > 50 for row in rows)
     kept = load_file(max((tmp_path / "cut" / "states").glob("step_*")) / "network.safetensors")
     assert any(key.startswith("contrast.") for key in kept) == (name == "contrast")
 
@@ -345,3 +349,48 @@ def test_trackers_hear_of_every_term_of_the_loss(photos, tmp_path, monkeypatch):
     for values in steps:  # Oracle: the loss is the sum of its terms
         whole = values["terms/fmse"] + 0.5 * values["terms/harm"]
         assert values["loss"] == pytest.approx(whole, rel=1e-5)
+
+
+def test_sigterm_saves_and_the_run_goes_on_bit_for_bit(tmp_path, photos):
+    config = write_config(tmp_path, "told", steps=60, save_every=50, validate_every=50)
+    assert train.main(arguments(config, photos, tmp_path / "whole")) == 0
+    command = [sys.executable, str(SCRIPT), *arguments(config, photos, tmp_path / "cut")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[1])}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    limit = time.monotonic() + 120
+    first = tmp_path / "cut" / "validation.jsonl"  # written before the first step
+    while not (first.exists() and first.read_text()):
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate()[1].decode()
+    assert process.returncode == 1
+    begun = json.loads((loop_state.whole_states(tmp_path / "cut" / "states")[-1] / "state.json").read_text())
+    assert f"saved after step {begun['step']} of 60; give --resume" in said
+    assert 0 < begun["step"] < 50
+    assert train.main(arguments(config, photos, tmp_path / "cut", "--resume")) == 0
+    assert leftovers(tmp_path / "whole") == leftovers(tmp_path / "cut")
+
+
+def test_trackers_get_the_config_the_machine_and_pictures(photos, tmp_path):
+    config = write_config(tmp_path, "seen", PLUS, steps=2, sample_every=2)
+    call = arguments(config, photos, tmp_path / "run")
+    call[call.index("none")] = "tensorboard"
+    assert train.main(call) == 0
+    (told,) = (tmp_path / "run" / "logs").rglob("hparams.yml")
+    text = told.read_text()
+    assert "optimisation.rate: 0.001" in text
+    assert "machine.torch: " in text
+    events = b"".join(path.read_bytes() for path in (tmp_path / "run" / "logs").rglob("events.*"))
+    assert b"samples" in events
+    assert b"PNG" in events
+
+
+def test_a_tracker_that_is_not_installed_is_an_error_before_training(photos, tmp_path):
+    config = write_config(tmp_path, "lost", PLUS)
+    call = arguments(config, photos, tmp_path / "run")
+    call[call.index("none")] = "wandb"
+    with pytest.raises(ValueError, match="the tracker 'wandb' is not installed; here: tensorboard"):
+        train.main(call)
+    assert not (tmp_path / "run").exists()

@@ -20,6 +20,8 @@ from raiha_train.data.photos import read_photos
 from raiha_train.data.synthesis import Synthesis, SynthesisConfig
 from raiha_train.experiment import Experiment
 from raiha_train.loop import curves, pasted_cutouts, preview
+from raiha_train.losses.contrastive import ContrastConfig
+from raiha_train.losses.terms import LossConfig
 from tests.training_cases import write_photos
 
 
@@ -90,6 +92,49 @@ def test_the_memory_estimate_counts_weights_and_scales_with_batch_and_area():
     assert double["activations"] == pytest.approx(2 * found["activations"])
     large = preview.activation_bytes(tiny(64)) / preview.activation_bytes(tiny(32))
     assert 3.2 < large < 4.8  # area, and what does not grow with it
+
+
+def test_the_memory_estimate_counts_the_contrastive_loss():
+    plain = tiny(32)
+    network = UNetConfig(width=2, size=32, style_fusion=True)
+    contrast = ContrastConfig(channels=(2, 8, 16, 16, 16), width=8)
+    rcl = dataclasses.replace(plain, preset="rcl", network=network, contrast=contrast)
+    with_loss = dataclasses.replace(rcl, loss=LossConfig(contrast=0.1))
+    # Oracle: the first half of the network is kept once more, and the full-size output goes into it
+    more = preview.activation_bytes(with_loss) - preview.activation_bytes(rcl)
+    assert preview.activation_bytes(rcl) * 0.15 < more < preview.activation_bytes(rcl)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 6])
+def test_a_sample_sheet_of_micro_batches_with_and_without_references(tmp_path, monkeypatch, micro_batch):
+    # With retrieved references a micro-batch shows five columns, one that drew none shows four.
+    def some(feed, limit):
+        g = torch.Generator().manual_seed(0)
+        for k in range(-(-limit // micro_batch)):
+            pixels = torch.rand(micro_batch, 3, 8, 8, generator=g)
+            shown = ReferenceBatch(
+                images=pixels[:, None],
+                present=torch.ones(micro_batch, 1, dtype=torch.bool),
+                content=None,
+                spec=None,
+            )
+            yield Batch(
+                composite=pixels,
+                mask=torch.ones(micro_batch, 1, 8, 8),
+                target=pixels,
+                ids=("a",) * micro_batch,
+                references=shown if k % 2 else None,
+            )
+
+    class Feeder:
+        experiment = dataclasses.replace(tiny(8), batch=micro_batch, micro_batch=micro_batch)
+
+    monkeypatch.setattr(preview, "batches", some)
+    monkeypatch.setattr(preview, "paste_cutouts", lambda feed, count: None)
+    monkeypatch.setattr(preview, "harmonize_batch", lambda network, batch, encoder: batch.composite)
+    preview.write_samples(torch.nn.Identity(), Feeder(), None, tmp_path / "sheet.png", rows=8)
+    with Image.open(tmp_path / "sheet.png") as picture:
+        assert picture.size == (8 * 5, 8 * 8)
 
 
 def test_the_running_mean_is_that_of_a_loop():

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..features.references import ReferenceBatch
 from ..features.spec import FeatureSpec, require_same_space
 from ..masks import check_pair
+from ..value_reading import may_read
 
 
 def check_inputs(
@@ -16,11 +17,11 @@ def check_inputs(
 ) -> tuple[Tensor, Tensor]:
     """The pair with equal batch sizes.
 
-    Values (NaN, range, a mask without foreground) are looked at outside compiled and meta runs only:
-    they need the numbers on the host.
+    Values (NaN, range, a mask without foreground) are looked at outside compiled and meta runs, and where
+    nobody vouches for them (`value_reading.unread`): they need the numbers on the host.
     Raises: ValueError naming the shapes, values or counts that disagree.
     """
-    looking = not (image.is_meta or torch.compiler.is_compiling())
+    looking = not torch.compiler.is_compiling() and may_read(image)
     if looking:
         image, mask = check_pair(image, mask)
         empty = (~(mask.flatten(1) > 0).any(1)).nonzero().flatten().tolist()
@@ -87,6 +88,7 @@ def drop_absent(references: ReferenceBatch | None) -> ReferenceBatch | None:
     """None where no composite of the batch has a reference: zero references are exactly no references."""
     if references is None or references.present.shape[1] == 0:
         return None
-    if not (references.present.is_meta or torch.compiler.is_compiling()) and not references.present.any():
+    looking = not torch.compiler.is_compiling() and may_read(references.present)
+    if looking and not references.present.any():
         return None
     return references

@@ -7,9 +7,11 @@ Shapes: B pictures per micro-batch, S the experiment's size, K references.
 
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -27,6 +29,8 @@ from .cache import Photos
 from .random_masks import random_regions
 from .reference_features import StoredFeatures
 from .synthesis import Synthesis
+
+Item = TypeVar("Item")
 
 
 def rows_of(k: int, count: int, micro_batch: int, seed: int) -> list[int]:
@@ -272,6 +276,17 @@ def _views(
         view, small = random_views(picture, mask, e.size, e.crop, g)
         views.append(view)
     return views, small
+
+
+def with_waits(items: Iterator[Item]) -> Iterator[tuple[Item, float]]:
+    """Each item, and the seconds that were spent on waiting for it."""
+    while True:
+        begun = time.perf_counter()
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        yield item, time.perf_counter() - begun
 
 
 def prefetch(feed: Feed, numbers: Sequence[int], depth: int = 3) -> Iterator[tuple[int, Raw]]:

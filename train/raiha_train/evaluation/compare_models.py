@@ -23,7 +23,10 @@ from .intervals import paired
 from .summary import NOTICEABLE_DB, scene
 
 BASES = ("composite", "statistics")
-MATCHED = ("mkl", "mkl-half")  # what artists use today, all of it and half of the way: `colour_matching`
+COLOUR_MATCHED = (
+    "mkl",
+    "mkl-half",
+)  # what artists use today, all of it and half of the way: `colour_matching`
 
 MetricsById = dict[str, dict[str, float]]
 
@@ -110,7 +113,7 @@ def short_names(models: Sequence[str]) -> dict[str, str]:
 def compare(arguments: argparse.Namespace) -> None:
     """Score every model on every set, and write and print the tables."""
     pages = []
-    models = short_names((*BASES, *MATCHED, *arguments.models))
+    models = short_names((*BASES, *COLOUR_MATCHED, *arguments.models))
     for entry in arguments.sets:
         name, _, path = entry.partition("=")
         name, _, protocol = name.partition("@")

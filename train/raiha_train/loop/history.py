@@ -2,12 +2,37 @@
 
 import csv
 import json
+import sys
 from pathlib import Path
+
+import torch
 
 from raiha_core.durable import write_text
 
 HISTORY, VALIDATIONS = "history.csv", "validation.jsonl"
-HISTORY_COLUMNS = ("step", "loss", "learning_rate")
+HISTORY_COLUMNS = (
+    *("step", "loss", "learning_rate"),
+    *("seconds", "data_wait", "peak_mib"),  # of the step: wall time, of it waiting for data, memory
+)
+MIB = 1 << 20
+
+
+def peak_mib(device: torch.device) -> float:
+    """MiB: most that the device held since the last call; on the CPU the most that the process ever had."""
+    if device.type == "cuda" and torch.cuda.is_available():
+        peak = torch.cuda.max_memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return peak / MIB
+    if sys.platform == "win32":
+        return float("nan")
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB
+
+
+def history_row(step: int, loss: float, rate: float, seconds: float, waited: float, mib: float) -> str:
+    return f"{step},{loss!r},{rate!r},{seconds:.4f},{waited:.4f},{mib:.0f}"
 
 
 def truncate_history(path: Path, step: int) -> None:

@@ -4,13 +4,16 @@ Shapes: B pictures per micro-batch.
 """
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from raiha_core import render
 from raiha_core.drawing import to_pil
 from raiha_core.durable import durable_path
 from raiha_core.features.encoders import Encoder
@@ -22,6 +25,7 @@ from ..data.batch import Batch
 from ..data.feed import Feed
 from ..data.training_data import TrainingData
 from ..experiment import Experiment
+from ..losses.contrastive import RegionContrast
 from .pasted_cutouts import paste_cutouts
 from .validation import batches, harmonize_batch
 
@@ -44,12 +48,11 @@ def write_samples(
         lines += [torch.cat(row, -1) for row in _rows(batch, harmonize_batch(network, batch, encoder))]
     lines = lines[:rows]
     if (looks := paste_cutouts(feed, rows // 2)) is not None:
-        new = harmonize_batch(network, looks, encoder)
-        # sheets of feeds with references have a fifth column
-        fill = torch.zeros(3, feed.experiment.size, lines[0].shape[-1] - 4 * feed.experiment.size)
-        lines += [torch.cat([*row, fill], -1) for row in _rows(looks, new)]
+        lines += [torch.cat(row, -1) for row in _rows(looks, harmonize_batch(network, looks, encoder))]
     network.train(training)
-    _save(torch.cat(lines, -2), path)
+    # a micro-batch with references has a fifth column, one without has four
+    widest = max(line.shape[-1] for line in lines)
+    _save(torch.cat([F.pad(line, (0, widest - line.shape[-1])) for line in lines], -2), path)
 
 
 def write_batch(batch: Batch, path: Path, rows: int = _ROWS) -> None:
@@ -88,13 +91,25 @@ def activation_bytes(experiment: Experiment) -> int:
 
     with torch.device("meta"):
         network = PRESETS[experiment.preset].build(config=experiment.network, pretrained=False).to("meta")
+        contrast = None
+        if experiment.loss.contrast > 0:  # counted by regions: windows depend on values, which shapes lack
+            contrast = RegionContrast(replace(experiment.contrast, positives="regions"))
         image = torch.empty(1, 3, experiment.size, experiment.size)
         mask = torch.empty(1, 1, experiment.size, experiment.size)
         dim = getattr(experiment.network, "content_dim", 0)
         content = torch.empty(1, dim, 12, 12) if dim else None
         with saved_tensors_hooks(pack, lambda tensor: tensor):
-            network(image, mask, content)
-    for weight in network.parameters():  # also kept, but once and for all pictures
+            prediction = network(image, mask, content)
+            if contrast is not None:  # the output goes through the network's first half once more
+                new = render.apply(prediction, image, mask).float()
+                maps = network.contrast_features(new)
+                with torch.no_grad():
+                    fixed = network.contrast_features(image)
+                contrast(maps, fixed, fixed, mask)
+    parts = [network] if contrast is None else [network, contrast]
+    for weight in (
+        weight for part in parts for weight in part.parameters()
+    ):  # also kept, but once and for all pictures
         kept.pop(weight.untyped_storage()._cdata, None)
     return sum(kept.values())
 

@@ -2,11 +2,12 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,12 +20,20 @@ from raiha_core.gallery.lock import writer_lock
 from raiha_core.models.network import Network
 from raiha_core.models.presets import PRESETS
 
-from ..data.feed import prefetch
+from ..data.feed import prefetch, with_waits
 from ..data.training_data import TrainingData, open_training_data
 from ..experiment import Experiment
 from ..seeds import generator
 from .curves import draw_curves
-from .history import HISTORY, VALIDATIONS, truncate_history, truncate_validations, validation_table
+from .history import (
+    HISTORY,
+    VALIDATIONS,
+    history_row,
+    peak_mib,
+    truncate_history,
+    truncate_validations,
+    validation_table,
+)
 from .objective import Objective
 from .optimizer import make_optimizer, set_rate
 from .preview import dry_run, write_samples
@@ -32,6 +41,8 @@ from .processes import make_accelerator
 from .provenance import begin_with, check_same_start, write_weights
 from .schedule import Average
 from .state import LoopState, check_resume, load_state, save_state, weights_hash, whole_states
+from .stopping import StopRequest, listening
+from .tracking import facts, log_picture
 from .validation import content_of, validate
 
 LAST, BEST, STATES, LOCK = "last.safetensors", "best.safetensors", "states", "run.lock"
@@ -78,9 +89,20 @@ def run(
         begun = Run(experiment, output, objective, accelerator, data, steps)
         begun.begin(start, arguments)
         if tracker is not None:
-            accelerator.init_trackers(experiment.name)
-        begun.train()
+            accelerator.init_trackers(experiment.name, facts(experiment, accelerator, data.fingerprint))
+        with listening() as request:
+            begun.train(request)
     return accelerator
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Told:
+    """One step, as all processes know it."""
+
+    loss: float  # mean over the micro-batches
+    checked: float  # the same and the gradient's norm; no number where either is none
+    stop: bool  # whether some process was asked to stop
+    terms: dict[str, float]  # of the loss, in the main process' last micro-batch
 
 
 class Run:
@@ -145,8 +167,11 @@ class Run:
 
     # ---- the loop
 
-    def train(self) -> None:
-        """All steps that are left, then the report."""
+    def train(self, request: StopRequest) -> None:
+        """All steps that are left, then the report.
+
+        Raises: ValueError where the loss is no number, or after saving where the run was asked to stop.
+        """
         experiment, accelerator, feed = self.experiment, self.accelerator, self.data.training
         if experiment.compile:
             self.network.compile()
@@ -161,11 +186,14 @@ class Run:
             disable=not (accelerator.is_main_process and sys.stderr.isatty()),
         )
         losses: list[Tensor] = []
+        pictures: list[tuple[int, tuple[str, ...]]] = []  # of the step: micro-batches and their ids
         rows: list[str] = []
         if accelerator.is_main_process and self.state.step == 0:
             self.assess()
         model.train()
-        for k, raw in prefetch(feed, self.numbers()):
+        waited, last = 0.0, time.perf_counter()
+        for (k, raw), seconds in with_waits(prefetch(feed, self.numbers())):
+            waited += seconds
             batch = feed.finish(raw, k)
             seed = generator("network", experiment.seed, k).initial_seed()
             torch.manual_seed(seed)  # dropout
@@ -180,35 +208,66 @@ class Run:
                 if accelerator.sync_gradients:
                     limit = experiment.optimisation.clip or float("inf")
                     norm = accelerator.clip_grad_norm_(model.parameters(), limit)
-                # fp16 finds overflowing gradients by itself, and skips the step
-                checked = loss if experiment.precision == "fp16" else loss + norm
-                if not torch.isfinite(checked):
-                    raise ValueError(
-                        f"the loss is {loss.item()} and its gradient's norm {float(norm)} at step "
-                        f"{self.state.step}, micro-batch {k}, pictures {', '.join(batch.ids[:8])}; "
-                        f"the last good state is kept in {self.output / STATES}"
-                    )
                 optimizer.step()
                 optimizer.zero_grad()
+            pictures.append((k, batch.ids))
             if not accelerator.sync_gradients:
                 continue
+            told = self.read_step(losses, norm, terms, request)
+            if not math.isfinite(told.checked):
+                raise ValueError(self.what_broke(losses, pictures, told))
             self.state = replace(self.state, step=self.state.step + 1)
             if self.average is not None:
                 self.average.update(self.network, self.state.step)
-            value = float(accelerator.gather(torch.stack(losses).mean()[None]).mean())
             losses.clear()
-            rows.append(f"{self.state.step},{value!r},{rate!r}")
+            pictures.clear()
+            now, memory = time.perf_counter(), peak_mib(accelerator.device)
+            rows.append(history_row(self.state.step, told.loss, rate, now - last, waited, memory))
             bar.update(experiment.batch)
-            bar.set_postfix(loss=f"{value:.4f}")
+            bar.set_postfix(loss=f"{told.loss:.4f}")
             if accelerator.trackers:
-                parts = {f"terms/{name}": float(term) for name, term in terms.items()}
-                accelerator.log({"loss": value, "learning_rate": rate, **parts}, step=self.state.step)
+                parts = {f"terms/{name}": term for name, term in told.terms.items()}
+                parts |= {"time/step": now - last, "time/data_wait": waited, "memory/peak_mib": memory}
+                accelerator.log({"loss": told.loss, "learning_rate": rate, **parts}, step=self.state.step)
+            waited, last = 0.0, now
             self.keep(rows)
+            if told.stop and self.state.step < self.steps:
+                self.stop(rows)
         bar.close()
         if accelerator.is_main_process:
             self.report(time.perf_counter() - begun, self.state.step - first_step)
         for log in accelerator.trackers:
             log.finish()
+
+    def read_step(
+        self, losses: list[Tensor], norm: Tensor, terms: dict[str, Tensor], request: StopRequest
+    ) -> "Told":
+        """What the processes must know of a step, in the one moment in which they wait for the device."""
+        mean = torch.stack(losses).mean()
+        # fp16 finds overflowing gradients by itself, and skips the step
+        checked = mean if self.experiment.precision == "fp16" else mean + norm
+        stop = mean.new_full((), float(request.asked))
+        row = torch.stack([x.detach().float() for x in (mean, checked, stop, *terms.values())])
+        found = self.accelerator.gather(row[None]).cpu()  # (processes, numbers)
+        return Told(
+            loss=float(found[:, 0].mean()),
+            checked=float(found[:, 1].mean()),
+            stop=bool(found[:, 2].any()),
+            terms=dict(zip(terms, found[0, 3:].tolist(), strict=True)),
+        )
+
+    def what_broke(
+        self, losses: list[Tensor], pictures: list[tuple[int, tuple[str, ...]]], told: "Told"
+    ) -> str:
+        """Which micro-batch has a loss that is no number; the last of the step where its gradient is none."""
+        bad = [i for i, loss in enumerate(losses) if not torch.isfinite(loss)]
+        k, ids = pictures[bad[0] if bad else -1]
+        loss = float(losses[bad[0] if bad else -1])
+        return (
+            f"the loss is {loss} and with its gradient's norm {told.checked} at step {self.state.step}, "
+            f"micro-batch {k}, pictures {', '.join(ids[:8])}; "
+            f"the last good state is kept in {self.output / STATES}"
+        )
 
     def due(self, every: int) -> bool:
         """Whether something that happens every so many steps, and after the last, is to be done now."""
@@ -220,18 +279,31 @@ class Run:
         if accelerator.is_main_process and self.due(experiment.validate_every):
             self.assess()
         if accelerator.is_main_process and self.due(experiment.save_every):
-            append_lines(self.output / HISTORY, rows)
-            rows.clear()
-            if accelerator.scaler is not None:
-                self.state = replace(self.state, scaler=accelerator.scaler.state_dict())
-            kept = None if self.average is None else self.average.state
-            save_state(
-                self.output / STATES, self.state, self.objective, kept, self.optimizer, experiment.keep
-            )
+            self.save(rows)
             if self.due(experiment.validate_every):
                 draw_curves(self.output)
         if self.due(min(experiment.validate_every, experiment.save_every)):
             accelerator.wait_for_everyone()
+
+    def save(self, rows: list[str]) -> None:
+        """Write the state of this step, and the rows of the history up to it."""
+        append_lines(self.output / HISTORY, rows)
+        rows.clear()
+        if self.accelerator.scaler is not None:
+            self.state = replace(self.state, scaler=self.accelerator.scaler.state_dict())
+        kept = None if self.average is None else self.average.state
+        save_state(
+            self.output / STATES, self.state, self.objective, kept, self.optimizer, self.experiment.keep
+        )
+
+    def stop(self, rows: list[str]) -> None:
+        """Save, and end as whoever sent SIGTERM wants it. Raises: ValueError saying where the run stands."""
+        if self.accelerator.is_main_process and not self.due(self.experiment.save_every):
+            self.save(rows)
+        self.accelerator.wait_for_everyone()
+        raise ValueError(
+            f"asked to stop: saved after step {self.state.step} of {self.steps}; give --resume to go on"
+        )
 
     def assess(self) -> None:
         """Validate the averaged weights, write them where they are the best, and draw samples."""
@@ -252,6 +324,7 @@ class Run:
         if self.due(self.experiment.sample_every):
             samples = self.output / f"samples_{state.step:08d}.png"
             write_samples(network, data.shown, data.encoder, samples)
+            log_picture(self.accelerator, "samples", samples, state.step)
         if self.average is not None:
             self.average.exchange(network)
 

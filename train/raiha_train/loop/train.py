@@ -17,6 +17,7 @@ from ..settings import with_settings
 from .provenance import git_revision, is_trained
 from .run import LAST, run
 from .state import whole_states
+from .tracking import check_tracker
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -59,6 +60,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
+    check_tracker(arguments.tracker)
     git_revision()  # now: the checkout may move on while the run goes on
     *earlier, last = stages = with_settings(load_stages(arguments.config), arguments.set)
     check_stages(stages)

@@ -90,7 +90,7 @@ def is_validation(row: dict) -> bool:
     return int(hashlib.sha256(group_of(row).encode()).hexdigest(), 16) % 100 < VALIDATION
 
 
-class Photos:
+class TuningPhotos:
     """Validation photos at the working size."""
 
     def __init__(self, folder: Path, generator: np.random.Generator) -> None:
@@ -137,7 +137,7 @@ def rgb_distance_to_ring(image: Tensor, mask: Tensor) -> Tensor:
     return means + 0.5 * (found.variance.sqrt() - ring.variance.sqrt()).norm(dim=1)
 
 
-def make_pair(photos: Photos, recipes: dict[str, Synthesis], seeds: torch.Generator) -> Pair | None:
+def make_pair(photos: TuningPhotos, recipes: dict[str, Synthesis], seeds: torch.Generator) -> Pair | None:
     """A photo, a region of it, and two looks of one family; None where the draw is of no use."""
     generator = photos.generator
     family = str(generator.choice(list(FAMILY_SHARES), p=list(FAMILY_SHARES.values())))
@@ -168,7 +168,7 @@ def make_pair(photos: Photos, recipes: dict[str, Synthesis], seeds: torch.Genera
     )
 
 
-def make_pairs(photos: Photos, illuminants: Tensor, count: int, seed: int) -> list[Pair]:
+def make_pairs(photos: TuningPhotos, illuminants: Tensor, count: int, seed: int) -> list[Pair]:
     """`count` pairs; the same seed gives the same ones."""
     none = dict.fromkeys(("untouched", "graded", *FAMILY_SHARES), 0.0)
     recipes = {f: Synthesis(SynthesisConfig(**{**none, f: 1.0}), illuminants) for f in FAMILY_SHARES}
@@ -219,7 +219,7 @@ def summarise_gains(gain: Tensor, pairs: Sequence[Pair]) -> dict[str, float]:
 def tune(arguments: argparse.Namespace) -> None:
     """Measure every candidate, print and write the table."""
     torch.set_grad_enabled(False)
-    photos = Photos(arguments.photos, np.random.default_rng(arguments.seed))
+    photos = TuningPhotos(arguments.photos, np.random.default_rng(arguments.seed))
     names = illuminant_names(arguments.illuminants / "train_list.txt")
     illuminants = load_illuminants(arguments.illuminants / "polynomial_matching_coefficients", names)
     pairs = make_pairs(photos, illuminants, arguments.pairs, arguments.seed)
