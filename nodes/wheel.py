@@ -1,6 +1,6 @@
 """The widgets of Harmonize that say what is made of the harmonizer's answer: `controls.Controls`."""
 
-from ..raiha_core.controls import BY_GATE, MOST, UNLIMITED, Controls
+from ..raiha_core.controls import BY_GATE, BY_HARMONIZER, MOST, UNLIMITED, Controls
 from ..raiha_core.mask_shape import LARGEST
 from .compat import io
 
@@ -94,11 +94,11 @@ def _of_the_region() -> list[io.Input]:
         _number(
             "context",
             Controls().context,
-            0.0,
+            BY_HARMONIZER,
             100.0,
             0.25,
             "How much around the object is looked at, in lengths of its longer side; 0 is the whole picture. "
-            "0.5 helps objects that are small in it.",
+            "-1 looks closer at small objects where the harmonizer sees better so.",
         ),
         io.Mask.Input(
             "background",
@@ -129,5 +129,5 @@ def controls_of(
         keep_hue=keep_hue,
         grow=grow,
         feather=feather,
-        context=context,
+        context=BY_HARMONIZER if context < 0 else context,
     )

@@ -17,6 +17,7 @@ from .precision import widen
 from .render import STRIP_PIXELS, paste
 
 BY_GATE = -1.0  # of `reference_strength`: the gate decides
+BY_HARMONIZER = -1.0  # of `context`: by the object's share of the picture, `Harmonizer.least_share`
 UNLIMITED = 100.0  # of `limit`: black to white, so nothing is limited
 MOST = 2.0  # of strength, light, colour, contrast
 _FLAT = 0.5  # squared Lab units: the variance of a lightness that has no contrast to speak of
@@ -40,9 +41,9 @@ class Controls:
     keep_hue: bool = False  # colours move along the object's own hues only
     grow: int = 0  # pixels by which the mask is grown, shrunk where negative
     feather: int = 0  # pixels of the ramp that the mask's border becomes
-    context: float = (
-        0.0  # what is seen around the object, in lengths of its longer side; 0: the whole picture
-    )
+    # what is seen around the object, in lengths of its longer side; 0: the whole picture; -1: as the
+    # harmonizer sees best
+    context: float = BY_HARMONIZER
 
     def __post_init__(self) -> None:
         for name in ("light", "colour", "contrast"):
@@ -57,8 +58,10 @@ class Controls:
             raise ValueError(f"grow must lie in -{LARGEST}..{LARGEST} pixels, got {self.grow}")
         if not 0 <= self.feather <= LARGEST:
             raise ValueError(f"feather must lie in 0..{LARGEST} pixels, got {self.feather}")
-        if not 0 <= self.context <= 100:
-            raise ValueError(f"context must lie in 0..100, got {self.context}")
+        if self.context != BY_HARMONIZER and not 0 <= self.context <= 100:
+            raise ValueError(
+                f"context must lie in 0..100, or be -1, by the object's size, got {self.context}"
+            )
 
     @property
     def change_pixels(self) -> bool:

@@ -34,6 +34,7 @@ class Harmonizer(ABC):
     max_references: int = 0  # that it reads itself, for one composite; 0: the gate follows its answer
     gate: FittedGate | None = None  # fitted to its own errors; None: the shipped one serves
     reference_strength: float = 0.0  # -1..1, as `following.follow`
+    least_share: float = 0.0  # of what it is shown, that the object should be; 0: it is shown all
 
     @abstractmethod
     def predict(
@@ -88,6 +89,7 @@ class NetworkHarmonizer(Harmonizer):
         self._built: tuple[torch.device, Encoder] | None = None
         self.needs = loaded.config.requirements
         self.max_references = self.needs.max_references
+        self.least_share = self.needs.least_share
         self.gate = loaded.gate
 
     def predict(

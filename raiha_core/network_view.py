@@ -27,10 +27,36 @@ def window_around(mask: Tensor, context: float) -> Window:
     inside = (mask > 0).any(0)[0]
     rows, columns = inside.any(1).nonzero().flatten().tolist(), inside.any(0).nonzero().flatten().tolist()
     longest = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
-    margin = max(LEAST_MARGIN, math.ceil(context * longest))
+    return _grown(rows, columns, max(LEAST_MARGIN, math.ceil(context * longest)), (height, width))
+
+
+def window_by_share(mask: Tensor, least: float) -> Window:
+    """The largest part of a picture around the object of which the object is at least the share `least`.
+
+    The margin is the same on each side, where the picture has as much, and at least `LEAST_MARGIN`; so it
+    grows steadily with the object's share, up to the whole picture.
+    Args: mask: not empty; least: 0 is the whole picture.
+    """
+    height, width = mask.shape[-2:]
+    amount = float(mask.sum(dtype=torch.float64))
+    if amount >= least * height * width:
+        return Window(slice(0, height), slice(0, width))
+    inside = (mask > 0).any(0)[0]
+    rows, columns = inside.any(1).nonzero().flatten().tolist(), inside.any(0).nonzero().flatten().tolist()
+    low, high = LEAST_MARGIN, max(height, width)
+    while low < high:  # the widest margin that leaves the object its share
+        middle = (low + high + 1) // 2
+        seen = _grown(rows, columns, middle, (height, width))
+        area = (seen.rows.stop - seen.rows.start) * (seen.columns.stop - seen.columns.start)
+        low, high = (middle, high) if amount >= least * area else (low, middle - 1)
+    return _grown(rows, columns, low, (height, width))
+
+
+def _grown(rows: list[int], columns: list[int], margin: int, size: tuple[int, int]) -> Window:
+    """The box of these rows and columns with a margin, within a picture of height and width."""
     return Window(
-        slice(max(0, rows[0] - margin), min(height, rows[-1] + 1 + margin)),
-        slice(max(0, columns[0] - margin), min(width, columns[-1] + 1 + margin)),
+        slice(max(0, rows[0] - margin), min(size[0], rows[-1] + 1 + margin)),
+        slice(max(0, columns[0] - margin), min(size[1], columns[-1] + 1 + margin)),
     )
 
 

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from . import mask_meaning, masks, render
 from .background import outside
-from .controls import BY_GATE, Controls, adjusted, require_strength
+from .controls import BY_GATE, BY_HARMONIZER, Controls, adjusted, require_strength
 from .features.encoders import Encoder
 from .features.patches import PatchFeatures
 from .features.references import Belief, Reference
 from .harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer, shipped_gate
 from .mask_shape import shaped
 from .models.following import follow
-from .network_view import painted_over, window_around
+from .network_view import painted_over, window_around, window_by_share
 from .retrieval.rematch import in_space
 
 GivenReferences = Sequence[Reference] | Sequence[Sequence[Reference]]
@@ -223,7 +223,10 @@ def _harmonize_one(
     asked: _Asked,
 ) -> tuple[Tensor, tuple[Belief, ...]]:
     """One composite with an object: what is seen of it, what the harmonizer says, what is made of that."""
-    window = window_around(mask, asked.controls.context)
+    if asked.controls.context == BY_HARMONIZER:
+        window = window_by_share(mask, asked.harmonizer.least_share)
+    else:
+        window = window_around(mask, asked.controls.context)
     part = (..., window.rows, window.columns)
     near, inside = composite[part], mask[part]
     if near.shape != composite.shape or background is not None:

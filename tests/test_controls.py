@@ -6,8 +6,9 @@ import torch
 from raiha_core import render
 from raiha_core.color import lab_to_srgb, srgb_to_lab
 from raiha_core.controls import Controls, adjusted
+from raiha_core.harmonizer import load_harmonizer
 from raiha_core.mask_shape import shaped
-from raiha_core.network_view import painted_over, window_around
+from raiha_core.network_view import LEAST_MARGIN, painted_over, window_around, window_by_share
 from raiha_core.pipeline import harmonize, harmonize_with_beliefs
 from tests.test_pipeline import scene
 
@@ -127,6 +128,40 @@ def test_context_is_a_crop_around_the_object():
     expected[part] = harmonize(composite[part], mask[part])
     assert torch.equal(result, expected)
     assert not torch.equal(result, harmonize(composite, mask))
+
+
+def test_a_share_is_what_the_object_has_of_the_window_or_the_picture_has_no_smaller_one():
+    # Oracle: every margin, counted.
+    for top, height in ((2, 30), (50, 8), (0, 3)):
+        mask = torch.zeros(1, 1, 120, 160)
+        mask[..., top : top + height, 40:60] = 1
+        areas = {}
+        for margin in range(LEAST_MARGIN, 161):
+            rows = min(120, top + height + margin) - max(0, top - margin)
+            areas[margin] = rows * (min(160, 60 + margin) - max(0, 40 - margin))
+        for least in (0.0, 0.01, 0.05, 0.15, 0.5):
+            window = window_by_share(mask, least)
+            found = (window.rows.stop - window.rows.start) * (window.columns.stop - window.columns.start)
+            fitting = [area for area in areas.values() if height * 20 >= least * area]
+            assert found == max(fitting, default=areas[LEAST_MARGIN])
+
+
+def test_a_harmonizer_that_sees_better_so_looks_closer_at_small_objects_alone():
+    composite, mask = scene(120, 160)
+    harmonizer = load_harmonizer("raiha-plus")
+    share = float(mask.mean())
+    answers = {}
+    for least in (0.0, 0.9 * share, 3 * share):
+        harmonizer.least_share = least
+        answers[least] = harmonize(composite, mask, model=harmonizer)
+    whole, large_enough, small = answers.values()
+    assert torch.equal(whole, large_enough)
+    assert not torch.equal(whole, small)
+    assert torch.equal(whole, harmonize(composite, mask, model=harmonizer, controls=Controls(context=0)))
+    window = window_by_share(mask, 3 * share)
+    part = (..., window.rows, window.columns)
+    harmonizer.least_share = 0.0
+    assert torch.equal(small[part], harmonize(composite[part], mask[part], model=harmonizer))
 
 
 @pytest.mark.parametrize("model", ["statistics", "raiha-plus"])

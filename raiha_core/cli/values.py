@@ -44,6 +44,11 @@ def not_negative(text: str) -> float:
     return value
 
 
+def context(text: str) -> float:
+    """A number of at least 0, or -1."""
+    return -1.0 if _number(text) == -1 else not_negative(text)
+
+
 def pixels(text: str) -> int:
     """A whole number of pixels, which may be negative."""
     try:

@@ -3,7 +3,7 @@
 import argparse
 
 from ..controls import Controls
-from .values import not_negative, pixels, reference_strength, strength
+from .values import context, not_negative, pixels, reference_strength, strength
 
 
 def add_control_options(parser: argparse.ArgumentParser) -> None:
@@ -39,10 +39,11 @@ def add_control_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--feather", type=pixels, default=0, metavar="PX", help="soften the mask's border (0)")
     group.add_argument(
         "--context",
-        type=not_negative,
+        type=context,
         default=usual.context,
         metavar="X",
-        help="what is seen around the object, in lengths of its longer side; 0: the whole picture (0)",
+        help="what is seen around the object, in lengths of its longer side; 0: the whole picture; "
+        "-1: less of it for small objects, where the model sees better so (-1)",
     )
 
 

@@ -26,6 +26,8 @@ class Requirements:
     content_without_references: bool = False  # needs them even where there is no reference
     max_references: int = 0  # that it can read itself; 0: none
     own_size: bool = False  # is handed the photo as it is, and makes its own thumbnails
+    # of the picture it is handed, that the object should be: of a smaller one it is handed a part around it
+    least_share: float = 0.0
     antialias: bool = True  # of the picture it is handed; False: as it was trained, sampled without
 
     @property

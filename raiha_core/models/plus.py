@@ -126,6 +126,8 @@ class PlusConfig(NetworkConfig):
     # but in training, the trunk's maps are the mean of the picture's and of its mirror image's, for twice the
     # time: a mirror changes nothing in the transfer, and only what the local map adds of itself
     mirrored: bool = field(default=False, metadata=LATER)
+    # of what the network is shown, that the object is at least: a part of the picture around a small object
+    least_share: float = field(default=0.0, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.size < PLUS_MULTIPLE or min(self.width, self.hidden) < 1:
@@ -134,6 +136,8 @@ class PlusConfig(NetworkConfig):
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         if self.max_references < 0 or self.frozen_stages < 0:
             raise ValueError(f"max_references and frozen_stages must not be negative: {self}")
+        if not 0 <= self.least_share < 1:
+            raise ValueError(f"least_share must lie in [0, 1), got {self.least_share}")
         if not self.shrinkage >= 0:
             raise ValueError(f"shrinkage must not be negative, got {self.shrinkage}")
         if self.learned_shrinkage and self.shrinkage == 0:
@@ -152,6 +156,7 @@ class PlusConfig(NetworkConfig):
             multiple=PLUS_MULTIPLE,
             content=self.learns_references,
             max_references=self.max_references if self.learns_references else 0,
+            least_share=self.least_share,
         )
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "Plus":

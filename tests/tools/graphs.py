@@ -60,7 +60,7 @@ WHEEL = {  # widgets of Harmonize that stay as they are
     "keep_hue": False,
     "grow": 0,
     "feather": 0,
-    "context": 0.0,
+    "context": -1.0,
 }
 
 

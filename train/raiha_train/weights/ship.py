@@ -53,7 +53,11 @@ def make_ready(arguments: argparse.Namespace) -> None:
     """Write the weights in half precision, with what is said about them."""
     loaded = checkpoint.load(arguments.weights)
     about = loaded.metadata
-    changed = {"shrinkage": arguments.shrinkage, "size": arguments.size}
+    changed = {
+        "shrinkage": arguments.shrinkage,
+        "size": arguments.size,
+        "least_share": arguments.least_share,
+    }
     config = {**about.config, **{k: v for k, v in changed.items() if v is not None}}
     if config != about.config:
         if arguments.scores:
@@ -89,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--licence", help="default: what the file says")
     parser.add_argument("--shrinkage", type=float, help="of raiha-plus, in grey levels; see its config")
     parser.add_argument("--size", type=int, help="of raiha-plus: the side at which it reads pictures")
+    parser.add_argument("--least-share", type=float, help="of raiha-plus: see its config")
     parser.add_argument(
         "--note", action="append", default=[], metavar="NAME=TEXT", help="more about its making; several"
     )
