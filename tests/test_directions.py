@@ -284,7 +284,8 @@ after = (torch.get_num_threads(), torch.get_default_dtype(), torch.are_determini
          torch.backends.cudnn.benchmark, torch.backends.cuda.matmul.allow_tf32, torch.is_grad_enabled(),
          torch.get_rng_state().tolist(), list(warnings.filters))
 assert before[:-1] == after[:-1], "a global setting of torch changed"
-heavy = {"timm", "torchvision", "comfy_api", "matplotlib", "skimage", "cv2", "accelerate"} & set(sys.modules)
+heavy = {"timm", "torchvision", "comfy_api", "matplotlib", "skimage", "cv2", "accelerate", "tifffile"}
+heavy &= set(sys.modules)
 assert not heavy, f"importing the core imports {heavy}"
 sys.stderr.write(str(len(names)))
 """

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import imagecodecs
 import numpy as np
-import tifffile
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -73,6 +72,8 @@ def _tiff_texts(exif: bytes) -> tuple[list[tuple], dict[int, dict]]:
 
 def _append_directories(data: bytes, directories: dict[int, dict]) -> bytes:
     """EXIF directories behind a TIFF file, whose tags of these numbers are made to point at them."""
+    import tifffile
+
     file = io.BytesIO(data)
     for tag, values in directories.items():
         end = file.seek(0, io.SEEK_END)
@@ -91,6 +92,8 @@ def _append_directories(data: bytes, directories: dict[int, dict]) -> bytes:
 
 
 def _encode_tiff(codes: np.ndarray, carried: Carried) -> bytes:
+    import tifffile  # here, because it loads slowly and few pictures are TIFF
+
     buffer, told = io.BytesIO(), carried.metadata
     texts, directories = _tiff_texts(upright_exif(told.exif))
     if told.xmp:

@@ -13,15 +13,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 from PIL import Image
 
 from .colorspace import adobe_rgb, linear_rgb
 from .exif import declares_adobe_rgb, read_orientation
 from .inner_size import inner_size
 from .raster import FileMetadata, Limits, PictureError, Raster
+
+if TYPE_CHECKING:
+    import tifffile
 
 _RGB, _PALETTE, _CMYK, _YCBCR = 2, 3, 5, 6
 _WHITE_IS_ZERO = 0
@@ -86,7 +89,7 @@ def _require_chain(data: bytes, path: Path) -> None:
             raise PictureError(f"{path} is truncated: a TIFF page is cut off") from None
 
 
-def _only_page(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
+def _only_page(file: "tifffile.TiffFile", path: Path) -> "tifffile.TiffPage":
     pages = [page.aspage() for page in file.pages]
     full = [page for page in pages if not page.subfiletype & 1]  # bit 0: a reduced version of another page
     if not full:
@@ -96,14 +99,14 @@ def _only_page(file: tifffile.TiffFile, path: Path) -> tifffile.TiffPage:
     return full[0]
 
 
-def _declared_tags(page: tifffile.TiffPage, data: bytes) -> set[int]:
+def _declared_tags(page: "tifffile.TiffPage", data: bytes) -> set[int]:
     order, big = page.parent.byteorder, page.parent.is_bigtiff
     (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, page.offset)
     first, step = (page.offset + 8, 20) if big else (page.offset + 2, 12)
     return {struct.unpack_from(order + "H", data, first + i * step)[0] for i in range(count)}
 
 
-def _require_whole(page: tifffile.TiffPage, data: bytes, path: Path, limits: Limits) -> str:
+def _require_whole(page: "tifffile.TiffPage", data: bytes, path: Path, limits: Limits) -> str:
     # tifffile passes over tags that it cannot read, and then takes the picture for one of another kind
     if lost := (_declared_tags(page, data) & _NEEDED) - {tag.code for tag in page.tags}:
         raise PictureError(f"{path} is truncated or damaged: TIFF tag {min(lost)} cannot be read")
@@ -114,7 +117,7 @@ def _require_whole(page: tifffile.TiffPage, data: bytes, path: Path, limits: Lim
     return ""
 
 
-def _require_bounded(page: tifffile.TiffPage, data: bytes, path: Path, limits: Limits) -> None:
+def _require_bounded(page: "tifffile.TiffPage", data: bytes, path: Path, limits: Limits) -> None:
     """Raises: PictureError where a strip or tile could take more memory than the page's size says."""
     if page.compression not in (*_BOUNDED, *_PICTURES):
         raise PictureError(
@@ -135,7 +138,7 @@ def _require_bounded(page: tifffile.TiffPage, data: bytes, path: Path, limits: L
             )
 
 
-def _require_kind(page: tifffile.TiffPage, path: Path) -> int:
+def _require_kind(page: "tifffile.TiffPage", path: Path) -> int:
     """How many samples of a pixel are colour."""
     photometric, bits = int(page.photometric), page.bitspersample
     floats = page.sampleformat == _FLOAT and bits in (16, 32, 64)
@@ -158,7 +161,7 @@ def _require_kind(page: tifffile.TiffPage, path: Path) -> int:
     return colours[photometric]
 
 
-def _read_what_is_left(page: tifffile.TiffPage, data: bytes) -> np.ndarray:
+def _read_what_is_left(page: "tifffile.TiffPage", data: bytes) -> np.ndarray:
     """The page with its broken strips or tiles left black."""
     whole = np.zeros(page.shaped, page.dtype)
     tables = (
@@ -176,7 +179,9 @@ def _read_what_is_left(page: tifffile.TiffPage, data: bytes) -> np.ndarray:
     return whole.reshape(page.shape)
 
 
-def _read_samples(page: tifffile.TiffPage, data: bytes, path: Path, limits: Limits) -> tuple[np.ndarray, str]:
+def _read_samples(
+    page: "tifffile.TiffPage", data: bytes, path: Path, limits: Limits
+) -> tuple[np.ndarray, str]:
     """(H, W, C), and the damage that was passed over."""
     damage = _require_whole(page, data, path, limits)
     samples = None
@@ -218,7 +223,7 @@ def _exif(data: bytes) -> bytes:
         return b""
 
 
-def _metadata(page: tifffile.TiffPage, data: bytes) -> FileMetadata:
+def _metadata(page: "tifffile.TiffPage", data: bytes) -> FileMetadata:
     unit = {2: 1.0, 3: 2.54}.get(page.tags.valueof(296, 2))
     dpi = None
     if unit is not None and 282 in page.tags and 283 in page.tags:
@@ -260,6 +265,8 @@ def decode_tiff(data: bytes, path: Path, limits: Limits) -> Raster:
     An extra sample of unspecified meaning counts as alpha, and as not multiplied in.
     Raises: PictureError in one sentence; other errors from tifffile on damaged files.
     """
+    import tifffile  # here, because it loads slowly and few pictures are TIFF
+
     _require_chain(data, path)
     with _without_log(), tifffile.TiffFile(io.BytesIO(data)) as file:
         page = _only_page(file, path)
