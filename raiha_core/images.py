@@ -103,7 +103,10 @@ def _encoder(path: Path) -> WrittenFormat:
 def require_writable(path: str | Path, *, alpha: bool, bit_depth: int) -> None:
     """Check early, before long work, that the format of `path` can hold what is to be written.
 
-    Raises: ValueError naming the file for an unknown ending, or for alpha or a depth it would lose.
+    Only the name is looked at: whether the folder exists and may be written to is not.
+    Args: bit_depth: bits per channel, 8 or 16, or 32 for floats.
+    Raises: ValueError naming the file for an unknown ending, another depth, or alpha or a depth that the
+        format cannot hold.
     """
     path = Path(path)
     form = _encoder(path)

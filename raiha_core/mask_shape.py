@@ -57,8 +57,10 @@ def _around(mask: Tensor, margin: int) -> tuple[int, int, int, int]:
 
 
 def dilated(values: Tensor, radius: int) -> Tensor:
-    """The maximum over a disc of a radius in pixels: (B, 1, H, W), like `values`, which are >= 0.
+    """The maximum over a disc around each pixel: (B, 1, H, W), in the type and on the device of `values`.
 
+    Beyond the picture counts as 0.
+    Args: values: (B, 1, H, W), at least 0. radius: in pixels, at least 0.
     Row by row of the disc; the maximum of a row is that of two runs whose length is a power of two.
     """
     height, width = values.shape[-2:]

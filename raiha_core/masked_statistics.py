@@ -72,9 +72,12 @@ def masked_moments(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 def weighted_mean(
     values: Tensor, weight: Tensor, dim: tuple[int, ...] = (2, 3), floor: float = SHARE_FLOOR
 ) -> Tensor:
-    """Mean over `dim`, which stay with length 1: (B, C, h, w), (B, 1, h, w) -> (B, C, 1, 1); 0 where empty.
+    """Weighted mean over `dim`, whose axes stay with length 1; 0 where the weights are all 0.
 
-    Args: weight: >= 0; floor: the least that its sum counts as.
+    Args:
+        values: (B, C, h, w). weight: (B, 1, h, w), at least 0.
+        floor: the divisor is at least this, so a region with a smaller sum of weights gets a mean nearer 0.
+    Returns: (B, C, 1, 1) for the default `dim`.
     """
     return (values * weight).sum(dim, keepdim=True) / weight.sum(dim, keepdim=True).clamp_min(floor)
 

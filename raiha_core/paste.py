@@ -66,7 +66,11 @@ class Pasted:
 
 
 def trimmed(image: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """Both, cut to what alpha covers. Raises: ValueError where that is nothing."""
+    """Object and alpha, cut to the smallest box that holds every alpha above 2/255; lower alpha becomes 0.
+
+    Args: image: (1, C, H, W). alpha: (1, 1, H, W), 0..1.
+    Raises: ValueError where no alpha is above that.
+    """
     inside = alpha[0, 0] > _NOISE
     if not inside.any():
         raise ValueError("the object is empty: its alpha is 0 everywhere")

@@ -48,7 +48,10 @@ def file_digest(path: Path) -> str:
 
 
 def is_link(path: Path) -> bool:
-    """Whether a name is a symbolic link, or on Windows a junction."""
+    """Whether a name is a symbolic link, or on Windows any reparse point, such as a junction.
+
+    False where nothing of that name can be looked at.
+    """
     try:
         state = os.lstat(path)
     except OSError:

@@ -90,9 +90,13 @@ def moving_means_in_two(values: Tensor, side: int) -> Tensor:
 def at_places(
     values: Tensor, places: Tensor, kind: Literal["bilinear", "bicubic", "nearest"] = "bilinear"
 ) -> Tensor:
-    """At any places: (B, C, H, W), (B, h, w, 2) in -1..1, x first -> (B, C, h, w).
+    """Sample pictures at given places.
 
-    The outer edges of the outer pixels are at -1 and 1; beyond their centres they repeat.
+    Args:
+        values: (B, C, H, W).
+        places: (B, h, w, 2), x before y; -1 and 1 are the outer edges of the picture. From the centres of
+            the outermost pixels outwards, the outermost pixels repeat.
+    Returns: (B, C, h, w).
     """
     return F.grid_sample(values, places, mode=kind, padding_mode="border", align_corners=False)
 

@@ -40,7 +40,7 @@ class Score:
     lightness: float  # mean change of L* that the answer makes; above 0: the object is too dark
     red: float  # of a*: above 0, the object is too green
     yellow: float  # of b*: above 0, the object is too blue
-    rank: float | None  # share of right pictures that score less, 0..1; None: not measured for this model
+    rank: float | None  # share of right pictures that score less, 0..0.95; None: not measured for this model
     distance: float | None = None  # BargainNet's, at least 0; None: its file is not here
     harmony: float | None = None  # BargainNet's score made of it, 1 where object and background agree
 
@@ -115,7 +115,11 @@ def _seen(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rank(change: float) -> float:
-    """Share of right pictures that the shipped network would change less, 0..1, in steps of a twentieth."""
+    """Share of right (untouched) pictures that the shipped network changes less: 0..0.95 in steps of 0.05.
+
+    Args: change: mean CIELAB distance over the object, as in `Score.change`.
+    Source: `RIGHT`, measured by train/bench/score.py.
+    """
     return bisect_left(RIGHT, change) / (len(RIGHT) + 1)
 
 

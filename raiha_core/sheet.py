@@ -63,6 +63,7 @@ def matches_sheet(
 
     Args:
         composite, result: sRGB (1, 3, H, W), values 0..1. mask: (1, 1, H, W).
+        references: best first; their matches are indices of patches, 0..grid**2 - 1, row by row.
         grid: patches per side of the feature space that the matches belong to.
         captions: lines below each reference; without them its score is shown, where it has one.
     Returns: sRGB (1, 3, h, w) in 8-bit steps; h and w follow from what is shown.

@@ -87,7 +87,11 @@ def _table(light: np.ndarray) -> np.ndarray:
 
 
 def gamma_table_rgb(light: np.ndarray) -> bytes:
-    """The profile with the primaries of sRGB and a curve given as light 0..1 at even steps of the code."""
+    """The bytes of an ICC profile with the primaries of sRGB and a tone curve of its own.
+
+    Args: light: (n,) linear light 0..1 at n evenly spaced codes, of which the first is 0 and the last 1;
+        values outside are cut off.
+    """
     return _make(SRGB_POINTS, table=_table(light))
 
 

@@ -189,5 +189,5 @@ def _settle_under(samples: np.ndarray, profile: bytes, channels: int) -> Settled
 
 
 def to_srgb(raster: Raster, path: Path) -> np.ndarray:
-    """The samples as sRGB (H, W, 3), same type; see `settle`."""
+    """The samples as sRGB (H, W, 3), in the type that they have; warnings name `path`, as `settle` says."""
     return settle(raster, path).srgb

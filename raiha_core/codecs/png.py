@@ -257,8 +257,9 @@ def _metadata(chunks: _Chunks) -> FileMetadata:
 
 
 def decode_png(data: bytes, path: Path, limits: Limits) -> Raster:
-    """A PNG file, of an animated one the picture that still viewers show; `path` only names it in errors.
+    """A PNG file; of an animated one the picture that still viewers show. `path` only names it in errors.
 
+    Samples are 8 or 16 bits at full scale; a mask's reader finds the stored ones of a palette in `indices`.
     Raises: PictureError in one sentence; other errors from libpng and zlib on damaged files.
     """
     chunks = _read_chunks(data, path, limits)

@@ -65,7 +65,10 @@ def subset_of(image: str) -> str:
 
 
 def camera(image: str) -> str:
-    """Hday2night's camera: 'd18959-20120615-084228' -> 'd18959'."""
+    """The camera of an Hday2night image, which is its id up to the first hyphen.
+
+    'd18959-20120615-084228' -> 'd18959'; an id without a hyphen is returned whole.
+    """
     return image.split("-", 1)[0]
 
 

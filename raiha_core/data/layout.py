@@ -13,7 +13,9 @@ def read_root(root: Path, list_file: Path | None = None) -> list[Triple]:
     Args:
         list_file: a text list or a RAHarmony4 list (.jsonl); relative paths start at `root`, then at
             the current folder. Left out: `IHD_test.txt`.
-    Raises: ValueError where the folder or list is missing, or is neither layout.
+    Raises: ValueError where the folder or list is missing or the folder is neither layout; where a text list
+        is empty, or a list has a bad line or names an item twice; where a triple is incomplete; where
+        `list_file` is given for triples.
     """
     if not root.is_dir():
         raise ValueError(f"the data folder '{root}' does not exist")

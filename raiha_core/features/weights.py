@@ -51,8 +51,9 @@ def lite0_path() -> Path:
 def read_state(path: Path) -> dict[str, Tensor]:
     """Tensors of a .safetensors or .pth file, on the CPU; a file that wraps them ({"model": ...}) is opened.
 
-    Raises: ValueError naming the file where it holds no tensors or anything but tensors;
-        OSError where it cannot be read.
+    Whether every value is a tensor is not checked: loading them into a network does.
+    Raises: ValueError naming the file where it is missing, damaged, holds objects that torch does not
+        unpickle with `weights_only`, or is no dictionary with entries; OSError where it cannot be read.
     """
     if not path.is_file():
         raise ValueError(f"there is no weights file {path}")

@@ -115,7 +115,11 @@ def _bounded(spec: FeatureSpec) -> FeatureSpec:
 
 
 def read_calibration(layout: Layout) -> dict[str, object]:
-    """What `raiha calibrate` left, {} where it has not run. Raises: ValueError where it is unreadable."""
+    """What `raiha calibrate` wrote beside the gallery; {} where it has not run.
+
+    Raises: ValueError where it is too large, no regular file or no JSON object; OSError where it cannot be
+        opened.
+    """
     try:
         found = json.loads(read_regular(layout.calibration, _LARGEST))
     except FileNotFoundError:

@@ -19,7 +19,10 @@ class Listing:
     notes: tuple[str, ...] = ()  # what was passed over, in a sentence
 
     def under(self, inside: str) -> "Listing":
-        """The same listing as seen from a folder above, `inside` being the way down."""
+        """The same listing as seen from a folder above.
+
+        Args: inside: the posix path from that folder to this one; "" changes nothing. Notes stay as they are.
+        """
         if not inside:
             return self
         files = {f"{inside}/{file}": path for file, path in self.files.items()}

@@ -279,7 +279,10 @@ def begin_line(promise: Promise) -> Line:
 
 
 def end_line(bad: Sequence[tuple[str, str]], kept: Promise | None = None) -> Line:
-    """What `kept` promised is done; all that was promised, where it is None."""
+    """The line that closes a run of indexing: the promise `kept` is fulfilled, or every open one if None.
+
+    Args: bad: (id, reason) of each photo that could not be read.
+    """
     line: Line = {"kind": "end", "bad": [{"id": name, "reason": why} for name, why in bad]}
     return line if kept is None else {**line, **_whose(kept)}
 

@@ -36,7 +36,11 @@ def one_view(first: Photo, second: Photo) -> bool:
 
 
 def one_light(first: Tensor, second: Tensor) -> bool:
-    """Whether two photos of one view, (P, K) uint8 histograms, were taken under the same light."""
+    """Whether two photos of one view were taken under the same light.
+
+    Args: first, second: colour histograms of the photos' patches, (P, K) uint8, patch by patch.
+    Returns: whether the cosine of the two, in the mean of all patches, reaches `SAME_LIGHT`.
+    """
     a, b = first.double(), second.double()
     cosine = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1)
     return cosine.mean().item() >= SAME_LIGHT
