@@ -215,7 +215,9 @@ def load_experiment(path: Path) -> Experiment:
 def load_stages(path: Path) -> list[Experiment]:
     """The experiment of a config file, after those that it starts from.
 
-    Raises: ValueError as `load_experiment`, and where experiments start from each other in a ring.
+    Returns: in the order of training; the file's own experiment is the last.
+    Raises: ValueError as `load_experiment`, where experiments start from each other in a ring, and where
+        stages differ in precision or determinism.
     """
     stages = [load_experiment(path)]
     while stages[0].start:

@@ -81,7 +81,13 @@ def take(pictures: Tensor, boxes: Tensor, size: int, flip: Tensor) -> Tensor:
 def random_views(
     pictures: Tensor, mask: Tensor, size: int, config: CropConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The same crop and flip of photos and their masks: (B, 3, S, S), (B, 1, S, S)."""
+    """Crop and flip photos and their masks at random, each photo and its mask alike.
+
+    Args:
+        pictures: (B, 3, H, W), sRGB 0..1. mask: (B, 1, H, W), 0..1. size: the side S of what comes back.
+        generator: on the CPU.
+    Returns: pictures (B, 3, S, S) and masks (B, 1, S, S), 0..1; a mask's edge is soft from the resize.
+    """
     boxes = choose_boxes(mask, config, generator)
     flip = torch.rand(len(mask), generator=generator) < config.flip
     both = take(torch.cat([pictures, mask.to(pictures)], 1), boxes, size, flip)

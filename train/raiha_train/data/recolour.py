@@ -28,14 +28,18 @@ MATRICES = "polynomial_matching_coefficients"  # the folder of CCHarmony that ho
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RetouchConfig:
-    """Spreads of the retouch family; each step is taken with `probability`, independently."""
+    """How strongly `retouch` moves a picture: the standard deviation of each step's random setting.
+
+    Each step is taken with `probability`, independently of the others; the logs are natural ones.
+    Raises: ValueError where `probability` lies outside 0..1.
+    """
 
     probability: float = 0.7
-    exposure: float = 1.0  # standard deviation in stops, linear light
+    exposure: float = 1.0  # in stops, of linear light
     white_balance: float = 0.18  # of the log gains of red and blue
     contrast: float = 0.25  # of the log slope around the object's mean
     gamma: float = 0.15  # of the log exponent per channel
-    tone: float = 0.5  # of the shadow and highlight lifts
+    tone: float = 0.5  # of the shadow and highlight lifts, which are cut off at +-0.9
     saturation: float = 0.35  # of the log factor
 
     def __post_init__(self) -> None:
@@ -142,9 +146,12 @@ def polynomial(picture: Tensor, matrices: Tensor) -> Tensor:
 
 
 def relight(picture: Tensor, illuminants: Tensor, generator: torch.Generator) -> Tensor:
-    """From one measured light to another, by way of the standard light.
+    """Bring each picture from one measured light to another, both drawn at random.
 
-    Args: illuminants (N, 2, 3, 11) as `load_illuminants` gives. Returns: (B, 3, H, W) sRGB 0..1.
+    The way leads through the standard light.
+    Args: picture (B, 3, H, W) sRGB 0..1; illuminants (N, 2, 3, 11) as `load_illuminants` gives.
+    Returns: (B, 3, H, W) sRGB 0..1; a picture whose two draws are one light is nearly unchanged.
+    Source: CCHarmony (arXiv:2206.00800).
     """
     chosen = torch.randint(len(illuminants), (len(picture), 2), generator=generator)
     matrices = illuminants.to(picture)

@@ -47,9 +47,10 @@ def network_rows() -> list[RowSpec]:
 
 
 def published_figure(preset: str, ids: Collection[str]) -> str:
-    """'MSE / PSNR (which ruler and pictures)' of a published network's method; '' where none is known.
+    """The published MSE and PSNR (dB) of a network's method, as 'MSE / PSNR (protocol and pictures)'.
 
-    Args: ids: of the pictures at hand.
+    The head of this file says how the figure is chosen; '' where none is known of `preset`.
+    Args: ids: of the pictures at hand, over which published per-image scores are averaged.
     """
     card = PRESETS[preset].published if preset in PRESETS else None
     if card is None:

@@ -114,10 +114,14 @@ def paired(
     same: float = 0.01,
     seed: int = 0,
 ) -> Paired:
-    """Second against first on the same images.
+    """Compare two lists of scores of the same images: second minus first.
 
-    Args: same: a difference up to this far from 0 counts as none.
-    Raises: ValueError where the lengths differ.
+    Args:
+        groups: one name per image, such as its photo, that is drawn or flipped as a whole; left out, every
+            image stands alone.
+        same: a difference up to this far from 0, in the unit of the scores, counts as none.
+    Returns: the mean difference with its 95 % interval, a p-value, and how many images moved which way.
+    Raises: ValueError where the lengths differ, there is no value, or one is NaN or infinite.
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} values cannot be paired with {len(second)}")

@@ -64,7 +64,7 @@ DESCRIPTIONS: dict[ProtocolName, str] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """One triple under one protocol, as bytes; h x w is the size of what the harmonizer sees."""
+    """One triple under one protocol, uint8 0..255; the harmonizer sees h x w, scored is H x W."""
 
     name: str
     composite: Bytes  # (h, w, 3) what the harmonizer sees

@@ -223,7 +223,11 @@ def warnings(lines: Sequence[TableLine], count: int) -> list[str]:
 
 
 def table_page(title: str, lines: Sequence[TableLine], notes: Sequence[str]) -> str:
-    """The table as Markdown."""
+    """The table as Markdown: a heading, the notes in bold, and a row per line.
+
+    MSE is on codes 0..255, PSNR in dB. A line's note stands in the cell of its last subset; the column of
+    published averages is there only if a line has one.
+    """
     header = ["", "source", "protocol", "n", *(f"{s} MSE / PSNR" for s in TABLE_SUBSETS)]
     beside = any(line.published for line in lines)
     header += ["published average MSE / PSNR"] if beside else []

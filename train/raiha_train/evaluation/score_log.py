@@ -21,7 +21,7 @@ HEADER = ("id", "subset", "reference", *SCORES)
 
 @dataclass(frozen=True, slots=True)
 class ScoredPair:
-    """A composite, the reference that it was harmonized with, and the scores."""
+    """The scores of one composite, harmonized with one reference."""
 
     id: str
     subset: str

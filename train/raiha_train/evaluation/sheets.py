@@ -45,7 +45,10 @@ def _row(item: Triple, protocol: Protocol, source: Predictor, reference: str) ->
 
 
 def sheet(rows: Sequence[tuple[str, list[Image.Image]]]) -> Image.Image:
-    """One row per picture, a line of text over each."""
+    """A white RGB sheet: one row per picture, and a line of text over each.
+
+    Args: rows: the text, and up to four cells of CELL x CELL pixels: object, composite, result, truth.
+    """
     titles = ("object", "composite", "result", "truth")
     width = len(titles) * (CELL + GAP) + GAP
     canvas = Image.new("RGB", (width, LINE + len(rows) * (CELL + LINE + GAP)), "white")

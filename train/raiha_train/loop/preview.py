@@ -128,9 +128,12 @@ def memory_estimate(experiment: Experiment, network: Network) -> dict[str, float
 
 
 def dry_run(experiment: Experiment, network: Network, sources: TrainingData, steps: int, output: Path) -> int:
-    """Say what a run would do, and draw its first micro-batch to OUTPUT/first_batch.png.
+    """Print what a run would do, and draw its first micro-batch to `output`/first_batch.png.
 
-    References are drawn as they will be, their features are left out: an encoder may take minutes.
+    References are drawn as they will be, their features are left out: an encoder may take minutes. Hence
+    `sources.training` has no encoder afterwards.
+    Args: steps: of the optimizer. output: is made where it is missing.
+    Returns: 0, the exit status. Raises: OSError where the picture cannot be written.
     """
     feed = sources.training
     feed.encoder = None

@@ -59,6 +59,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Train an experiment, before it the stages that it starts from unless they are trained. Returns: 0.
+
+    Raises: ValueError for a config that does not hold up, weights of --start that are missing, an --output
+        that an earlier stage needs, or a run that is there already without --resume.
+    """
     arguments = parse_arguments(argv)
     check_tracker(arguments.tracker)
     git_revision()  # now: the checkout may move on while the run goes on

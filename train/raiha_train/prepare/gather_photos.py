@@ -137,7 +137,12 @@ def brightness_signs(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def listed(photos: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a manifest, with full paths, and keys that do not tell where the folder lies."""
+    """The rows of `photos`/manifest.jsonl, with `image` and `mask` as full paths.
+
+    `mask` is None where none is named. `key` and `mask_key` are the same two relative to the folder, so
+    that they stay equal wherever it lies.
+    Raises: ValueError naming the line that is no photo; OSError where there is no manifest.
+    """
     for entry in read_manifest(photos / "manifest.jsonl"):
         mask = entry.get("mask")
         places = {"image": photos / entry["image"], "mask": None if mask is None else photos / mask}

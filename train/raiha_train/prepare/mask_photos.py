@@ -122,7 +122,11 @@ def mask_all(photos: Path, salience: Salience) -> str:
 
 
 def mask_folder(arguments: argparse.Namespace) -> None:
-    """Mask the photos of a folder and say how many got one."""
+    """Give photos of a folder the masks that they lack, and print how many got one.
+
+    Args: arguments: with `photos`, the folder, and `model`, U2-Net's ONNX file.
+    Raises: ValueError where the folder is missing or the model is no such network; OSError.
+    """
     if not arguments.photos.is_dir():
         raise ValueError(f"there is no folder of photos {arguments.photos}")
     print(mask_all(arguments.photos, Salience(arguments.model)))

@@ -24,7 +24,12 @@ DIRECTIONS = 128  # the largest shipped projection
 
 @torch.no_grad()
 def patch_moments(photos: list[Path], size: int) -> tuple[int, Tensor, Tensor]:
-    """Count, sum (C,) and sum of outer products (C, C) of all unit patch vectors, in float64."""
+    """Moments of the patch vectors of photos, each vector scaled to length 1.
+
+    Args: size: side in pixels of the square that the encoder (`lite0`) sees.
+    Returns: how many vectors, their sum (C,) and the sum of their outer products (C, C), float64, C = 320.
+    Raises: ValueError or OSError naming a photo that cannot be read.
+    """
     network = lite0_network()
     preprocessing = Preprocessing(size=size, interpolation="bicubic", mean=(0.5,) * 3, std=(0.5,) * 3)
     count, total, outer = 0, torch.zeros(320, dtype=torch.float64), torch.zeros(320, 320, dtype=torch.float64)

@@ -169,7 +169,11 @@ def make_pair(photos: TuningPhotos, recipes: dict[str, Synthesis], seeds: torch.
 
 
 def make_pairs(photos: TuningPhotos, illuminants: Tensor, count: int, seed: int) -> list[Pair]:
-    """`count` pairs; the same seed gives the same ones."""
+    """Draw `count` pairs; draws of no use are repeated, without an end if none ever is of use.
+
+    Args: illuminants: (N, 2, 3, 11), as `load_illuminants` gives. seed: for the recolourings. Photos, regions
+        and families come from the generator of `photos`: only both alike give the same pairs.
+    """
     none = dict.fromkeys(("untouched", "graded", *FAMILY_SHARES), 0.0)
     recipes = {f: Synthesis(SynthesisConfig(**{**none, f: 1.0}), illuminants) for f in FAMILY_SHARES}
     seeds = torch.Generator().manual_seed(seed)
