@@ -10,13 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..features.references import ReferenceBatch
-from ..render import Prediction
 from .batch_norm import batch_norm
-from .blocks import Operations, initialise, pad_to_multiple
-from .checks import check_inputs
+from .blocks import Operations, initialise
 from .gated_unet import DECODER_CHANNELS, ENCODER_CHANNELS, MULTIPLE, GatedUNet
-from .network import Network, NetworkConfig, Requirements
+from .picture_network import PictureConfig, RepaintingNetwork
 from .published import KeyRules, Published
 from .style_code import STYLE_CITATION, STYLE_CODE, STYLE_KEYS, StyleEncoder
 
@@ -24,9 +21,11 @@ _LEAST = 0.001  # of the weight that the background's code is given
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BargainNetConfig(NetworkConfig):
+class BargainNetConfig(PictureConfig):
     """The paper's network."""
 
+    multiple = MULTIPLE
+    antialias = False
     width: int = 64  # channels of the first level, in the generator and in the encoder
     code: int = 16  # S
     size: int = 256
@@ -35,15 +34,11 @@ class BargainNetConfig(NetworkConfig):
         if self.width < 1 or self.code < 1 or self.size < 1:
             raise ValueError(f"no BargainNet has these numbers: {self}")
 
-    @property
-    def requirements(self) -> Requirements:
-        return Requirements(size=self.size, multiple=MULTIPLE, antialias=False)
-
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "BargainNet":
         return BargainNet(self, name=name, operations=operations)
 
 
-class BargainNet(Network):
+class BargainNet(RepaintingNetwork):
     """Picture, hard mask and the background's code to a picture."""
 
     config: BargainNetConfig
@@ -60,17 +55,7 @@ class BargainNet(Network):
         self.style = StyleEncoder(g, config.code, operations)
         initialise(self)
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
-    ) -> Prediction:
-        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
-        height, width = image.shape[-2:]
-        image = pad_to_multiple(image, MULTIPLE)
-        hard = pad_to_multiple((mask > 0.5).to(mask.dtype), MULTIPLE)
+    def repaint(self, image: Tensor, hard: Tensor) -> Tensor:
         code = self.style(image, 1 - hard)
         told = (code * self.code_weight.to(code).clamp_min(_LEAST)).expand(-1, -1, *image.shape[-2:])
         said = self.unet(
@@ -78,7 +63,7 @@ class BargainNet(Network):
             lambda level, x: self.down_norms[level](x),
             lambda level, x: self.up_norms[level](x),
         )
-        return Prediction(dense=(said[..., :height, :width] + 1) / 2)
+        return (said + 1) / 2
 
 
 def _keys() -> KeyRules:

@@ -11,15 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..enlargement import Enlarged, Window, shrink
-from ..features.references import ReferenceBatch
 from ..precision import widen, without_autocast
 from ..render import Prediction, Renderer
 from ..resizing import bilinear, in_table
 from .batch_norm import batch_norm
 from .blocks import Operations
-from .checks import check_inputs
 from .imagenet import standardise, unstandardise
-from .network import Network, NetworkConfig, Requirements
+from .picture_network import PictureConfig, PictureNetwork
 from .published import Published
 from .ssam_unet import UNET_KEYS, SeparatedUNet
 
@@ -31,9 +29,10 @@ INNER = 64  # channels of the refinement
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CDTNetConfig(NetworkConfig):
+class CDTNetConfig(PictureConfig):
     """The paper's network, or its colour tables alone."""
 
+    own_size = True
     refined: bool = True  # False: CDTNet(sim), whose answer is the tables' and whose decoder is idle
     width: int = 32  # channels of the U-Net's first level
     tables: int = 4
@@ -42,10 +41,6 @@ class CDTNetConfig(NetworkConfig):
     def __post_init__(self) -> None:
         if min(self.width, self.tables) < 1 or self.size < _MULTIPLE or self.size % _MULTIPLE:
             raise ValueError(f"no CDTNet has these numbers: {self}")
-
-    @property
-    def requirements(self) -> Requirements:
-        return Requirements(size=self.size, own_size=True)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "CDTNet":
         return CDTNet(self, name=name, operations=operations)
@@ -165,7 +160,7 @@ class Tables(nn.Module):
             return torch.einsum("bn,ncijk->bcijk", shares, widen(torch.stack(list(self.tables))))
 
 
-class CDTNet(Network):
+class CDTNet(PictureNetwork):
     """Handed the photo as it is: its U-Net sees a thumbnail, its tables and refinement the photo."""
 
     config: CDTNetConfig
@@ -176,14 +171,7 @@ class CDTNet(Network):
         self.colour = Tables(config.tables, 8 * config.width, operations)
         self.refinement = Refinement(config.width, operations)
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
-    ) -> Prediction:
-        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
+    def answer(self, image: Tensor, mask: Tensor) -> Prediction:
         size = (self.config.size, self.config.size)
         small, inside = (shrink(x, size, antialias=False).to(image.dtype) for x in (image, mask))
         seen = standardise(small)

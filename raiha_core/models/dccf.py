@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from ..color import hsv_to_srgb, srgb_to_hsv
 from ..enlargement import Bicubic, Enlarged, Window, shrink
-from ..features.references import ReferenceBatch
 from ..precision import widen
 from ..render import Prediction, Renderer
 from .blocks import Operations, pad_to_multiple
-from .checks import check_inputs
 from .idih import AUTOENCODER_KEYS, Autoencoder
 from .imagenet import standardise
-from .network import Network, NetworkConfig, Requirements
+from .network import Requirements
+from .picture_network import PictureConfig, PictureNetwork
 from .published import Published
 from .ssam_unet import UNET_KEYS, SeparatedUNet
 
@@ -33,7 +32,7 @@ NEARLY_ONE = 0.99  # of the saturation's change, whose inverse must stay finite
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DCCFConfig(NetworkConfig):
+class DCCFConfig(PictureConfig):
     """The paper's filters on either base, with saturations of -1..1."""
 
     base: Literal["issam", "idih"] = "issam"
@@ -119,7 +118,7 @@ def transposed_affine(image: Tensor, numbers: Tensor) -> Tensor:
     return (matrix * image[:, :, None]).sum(1) + numbers[:, 9:]
 
 
-class DCCF(Network):
+class DCCF(PictureNetwork):
     """One of two bases, whose last map becomes filters."""
 
     config: DCCFConfig
@@ -134,14 +133,7 @@ class DCCF(Network):
         self.filters = operations.Conv2d(config.width, SATURATION.stop, 1)
         self.last = operations.Conv2d(config.width, 12, 1)
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
-    ) -> Prediction:
-        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
+    def answer(self, image: Tensor, mask: Tensor) -> Prediction:
         height, width = image.shape[-2:]
         multiple = self.config.requirements.multiple
         padded_mask = pad_to_multiple(mask, multiple)

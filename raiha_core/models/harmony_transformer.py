@@ -12,13 +12,10 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..features.references import ReferenceBatch
 from ..precision import widen
-from ..render import Prediction
-from .blocks import Operations, initialise, pad_to_multiple
-from .checks import check_inputs
+from .blocks import Operations, initialise
 from .mirrored_conv import MirroredDecoder, MirroredEncoder
-from .network import Network, NetworkConfig, Requirements
+from .picture_network import PictureConfig, RepaintingNetwork
 from .published import Published
 from .transformer import LAYER_KEYS, Decoder, EncoderLayer, PatchTransformer, sine_positions
 
@@ -27,9 +24,10 @@ _LIGHT_PATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HarmonyTransformerConfig(NetworkConfig):
+class HarmonyTransformerConfig(PictureConfig):
     """The journal's two networks by `kind`."""
 
+    multiple = _MULTIPLE
     kind: Literal["ht", "dht"] = "dht"
     tokens: int = 256  # D
     layers: int = 9  # of each transformer
@@ -41,10 +39,6 @@ class HarmonyTransformerConfig(NetworkConfig):
         numbers = (self.tokens, self.layers, self.heads, self.lights)
         if min(numbers) < 1 or self.tokens % 4 or self.tokens % self.heads or self.size < _MULTIPLE:
             raise ValueError(f"no Harmony Transformer has these numbers: {self}")
-
-    @property
-    def requirements(self) -> Requirements:
-        return Requirements(size=self.size, multiple=_MULTIPLE)
 
     def build(
         self, *, name: str, operations: Operations = nn, pretrained: bool = True
@@ -76,13 +70,7 @@ class Lights(nn.Module):
         return self.decoder(start, seen, queries, place, clean[:, None, None])
 
 
-def _prepared(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Both padded, the mask hard, as theirs are."""
-    hard = (mask > 0.5).to(mask.dtype)
-    return pad_to_multiple(image, _MULTIPLE), pad_to_multiple(hard, _MULTIPLE)
-
-
-class HarmonyTransformer(Network):
+class HarmonyTransformer(RepaintingNetwork):
     """HT: the transformer's answer is the picture."""
 
     config: HarmonyTransformerConfig
@@ -96,20 +84,11 @@ class HarmonyTransformer(Network):
         )
         initialise(self)
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
-    ) -> Prediction:
-        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
-        height, width = image.shape[-2:]
-        new = self.transformer(torch.cat(_prepared(image, mask), 1))
-        return Prediction(dense=widen(new)[..., :height, :width])
+    def repaint(self, image: Tensor, hard: Tensor) -> Tensor:
+        return widen(self.transformer(torch.cat((image, hard), 1)))
 
 
-class DisentangledHarmonyTransformer(Network):
+class DisentangledHarmonyTransformer(RepaintingNetwork):
     """D-HT: reflectance of the picture, illumination by what lights its background, and their product."""
 
     config: HarmonyTransformerConfig
@@ -127,27 +106,18 @@ class DisentangledHarmonyTransformer(Network):
         self.illumination = MirroredDecoder(d // 4, operations)
         initialise(self)
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
-    ) -> Prediction:
-        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
-        height, width = image.shape[-2:]
-        padded, hard = _prepared(image, mask)
-        cells = self.encoder(torch.cat((padded, hard), 1))
+    def repaint(self, image: Tensor, hard: Tensor) -> Tensor:
+        cells = self.encoder(torch.cat((image, hard), 1))
         place = sine_positions(cells.shape[-2], cells.shape[-1], cells.shape[1]).to(cells)
         reflecting = rearrange(cells, "b d h w -> b (h w) d")
         for layer in self.reflecting:
             reflecting = layer(reflecting, place)
-        lights = self.lights(padded, hard)
+        lights = self.lights(image, hard)
         lit = self.lighting(reflecting, lights, place, self.lights.queries.to(cells))
         shape = {"h": cells.shape[-2]}
         reflectance = self.reflectance(rearrange(reflecting, "b (h w) d -> b d h w", **shape))
         illumination = self.illumination(rearrange(lit, "b (h w) d -> b d h w", **shape))
-        return Prediction(dense=(reflectance * illumination)[..., :height, :width])
+        return reflectance * illumination
 
 
 def _card(method: str, keys: tuple[tuple[str, str], ...], scores: dict[str, float]) -> Published:

@@ -14,17 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..features.references import ReferenceBatch
 from ..precision import widen
 from ..render import Prediction
 from .batch_norm import batch_norm
 from .blocks import Operations, pad_to_multiple
-from .checks import check_inputs
 from .deeplab import DEEPLAB_KEYS, DeepLab
 from .hrnet import HRNET_KEYS, HRNet
 from .imagenet import standardise
 from .issam import CITATION, THRESHOLD, fused
-from .network import Network, NetworkConfig, Requirements
+from .picture_network import PictureConfig, PictureNetwork
 from .published import KeyRules, Published
 
 _MULTIPLE = 256  # what the authors pad to: the deepest map is a cell for each
@@ -108,9 +106,11 @@ class Autoencoder(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class IdihConfig(NetworkConfig):
+class IdihConfig(PictureConfig):
     """The improved network for 256 pixels."""
 
+    multiple = _MULTIPLE
+    antialias = False
     width: int = 64  # channels of the first two levels
     trunk: Literal["none", "deeplab", "hrnet"] = "none"
     trunk_width: int = 64  # channels of DeepLab's first layer, or of HRNet's finest branch
@@ -121,10 +121,6 @@ class IdihConfig(NetworkConfig):
             raise ValueError(f"width must be even and size >= 1, got {self.width} and {self.size}")
         if self.trunk not in ("none", "deeplab", "hrnet") or self.trunk_width < 2 or self.trunk_width % 2:
             raise ValueError(f"no iDIH has the trunk '{self.trunk}' of width {self.trunk_width}")
-
-    @property
-    def requirements(self) -> Requirements:
-        return Requirements(size=self.size, multiple=_MULTIPLE, antialias=False)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "Idih":
         return Idih(self, name=name, operations=operations)
@@ -143,7 +139,7 @@ class MaskHint(nn.Module):
         return x * self.scale.abs().to(x)
 
 
-class Idih(Network):
+class Idih(PictureNetwork):
     """Picture and hard mask to a picture."""
 
     config: IdihConfig
@@ -158,14 +154,7 @@ class Idih(Network):
         joined = 0 if self.trunk is None else self.trunk.channels
         self.unet = Autoencoder(width=config.width, joined=joined, operations=operations)
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
-    ) -> Prediction:
-        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
+    def answer(self, image: Tensor, mask: Tensor) -> Prediction:
         hard = pad_to_multiple((mask > THRESHOLD).to(mask.dtype), _MULTIPLE)
         x = standardise(pad_to_multiple(image, _MULTIPLE))
         joined = None if self.trunk is None else self.trunk(x, hard, self.hint(hard))

@@ -12,25 +12,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..features.references import ReferenceBatch
 from ..precision import widen, without_autocast
-from ..render import Prediction
 from ..resizing import nearest
-from .blocks import Operations, initialise, pad_to_multiple
-from .checks import check_inputs
+from .blocks import Operations, initialise
 from .mirrored_conv import MirroredConv, MirroredDecoder, MirroredEncoder, SampleNorm, halving
-from .network import Network, NetworkConfig, Requirements
+from .picture_network import PictureConfig, RepaintingNetwork
 from .published import Published
 
-_MULTIPLE = 16  # three halvings, and a map whose edge can be mirrored
 RESIDUALS, RELIT, FILLED = 4, 4, 2  # blocks of the object's encoder, of the relighting, of the filling
 SHARPNESS = 10.0  # of the match between cells
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class IntrinsicConfig(NetworkConfig):
+class IntrinsicConfig(PictureConfig):
     """The network with lighting and guiding."""
 
+    multiple = 16  # three halvings, and a map whose edge can be mirrored
     width: int = 64  # g, even
     light: int = 8  # L
     size: int = 256
@@ -38,10 +35,6 @@ class IntrinsicConfig(NetworkConfig):
     def __post_init__(self) -> None:
         if self.width < 2 or self.width % 2 or self.light < 1 or self.size < 1:
             raise ValueError(f"no Intrinsic network has these numbers: {self}")
-
-    @property
-    def requirements(self) -> Requirements:
-        return Requirements(size=self.size, multiple=_MULTIPLE)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "Intrinsic":
         return Intrinsic(self, name=name, operations=operations)
@@ -139,7 +132,7 @@ def _filled(x: Tensor, match: Tensor) -> Tensor:
     return (F.fold(mixed, size, 4, padding=1, stride=2) / 4).to(x.dtype)
 
 
-class Intrinsic(Network):
+class Intrinsic(RepaintingNetwork):
     """Picture and hard mask to a picture."""
 
     config: IntrinsicConfig
@@ -164,17 +157,8 @@ class Intrinsic(Network):
         )
         initialise(self)
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
-    ) -> Prediction:
-        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
-        height, width = image.shape[-2:]
-        hard = pad_to_multiple((mask > 0.5).to(mask.dtype), _MULTIPLE)  # their masks are hard
-        x = torch.cat((pad_to_multiple(image, _MULTIPLE), hard), 1)
+    def repaint(self, image: Tensor, hard: Tensor) -> Tensor:
+        x = torch.cat((image, hard), 1)
         inside, coarse = (
             widen(nearest(hard, (hard.shape[-2] // part, hard.shape[-1] // part))) for part in (4, 8)
         )
@@ -188,8 +172,7 @@ class Intrinsic(Network):
             light = block(light, *codes, inside)
         for convolution in self.illumination_fill:
             light = light + convolution(torch.cat((light, _filled(light, match.detach())), 1))
-        new = self.reflectance_decoder(things) * self.illumination_decoder(light)
-        return Prediction(dense=new[..., :height, :width])
+        return self.reflectance_decoder(things) * self.illumination_decoder(light)
 
 
 INTRINSIC = Published(

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..features.references import ReferenceBatch
 from ..precision import widen
 from ..render import Prediction
 from .blocks import Operations, pad_to_multiple
-from .checks import check_inputs
 from .imagenet import standardise, unstandardise
-from .network import Network, NetworkConfig, Requirements
+from .picture_network import PictureConfig, PictureNetwork
 from .published import Published
 from .ssam_unet import UNET_KEYS, SeparatedUNet
 
@@ -23,19 +21,17 @@ THRESHOLD = 100 / 255  # above it a pixel belongs to the object: their masks are
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class IssamConfig(NetworkConfig):
+class IssamConfig(PictureConfig):
     """The paper's best network."""
 
+    multiple = _MULTIPLE
+    antialias = False
     width: int = 32  # channels of the first level
     size: int = 256
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.size < _MULTIPLE:
             raise ValueError(f"width must be >= 1 and size >= {_MULTIPLE}, got {self.width} and {self.size}")
-
-    @property
-    def requirements(self) -> Requirements:
-        return Requirements(size=self.size, multiple=_MULTIPLE, antialias=False)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "Issam":
         return Issam(self, name=name, operations=operations)
@@ -53,7 +49,7 @@ def fused(image: Tensor, features: Tensor, attention: Tensor, to_rgb: nn.Module)
     return Prediction(dense=(share * widen(image) + (1 - share) * own).clamp(0, 1))
 
 
-class Issam(Network):
+class Issam(PictureNetwork):
     """Picture and hard mask to a picture."""
 
     config: IssamConfig
@@ -62,14 +58,7 @@ class Issam(Network):
         super().__init__(config, name)
         self.unet = SeparatedUNet(width=config.width, operations=operations)
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
-    ) -> Prediction:
-        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
+    def answer(self, image: Tensor, mask: Tensor) -> Prediction:
         hard = pad_to_multiple((mask > THRESHOLD).to(mask.dtype), _MULTIPLE)
         x = torch.cat((standardise(pad_to_multiple(image, _MULTIPLE)), hard), 1)
         features, attention = self.unet(x, hard)

@@ -12,13 +12,11 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..enlargement import Bicubic, Enlarged, Window, shrink
-from ..features.references import ReferenceBatch
 from ..precision import widen, without_autocast
 from ..render import Prediction, Renderer, affine_change
 from .blocks import Operations, pad_to_multiple
-from .checks import check_inputs
 from .imagenet import standardise, statistics
-from .network import Network, NetworkConfig, Requirements
+from .picture_network import PictureConfig, PictureNetwork
 from .published import KeyRules, Published
 from .ssam_unet import UNET_KEYS, SeparatedUNet
 from .transformer import LAYER_KEYS, PatchTransformer
@@ -27,9 +25,11 @@ _MULTIPLE = 8  # three halvings, or two patches
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PCTNetConfig(NetworkConfig):
+class PCTNetConfig(PictureConfig):
     """The paper's two variants by `trunk`; each reads only its own fields."""
 
+    multiple = _MULTIPLE
+    antialias = False
     trunk: Literal["cnn", "vit"] = "cnn"
     width: int = 32  # channels of the U-Net's first level
     tokens: int = 256  # D of the transformer
@@ -40,10 +40,6 @@ class PCTNetConfig(NetworkConfig):
     def __post_init__(self) -> None:
         if self.width < 1 or self.layers < 1 or self.size < _MULTIPLE or self.tokens % self.heads:
             raise ValueError(f"no PCT-Net has these numbers: {self}")
-
-    @property
-    def requirements(self) -> Requirements:
-        return Requirements(size=self.size, multiple=_MULTIPLE, antialias=False)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "PCTNet":
         return PCTNet(self, name=name, operations=operations)
@@ -83,7 +79,7 @@ class PixelTransform:
         return render
 
 
-class PCTNet(Network):
+class PCTNet(PictureNetwork):
     """Reads 256 pixels, speaks of every size."""
 
     config: PCTNetConfig
@@ -100,14 +96,7 @@ class PCTNet(Network):
             )
         self.to_parameters = operations.Conv2d(config.width if config.trunk == "cnn" else 12, 12, 1)
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
-    ) -> Prediction:
-        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
+    def answer(self, image: Tensor, mask: Tensor) -> Prediction:
         height, width = image.shape[-2:]
         padded, padded_mask = pad_to_multiple(image, _MULTIPLE), pad_to_multiple(mask, _MULTIPLE)
         attention = None

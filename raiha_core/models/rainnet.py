@@ -8,20 +8,18 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ..features.references import ReferenceBatch
-from ..render import Prediction
-from .blocks import Operations, initialise, instance_norm, pad_to_multiple
-from .checks import check_inputs
+from .blocks import Operations, initialise, instance_norm
 from .gated_unet import DECODER_CHANNELS, MULTIPLE, GatedUNet
-from .network import Network, NetworkConfig, Requirements
+from .picture_network import PictureConfig, RepaintingNetwork
 from .published import KeyRules, Published
 from .rain import RegionNorm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RainNetConfig(NetworkConfig):
+class RainNetConfig(PictureConfig):
     """The paper's network."""
 
+    multiple = MULTIPLE
     width: int = 64  # channels of the first level
     size: int = 256
 
@@ -29,15 +27,11 @@ class RainNetConfig(NetworkConfig):
         if self.width < 1 or self.size < 1:
             raise ValueError(f"width and size must be >= 1, got {self.width} and {self.size}")
 
-    @property
-    def requirements(self) -> Requirements:
-        return Requirements(size=self.size, multiple=MULTIPLE)
-
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "RainNet":
         return RainNet(self, name=name, operations=operations)
 
 
-class RainNet(Network):
+class RainNet(RepaintingNetwork):
     """Picture in, picture out; the mask steers the decoder's norms alone."""
 
     config: RainNetConfig
@@ -48,19 +42,11 @@ class RainNet(Network):
         self.norms = nn.ModuleList(RegionNorm(config.width * c, "nearest") for c in DECODER_CHANNELS)
         initialise(self)
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
-    ) -> Prediction:
-        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
-        height, width = image.shape[-2:]
-        padded_mask = pad_to_multiple((mask > 0.5).to(mask.dtype), MULTIPLE)  # their masks are hard
-        x = 2 * pad_to_multiple(image, MULTIPLE) - 1
-        said = self.unet(x, lambda _, x: instance_norm(x), lambda level, x: self.norms[level](x, padded_mask))
-        return Prediction(dense=(said[..., :height, :width] + 1) / 2)
+    def repaint(self, image: Tensor, hard: Tensor) -> Tensor:
+        said = self.unet(
+            2 * image - 1, lambda _, x: instance_norm(x), lambda level, x: self.norms[level](x, hard)
+        )
+        return (said + 1) / 2
 
 
 def _keys() -> KeyRules:

@@ -14,13 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..enlargement import Window, shrink
-from ..features.references import ReferenceBatch
 from ..precision import widen, without_autocast
 from ..records import LATER
 from ..render import Prediction, Renderer
 from .blocks import Operations
-from .checks import check_inputs
-from .network import Network, NetworkConfig, Requirements
+from .picture_network import PictureConfig, PictureNetwork
 from .published import Published
 
 # SqueezeNet's fire modules by their number in the trunk: channels in, squeezed, of each of two expansions
@@ -43,9 +41,10 @@ LABELS = 5  # kinds of object that the authors tell apart
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class S2CRNetConfig(NetworkConfig):
+class S2CRNetConfig(PictureConfig):
     """Both stages on either trunk."""
 
+    own_size = True
     trunk: Literal["squeezenet", "vgg"] = field(default="squeezenet", metadata=LATER)
     pieces: int = 64  # P
     label: int = 0  # the kind of object that it is told; the authors' own demo says 0 of whatever it sees
@@ -54,10 +53,6 @@ class S2CRNetConfig(NetworkConfig):
     def __post_init__(self) -> None:
         if self.pieces < 1 or not 0 <= self.label < LABELS or self.size < 32:
             raise ValueError(f"no S2CRNet has these numbers: {self}")
-
-    @property
-    def requirements(self) -> Requirements:
-        return Requirements(size=self.size, own_size=True)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "S2CRNet":
         return S2CRNet(self, name=name, operations=operations)
@@ -132,7 +127,7 @@ class Stage(nn.Module):
         return widen(found).unflatten(1, (3, -1))
 
 
-class S2CRNet(Network):
+class S2CRNet(PictureNetwork):
     """Handed the photo as it is, because it looks at the object close by."""
 
     config: S2CRNetConfig
@@ -150,14 +145,7 @@ class S2CRNet(Network):
             self.convs.update(dict(zip(map(str, CONVOLUTIONS), layers, strict=True)))
         self.stages = nn.ModuleList(Stage(config.pieces, operations) for _ in range(2))
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
-    ) -> Prediction:
-        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
+    def answer(self, image: Tensor, mask: Tensor) -> Prediction:
         size = (self.config.size, self.config.size)
         whole, hole = shrink(image, size), shrink(mask, size)
         close = torch.cat([self._close(*pair) for pair in zip(image, mask, strict=True)])

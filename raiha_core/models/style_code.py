@@ -11,13 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..features.references import ReferenceBatch
 from ..precision import widen, without_autocast
 from ..render import Prediction
 from ..resizing import window_sums
 from .batch_norm import batch_norm
 from .blocks import Operations, initialise
-from .network import Network, NetworkConfig, Requirements
+from .picture_network import PictureConfig, PictureNetwork
 from .published import KeyRules, Published
 
 CHANNELS = (1, 2, 4, 8, 8)  # in units of the width; each layer halves the size
@@ -27,7 +26,7 @@ FALL = 0.04212  # of the score with the distance; the authors' constant
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StyleCodeConfig(NetworkConfig):
+class StyleCodeConfig(PictureConfig):
     """The paper's encoder."""
 
     width: int = 64  # channels of the first layer
@@ -37,10 +36,6 @@ class StyleCodeConfig(NetworkConfig):
     def __post_init__(self) -> None:
         if self.width < 1 or self.code < 1 or self.size < SMALLEST:
             raise ValueError(f"no style encoder has these numbers: {self}")
-
-    @property
-    def requirements(self) -> Requirements:
-        return Requirements(size=self.size)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "StyleCode":
         return StyleCode(self, name=name, operations=operations)
@@ -99,7 +94,7 @@ def harmony(distances: Tensor) -> Tensor:
     return torch.exp(-FALL * distances)
 
 
-class StyleCode(Network):
+class StyleCode(PictureNetwork):
     """The encoder as a file holds it: it tells how well an object belongs, and makes no picture."""
 
     config: StyleCodeConfig
@@ -111,13 +106,7 @@ class StyleCode(Network):
         self.style = StyleEncoder(config.width, config.code, operations)
         initialise(self)
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
-    ) -> Prediction:
+    def answer(self, image: Tensor, mask: Tensor) -> Prediction:
         """Raises: ValueError, because it harmonizes nothing."""
         raise ValueError(f"'{self.name}' scores composites and harmonizes none")
 

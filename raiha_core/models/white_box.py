@@ -11,32 +11,27 @@ from torch import Tensor, nn
 
 from ..background import complement
 from ..features.efficientnet import B0, BATCH_NORM_EPSILON, STAGES, STEM, convolve_same, package_names, stages
-from ..features.references import ReferenceBatch
 from ..precision import widen
 from ..render import Prediction
 from .blocks import Operations
-from .checks import check_inputs
-from .network import Network, NetworkConfig, Requirements
 from .photo_filters import FILTERS, PhotoFilters
+from .picture_network import PictureConfig, PictureNetwork
 from .published import Published
 
 LAST = 1280  # channels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WhiteBoxConfig(NetworkConfig):
+class WhiteBoxConfig(PictureConfig):
     """The paper's network."""
 
+    antialias = False
     hidden: int = 160  # numbers that one argument hands to the next
     size: int = 256
 
     def __post_init__(self) -> None:
         if self.hidden < 1 or self.size < 1:
             raise ValueError(f"hidden and size must be >= 1, got {self.hidden} and {self.size}")
-
-    @property
-    def requirements(self) -> Requirements:
-        return Requirements(size=self.size, antialias=False)
 
     def build(self, *, name: str, operations: Operations = nn, pretrained: bool = True) -> "WhiteBox":
         return WhiteBox(self, name=name, operations=operations)
@@ -54,7 +49,7 @@ class Stem(nn.Module):
         return F.silu(self.norm(convolve_same(self.conv, x)))
 
 
-class WhiteBox(Network):
+class WhiteBox(PictureNetwork):
     """Two stems, one sees the object and one the background; one trunk; a cascade of six heads."""
 
     config: WhiteBoxConfig
@@ -76,14 +71,7 @@ class WhiteBox(Network):
             for _ in FILTERS
         )
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
-    ) -> Prediction:
-        image, mask = check_inputs(image, mask, references, name=self.name, max_references=0)
+    def answer(self, image: Tensor, mask: Tensor) -> Prediction:
         seen, other = torch.cat((image, mask), 1), torch.cat((image, complement(mask)), 1)
         x = torch.cat((self.object_stem(seen), self.background_stem(other)), 1)
         for stage in self.blocks:
