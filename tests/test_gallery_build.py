@@ -13,22 +13,14 @@ import torch
 from PIL import Image
 
 from raiha_core.features.patches import store as round_features
-from raiha_core.gallery import reading, shards
+from raiha_core.gallery import reading
 from raiha_core.gallery.build import build
 from raiha_core.gallery.store import open_gallery
 from raiha_core.images import read_picture
 from raiha_core.regular import file_digest
-from tests.gallery_fakes import FakeEncoder, digest, fake_spec, tree, write_photo, write_photos
+from tests.gallery_fakes import FakeEncoder, digest, fake_spec, tree, write_photo
 
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "_MOST_PHOTOS", 4)
-
-
-@pytest.fixture
-def photos(tmp_path):
-    return write_photos(tmp_path / "photos")
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 def touch(path):

@@ -10,7 +10,6 @@ import sys
 import pytest
 
 from raiha_core import durable
-from raiha_core.gallery import shards
 from raiha_core.gallery.build import add, build
 from raiha_core.gallery.check import check
 from raiha_core.gallery.remove import remove
@@ -18,6 +17,8 @@ from raiha_core.gallery.repair import repair
 from raiha_core.gallery.store import open_gallery
 from raiha_core.regular import file_digest
 from tests.gallery_fakes import FakeEncoder, digest, tree, write_photo, write_photos
+
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 class Killed(BaseException):
@@ -62,16 +63,6 @@ class Writes:
 
 def raise_killed():
     raise Killed
-
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "_MOST_PHOTOS", 4)
-
-
-@pytest.fixture
-def photos(tmp_path):
-    return write_photos(tmp_path / "photos")
 
 
 def killed_at(n, how, job) -> bool:

@@ -24,17 +24,6 @@ def small_shards(monkeypatch):
     monkeypatch.setattr(shards, "_MOST_PHOTOS", 2)
 
 
-@pytest.fixture
-def photos(tmp_path):
-    return write_photos(tmp_path / "photos")
-
-
-@pytest.fixture
-def place(photos, tmp_path):
-    build(photos, tmp_path / "store", encoder=FakeEncoder())
-    return tmp_path / "store"
-
-
 def interrupt(job, photos, place, after=3):
     def stop(done, _total, _name):
         if done == after:

@@ -9,30 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from raiha_core.gallery import journal, shards
+from raiha_core.gallery import journal
 from raiha_core.gallery.build import add, build
 from raiha_core.gallery.check import check
 from raiha_core.gallery.info import info
 from raiha_core.gallery.remove import remove
 from raiha_core.gallery.repair import repair
 from raiha_core.gallery.store import open_gallery
-from tests.gallery_fakes import FakeEncoder, digest, tree, write_photo, write_photos
+from tests.gallery_fakes import FakeEncoder, digest, tree, write_photo
 
-
-@pytest.fixture(autouse=True)
-def small_shards(monkeypatch):
-    monkeypatch.setattr(shards, "_MOST_PHOTOS", 4)
-
-
-@pytest.fixture
-def photos(tmp_path):
-    return write_photos(tmp_path / "photos")
-
-
-@pytest.fixture
-def place(photos, tmp_path):
-    build(photos, tmp_path / "store", encoder=FakeEncoder())
-    return tmp_path / "store"
+pytestmark = pytest.mark.usefixtures("small_shards")
 
 
 def flip(path: Path, at: float) -> None:

@@ -10,20 +10,9 @@ from raiha_core.gallery import journal, reading
 from raiha_core.gallery.build import build
 from raiha_core.gallery.check import check
 from raiha_core.gallery.store import open_gallery
-from tests.gallery_fakes import FakeEncoder, write_photo, write_photos
+from tests.gallery_fakes import FakeEncoder, write_photo
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows tells when a file was made, not changed")
-
-
-@pytest.fixture
-def photos(tmp_path):
-    return write_photos(tmp_path / "photos")
-
-
-@pytest.fixture
-def place(photos, tmp_path):
-    build(photos, tmp_path / "store", encoder=FakeEncoder())
-    return tmp_path / "store"
 
 
 def keeping_times(path, change):
