@@ -19,7 +19,7 @@ from ..features.references import ReferenceBatch
 from ..render import Prediction
 from . import released
 from .blocks import MaskResize, Operations, initialise, instance_norm, pad_to_multiple
-from .checks import check_content, check_inputs, drop_absent
+from .checks import check_content
 from .global_dynamic import GlobalDynamic
 from .heads import HEADS, HeadKind
 from .local_dynamic import LocalDynamic, LocalKind
@@ -164,12 +164,8 @@ class UNet(Network):
         for part in (self.head, *(self.styles.values() if self.styles is not None else ())):
             part.start()
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
+    def predict(
+        self, image: Tensor, mask: Tensor, content: Tensor | None, references: ReferenceBatch | None
     ) -> Prediction:
         """The look of the object at the network's size.
 
@@ -181,10 +177,6 @@ class UNet(Network):
         Raises: ValueError as `checks.check_inputs` and `checks.check_content`.
         """
         config = self.config
-        image, mask = check_inputs(
-            image, mask, references, name=self.name, max_references=config.max_references
-        )
-        references = drop_absent(references)
         if config.guidance != "none":
             dim = config.content_dim if config.guidance == "concat" else None
             check_content(content, references, len(image), name=self.name, dim=dim, spec=self.feature_spec)

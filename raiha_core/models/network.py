@@ -13,6 +13,7 @@ from ..features.references import ReferenceBatch
 from ..features.spec import FeatureSpec
 from ..render import Prediction
 from .blocks import Operations
+from .checks import check_inputs, drop_absent
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,4 +90,12 @@ class Network(nn.Module):
         Returns: the prediction, at least float32.
         Raises: ValueError naming what does not fit, before any work is done (`checks.check_inputs`).
         """
-        raise NotImplementedError
+        most = self.config.requirements.max_references
+        image, mask = check_inputs(image, mask, references, name=self.name, max_references=most)
+        return self.predict(image, mask, content, drop_absent(references))
+
+    @abstractmethod
+    def predict(
+        self, image: Tensor, mask: Tensor, content: Tensor | None, references: ReferenceBatch | None
+    ) -> Prediction:
+        """`forward` on checked inputs of equal batch sizes; references are None where no row has one."""

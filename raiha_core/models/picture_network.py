@@ -11,7 +11,6 @@ from torch import Tensor
 from ..features.references import ReferenceBatch
 from ..render import Prediction
 from .blocks import pad_to_multiple
-from .checks import check_inputs
 from .network import Network, NetworkConfig, Requirements
 
 
@@ -31,17 +30,12 @@ class PictureConfig(NetworkConfig):
 
 
 class PictureNetwork(Network):
-    """Checks what it is handed, references and content unread, and leaves the rest to `answer`."""
+    """Refuses references, as its requirements say, reads no content, and leaves the rest to `answer`."""
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
+    def predict(
+        self, image: Tensor, mask: Tensor, content: Tensor | None, references: ReferenceBatch | None
     ) -> Prediction:
-        """As `Network.forward`; content is not read, and references are refused."""
-        return self.answer(*check_inputs(image, mask, references, name=self.name, max_references=0))
+        return self.answer(image, mask)
 
     @abstractmethod
     def answer(self, image: Tensor, mask: Tensor) -> Prediction:

@@ -23,7 +23,7 @@ from ..regions import ring
 from ..render import LabTransfer, Prediction
 from .backbone import LITE0_NAME, STRIDES, Backbone
 from .blocks import Operations, resize_mask, zero_initialise
-from .checks import check_content, check_inputs, drop_absent
+from .checks import check_content
 from .local_map import LocalMap
 from .network import Network, NetworkConfig, Requirements
 from .reference_colour_attention import LearnedReferences
@@ -164,7 +164,7 @@ class PlusConfig(NetworkConfig):
 
 
 class Plus(Network):
-    """The network; `forward` is the same call as for the U-Net family."""
+    """The network; the call is the same as for the U-Net family."""
 
     config: PlusConfig
 
@@ -204,12 +204,8 @@ class Plus(Network):
         if self.learned_shrinkage is not None:
             zero_initialise(self.learned_shrinkage)
 
-    def forward(
-        self,
-        image: Tensor,
-        mask: Tensor,
-        content: Tensor | None = None,
-        references: ReferenceBatch | None = None,
+    def predict(
+        self, image: Tensor, mask: Tensor, content: Tensor | None, references: ReferenceBatch | None
     ) -> Prediction:
         """The look of the object.
 
@@ -221,9 +217,6 @@ class Plus(Network):
         Returns: a Lab transfer (B, 3) thrice, and an affine map (B, 12, h', w') where the config has one.
         Raises: ValueError as `checks.check_inputs` and `checks.check_content`.
         """
-        most = self.config.requirements.max_references
-        image, mask = check_inputs(image, mask, references, name=self.name, max_references=most)
-        references = drop_absent(references)
         if references is not None:
             check_content(content, references, len(image), name=self.name, dim=None, spec=self.feature_spec)
         wide_mask = widen(mask)
