@@ -47,7 +47,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def call(root, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(build_raharmony4, "build_encoder", lambda name, device: FakeEncoder())
+    monkeypatch.setattr(build_raharmony4, "build_encoder", lambda name, weights, device: FakeEncoder())
 
     def run(*arguments, out="out"):
         command = ["--data", root, "--out", tmp_path / out, "--device", "cpu", "--batch-size", 3, *arguments]
@@ -222,7 +222,7 @@ def test_two_processes_give_what_one_gives(root, call, tmp_path):
         "import sys\n"
         "from raiha_train.lists import build_raharmony4\n"
         "from tests.gallery_fakes import FakeEncoder\n"
-        "build_raharmony4.build_encoder = lambda name, device: FakeEncoder()\n"
+        "build_raharmony4.build_encoder = lambda name, weights, device: FakeEncoder()\n"
         "sys.exit(build_raharmony4.main(sys.argv[1:]))\n",
         encoding="utf-8",
     )

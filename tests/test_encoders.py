@@ -247,7 +247,7 @@ def test_without_network_one_sentence_says_what_to_fetch(monkeypatch):
 def test_dvt_says_which_two_files_it_needs(tmp_path):
     with pytest.raises(ValueError, match=r"denoiser's checkpoint.*backbone\.safetensors"):
         build_encoder("dvt-b14")
-    with pytest.raises(ValueError, match=r"neither backbone\.safetensors nor backbone\.pth"):
+    with pytest.raises(ValueError, match=r"holds no weights of the encoder 'dvt-b14'; it must hold denoiser"):
         build_encoder("dvt-b14", weights=tmp_path)
 
 

@@ -268,7 +268,7 @@ def test_wrong_calls(root, call, tmp_path):
 
 
 def test_runs_of_random_references(root, call, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "build_encoder", lambda name, device: FakeEncoder())
+    monkeypatch.setattr(evaluate, "build_encoder", lambda name, weights, device: FakeEncoder())
     arguments = ("--model", "statistics", "--references", "refs.jsonl", "--no-plots")
     assert call(*arguments)[0] == 0
     found, listed = scores_of(tmp_path / "out"), read_references(root / "refs.jsonl")
@@ -305,7 +305,7 @@ def test_runs_of_random_references(root, call, tmp_path, monkeypatch):
 
 
 def test_missing_references(root, call, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "build_encoder", lambda name, device: FakeEncoder())
+    monkeypatch.setattr(evaluate, "build_encoder", lambda name, weights, device: FakeEncoder())
     (root / "HAdobe5k/real_images/a0100.jpg").unlink()
     arguments = ("--model", "statistics", "--references", "refs.jsonl", "--no-plots")
     code, error = call(*arguments)

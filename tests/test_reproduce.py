@@ -87,7 +87,7 @@ def test_printed_averages_follow_from_their_subsets():
 
 @pytest.mark.parametrize("table", ["1", "2", "3"])
 def test_tables_of_the_tiny_set(root, tmp_path, table, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "build_encoder", lambda name, device: FakeEncoder())
+    monkeypatch.setattr(evaluate, "build_encoder", lambda name, weights, device: FakeEncoder())
     (root / "RAHarmony4_test.jsonl").write_bytes((root / "refs.jsonl").read_bytes())
     out = tmp_path / "out"
     command = ["--table", table, "--data", str(root), "--out", str(out), "--protocols", "A"]
@@ -116,7 +116,7 @@ def test_tables_of_the_tiny_set(root, tmp_path, table, monkeypatch, capsys):
 
 
 def test_peers_are_averaged_over_the_images_at_hand(tmp_path, root, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "build_encoder", lambda name, device: FakeEncoder())
+    monkeypatch.setattr(evaluate, "build_encoder", lambda name, weights, device: FakeEncoder())
     # a3630_1_1 of the tiny set is an item of the published table; its peers' row is that one image.
     (root / "one.jsonl").write_text((root / "refs.jsonl").read_text(encoding="utf-8").split("\n")[2] + "\n")
     command = ["--table", "2", "--data", str(root), "--out", str(tmp_path / "out"), "--protocols", "A"]

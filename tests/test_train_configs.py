@@ -32,6 +32,7 @@ from tests.training_cases import write_config
 CONFIGS = sorted((Path(__file__).parents[1] / "train" / "configs").glob("*.py"))
 NAMES = {
     *("hdnet", "raiha", "raiha_released", "raiha_no_augmentation", "raiha_no_retrieval", "raiha_no_sgf"),
+    "raiha_paper_data",
     *(
         "rcl",
         "rcl_no_style_fusion",

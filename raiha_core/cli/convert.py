@@ -2,12 +2,16 @@
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from .. import checkpoint
 from ..convert import convert
+from ..features.encoder_files import DVT, find_weights
+from ..features.encoders import build_encoder
 from ..models.cost import parameters
 from ..models.presets import filed
+from .encoder_options import add_encoder_weights
 from .outputs import require_place
 
 
@@ -25,6 +29,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--as", dest="preset", metavar="PRESET", help="what it is to become, where its tensors leave a choice"
     )
+    add_encoder_weights(parser, f"of the encoder a network was trained with (Raiha: {DVT}): its name is kept")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
     parser.set_defaults(run=run)
 
@@ -34,6 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"the output must end in .safetensors, got {arguments.output}")
     require_place(arguments.output, [arguments.file])
     network, metadata = convert(arguments.file, arguments.preset)
+    missing = ""
+    if filed()[metadata.preset].config.requirements.content:
+        metadata, missing = _with_space(metadata, arguments.encoder_weights)
     checkpoint.save(arguments.output, network, metadata)
     found = {
         "file": str(arguments.output),
@@ -42,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         "tensors": len(network.state_dict()),
         "parameters": parameters(network),
         "licence": metadata.licence,
+        "feature_spec": None if metadata.spec is None else metadata.spec.name,
         **metadata.notes,
     }
     if arguments.json:
@@ -53,6 +62,18 @@ def run(arguments: argparse.Namespace) -> int:
         if card is not None:
             print(f"  {card.method}, {card.origin}: {card.use}")
             print(f"  cite: {card.citation}")
+        if missing:
+            print(f"  no feature space is kept: {missing}")
         if "could_be" in metadata.notes:
             print(f"  its tensors would fit {metadata.notes['could_be']} as well: --as says which it is")
     return 0
+
+
+def _with_space(metadata: checkpoint.Metadata, weights: Path | None) -> tuple[checkpoint.Metadata, str]:
+    """The metadata with the feature space of the paper's encoder; else as it was, and what is missing."""
+    if find_weights(DVT, weights) is None:
+        return metadata, (
+            f"the weights of '{DVT}' are not here; with --encoder-weights FOLDER the file says which "
+            "features it reads, and `raiha harmonize` finds them"
+        )
+    return replace(metadata, spec=build_encoder(DVT, weights=weights).spec), ""

@@ -19,6 +19,7 @@ from ..gallery.plan import BadFile
 from ..gallery.protocol import Progress
 from ..gallery.remove import remove
 from ..gallery.repair import repair
+from .encoder_options import add_encoder_weights
 from .reading import add_reading_options
 from .values import count, device
 
@@ -65,7 +66,7 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
         choices=sorted(ENCODERS),
         help="feature space (the gallery's own; lite0 for a new one)",
     )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights for the encoder")
+    add_encoder_weights(parser, "local weights for the encoder")
     parser.add_argument(
         "--device", type=device, default="cpu", help="where the encoder runs: cpu, cuda, mps (cpu)"
     )
@@ -196,7 +197,7 @@ def _encoder(arguments: argparse.Namespace) -> Encoder:
     name, layout = arguments.encoder, Layout(arguments.store)
     if name is None:
         name = read_spec(layout).encoder if layout.spec.exists() else "lite0"
-    return build_encoder(name, weights=arguments.weights, device=arguments.device)
+    return build_encoder(name, weights=arguments.encoder_weights, device=arguments.device)
 
 
 def _tell_build(arguments: argparse.Namespace, report: BuildReport) -> int:

@@ -23,6 +23,7 @@ from ..pipeline import harmonize_with_beliefs
 from ..regular import file_digest
 from ..retrieval.search import references as load_references
 from ..retrieval.search import search
+from .encoder_options import add_encoder_weights
 from .errors import sentence
 from .outputs import require_apart, require_place
 from .pairs import Job, add_mask_options, folder_jobs, mask_notes_told, read_pair
@@ -50,7 +51,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="where the gallery's photos lie now")
     source.add_argument("--references", type=Path, nargs="+", metavar="FILE", help="reference pictures")
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"name or .safetensors file ({DEFAULT_MODEL})")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights of the encoder")
+    add_encoder_weights(parser, "local weights of the encoder")
     add_control_options(parser)
     parser.add_argument(
         "--background", type=Path, metavar="FILE", help="a mask of what counts as background (all the rest)"
@@ -120,7 +121,7 @@ def load_tools(arguments: argparse.Namespace) -> Tools:
     encoder = None
     needed = gallery.spec if gallery is not None else harmonizer.spec
     if needed is not None:
-        encoder = build_encoder(needed.encoder, weights=arguments.weights, device=arguments.device)
+        encoder = build_encoder(needed.encoder, weights=arguments.encoder_weights, device=arguments.device)
     given = tuple(_reference(path, encoder, arguments) for path in arguments.references or ())
     return Tools(harmonizer, gallery, encoder, given, top_k)
 

@@ -15,6 +15,7 @@ from ..images import require_writable, write_picture
 from ..regular import file_digest
 from ..retrieval.search import Candidate, Candidates, references, search
 from ..sheet import captions, matches_sheet
+from .encoder_options import add_encoder_weights
 from .outputs import require_place
 from .pairs import add_mask_options, mask_notes_told, read_pair
 from .reading import add_reading_options, reading_of
@@ -48,7 +49,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--exclude-group", nargs="+", default=[], metavar="G", help="groups of photos to leave out"
     )
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights of the gallery's encoder")
+    add_encoder_weights(parser, "local weights of the gallery's encoder")
     parser.add_argument("--sheet", type=Path, metavar="OUT.png", help="draw the photos and matched patches")
     parser.add_argument(
         "--device", type=device, default="cpu", help="where features and scores are computed (cpu)"
@@ -76,7 +77,9 @@ def run(arguments: argparse.Namespace) -> int:
             gallery,
             picture.pixels,
             meant.mask,
-            encoder=build_encoder(gallery.spec.encoder, weights=arguments.weights, device=arguments.device),
+            encoder=build_encoder(
+                gallery.spec.encoder, weights=arguments.encoder_weights, device=arguments.device
+            ),
             by=arguments.by,
             top_k=arguments.top_k,
             seed=arguments.random,

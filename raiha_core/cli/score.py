@@ -14,6 +14,7 @@ from ..harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer
 from ..images import list_folder_files
 from ..models.style_code import StyleEncoder
 from ..score import in_words, score, second_opinion
+from .encoder_options import add_encoder_weights
 from .errors import sentence
 from .pairs import Job, add_mask_options, folder_jobs, mask_notes_told, read_pair
 from .reading import add_reading_options, reading_of
@@ -35,7 +36,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--mask", type=Path, required=True, help="white = object; or a folder of masks")
     add_mask_options(parser)
     parser.add_argument("--model", default=DEFAULT_MODEL, help=f"name or .safetensors file ({DEFAULT_MODEL})")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="local weights of the encoder")
+    add_encoder_weights(parser, "local weights of the encoder")
     add_reading_options(parser)
     parser.add_argument("--device", type=device, default="cpu")
     parser.add_argument("--json", action="store_true", help="print the scores as JSON")
@@ -59,7 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
     harmonizer = load_harmonizer(arguments.model, arguments.device)
     encoder = None
     if harmonizer.spec is not None:
-        encoder = build_encoder(harmonizer.spec.encoder, weights=arguments.weights, device=arguments.device)
+        encoder = build_encoder(
+            harmonizer.spec.encoder, weights=arguments.encoder_weights, device=arguments.device
+        )
     second = second_opinion(arguments.device)
     reports, failed = [], []
     for job in tqdm(jobs, unit="picture", disable=not (folder and sys.stderr.isatty())):

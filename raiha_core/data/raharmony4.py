@@ -1,8 +1,10 @@
 """RAHarmony4: which reference photos belong to which composite of iHarmony4.
 
-Source: the Raiha paper, III-B and IV-A, and its published list. One JSON object a line:
+Source: the Raiha paper, III-B and IV-A, its published list and its loader. One JSON object a line:
 {"input": "SUBSET/composite_images/NAME.jpg", "mask": "SUBSET/masks/NAME.png",
  "refs": ["SUBSET/real_images/PHOTO.jpg"]}
+The list that the authors train with, IHD_train_all.jsonl in iHarmony4's folder, names every training
+composite; its "refs" may be empty. Their loader draws one of them, as ours does.
 """
 
 import hashlib
@@ -18,6 +20,7 @@ from ..opening import read_list_text
 from .iharmony4 import parse_name, triple
 from .item import Triple, require_unique
 
+TRAIN_REFERENCES = "IHD_train_all.jsonl"
 LISTED_COUNTS = {"HAdobe5k": 586, "HFlickr": 174, "HCOCO": 1465, "Hday2night": 23}
 KEYS = ("input", "mask", "refs")
 
@@ -34,13 +37,13 @@ class Listed:
         return json.dumps({"input": self.input, "mask": self.mask, "refs": list(self.refs)})
 
 
-def _parse(line: str) -> Listed:
+def _parse(line: str, empty: bool) -> Listed:
     data = json.loads(line)
     if not isinstance(data, dict) or set(data) != set(KEYS):
         raise ValueError(f"the keys must be {', '.join(KEYS)}")
     refs = data["refs"]
-    if not isinstance(refs, list) or not refs or not all(isinstance(ref, str) for ref in refs):
-        raise ValueError("'refs' must be a list of at least one path")
+    if not isinstance(refs, list) or not (refs or empty) or not all(isinstance(ref, str) for ref in refs):
+        raise ValueError(f"'refs' must be a list of {'paths' if empty else 'at least one path'}")
     if len(set(refs)) != len(refs):
         raise ValueError("a reference stands twice")
     if data["mask"] != parse_name(data["input"]).mask_path:
@@ -48,9 +51,10 @@ def _parse(line: str) -> Listed:
     return Listed(input=data["input"], mask=data["mask"], refs=tuple(refs))
 
 
-def parse_references(text: str, name: str) -> list[Listed]:
+def parse_references(text: str, name: str, *, empty: bool = False) -> list[Listed]:
     """The entries of a list's text, in order.
 
+    Args: empty: whether a composite may have no reference, as in the list that the authors train with.
     Raises: ValueError with `name` and the first bad line, or an input that stands twice.
     """
     listed = []
@@ -58,23 +62,24 @@ def parse_references(text: str, name: str) -> list[Listed]:
         if not line.strip():
             continue
         try:
-            listed.append(_parse(line))
+            listed.append(_parse(line, empty))
         except ValueError as error:  # JSONDecodeError is one
             raise ValueError(f"'{name}', line {number}: {error}") from None
     require_unique([triple(Path(), entry.input) for entry in listed])
     return listed
 
 
-def read_references(path: Path) -> list[Listed]:
+def read_references(path: Path, *, empty: bool = False) -> list[Listed]:
     """The entries of an official or own list, in order.
 
+    Args: empty: as `parse_references`.
     Raises: ValueError naming the file and the first bad line, or an input that stands twice.
     """
     try:
         text = read_list_text(path)
     except FileNotFoundError:
         raise ValueError(f"the list '{path}' does not exist") from None
-    return parse_references(text, str(path))
+    return parse_references(text, str(path), empty=empty)
 
 
 def write_references(path: Path, listed: Sequence[Listed]) -> None:

@@ -21,6 +21,7 @@ from ..regular import file_digest
 from .centring import Centring, read_centring
 from .denoiser import Denoiser, denoiser_state
 from .efficientnet import LITE0, EfficientNet, from_package_names
+from .encoder_files import backbone_file, denoiser_file, find_weights
 from .histogram import hsv_histograms
 from .patches import PatchFeatures, normalise
 from .preprocessing import Preprocessing, check_images, shows_one_colour
@@ -285,19 +286,20 @@ def _build_dvt(weights: Path | None, operations: Any) -> Encoder:
             "from folder voc_denoised of huggingface.co/jjiaweiyang/DVT; or pass a folder that holds it as "
             f"denoiser.pth beside backbone.safetensors (timm/{_DVT.model})"
         )
-    backbone = _one_of(weights, "backbone") if weights.is_dir() else None
-    checkpoint = _one_of(weights, "denoiser") if weights.is_dir() else weights
+    backbone, checkpoint = None, weights
+    if weights.is_dir():
+        backbone = _in(weights, "backbone", backbone_file(weights))
+        checkpoint = _in(weights, "denoiser", denoiser_file(weights))
     denoiser = Denoiser()
     load_strictly(denoiser, denoiser_state(read_state(checkpoint), str(checkpoint)), str(checkpoint))
     network = _PatchTokens(transformer_network(_DVT, backbone), denoiser)
     return _transformer_encoder("dvt-b14", _DVT, network)
 
 
-def _one_of(folder: Path, stem: str) -> Path:
-    for ending in (".safetensors", ".pth"):
-        if (path := folder / f"{stem}{ending}").is_file():
-            return path
-    raise ValueError(f"the folder {folder} holds neither {stem}.safetensors nor {stem}.pth")
+def _in(folder: Path, stem: str, found: Path | None) -> Path:
+    if found is None:
+        raise ValueError(f"the folder {folder} holds neither {stem}.safetensors nor {stem}.pth")
+    return found
 
 
 TRANSFORMERS = {
@@ -335,7 +337,8 @@ def build_encoder(
     Args:
         name: a key of ENCODERS.
         weights: a local file in place of the package's or the hub's; for `dvt-b14` the denoiser's
-            checkpoint, or a folder with `denoiser.pth` and `backbone.safetensors`.
+            checkpoint, or a folder with `denoiser.pth` and `backbone.safetensors`; or a folder that holds
+            such for several encoders. None: as `encoder_files.find_weights` finds them.
         operations: the layer classes of `lite0` and its variants; ComfyUI hands in its casting ones. The
             other encoders are timm's, built of torch's own.
     Raises: ValueError naming an unknown encoder, a file that does not fit, or the file to fetch.
@@ -344,4 +347,6 @@ def build_encoder(
         raise ValueError("features of 'comfy' are made by ComfyUI's CLIP_VISION models; use the nodes there")
     if name not in ENCODERS:
         raise ValueError(f"there is no encoder '{name}'; known are {', '.join(ENCODERS)}")
-    return ENCODERS[name](None if weights is None else Path(weights), operations).to(device)
+    return ENCODERS[name](find_weights(name, None if weights is None else Path(weights)), operations).to(
+        device
+    )

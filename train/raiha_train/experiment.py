@@ -19,6 +19,7 @@ from raiha_core.models.plus import PlusConfig
 from raiha_core.models.presets import PRESETS, config_from_json, config_to_json
 
 from .data.augment import CropConfig
+from .data.cache import OURS, Copies
 from .data.synthesis import SynthesisConfig
 from .losses.contrastive import ContrastConfig
 from .losses.terms import LossConfig
@@ -86,6 +87,8 @@ class Experiment:
     source: Literal["iharmony4", "raharmony4", "synthesis"] = "iharmony4"
     size: int = 256
     packed: int = 256  # side at which photos are kept decoded
+    # squashed antialiased, or as the paper's code does: OpenCV without, JPEG, dithered masks
+    copies: Copies = "antialiased"
     batch: int = 48
     micro_batch: int = 48  # pictures per forward pass and process; the unit of all random draws
     epochs: float = 60.0
@@ -238,11 +241,11 @@ def check_stages(stages: Sequence[Experiment]) -> None:
 
 
 def up_to_date(experiment: dict[str, Any]) -> dict[str, Any]:
-    """An experiment as JSON with the network's fields that nobody knew of when it was written."""
+    """An experiment as JSON with the fields that nobody knew of when it was written, the network's too."""
     if not {"preset", "network"} <= set(experiment):
         return experiment
     network = config_from_json(experiment["preset"], experiment["network"])
-    return {**experiment, "network": config_to_json(network)}
+    return {"copies": OURS, **experiment, "network": config_to_json(network)}
 
 
 def setting_differences(first: dict[str, Any], second: dict[str, Any], where: str = "") -> list[str]:

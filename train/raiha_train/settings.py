@@ -15,7 +15,7 @@ from raiha_core.records import typed
 
 from .experiment import Experiment
 
-Record = TypeVar("Record")
+_Record = TypeVar("_Record")
 # the file's name says these; another is another config
 FIXED = ("name", "start", "preset")
 _WORDS = {"true": True, "false": False}
@@ -59,7 +59,7 @@ def _words(changes: dict[str, str]) -> str:
     return " ".join(f"{path}={value}" for path, value in changes.items())
 
 
-def _changed(record: Record, changes: dict[str, str], where: str) -> Record:
+def _changed(record: _Record, changes: dict[str, str], where: str) -> _Record:
     """A frozen dataclass with some fields, by dotted path, from text; parts first, then the whole at once."""
     assert is_dataclass(record)
     hints = get_type_hints(type(record))

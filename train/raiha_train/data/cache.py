@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -23,9 +23,13 @@ from raiha_core.durable import write_text
 from raiha_core.resizing import resize_codes
 
 from .made_once import DONE, ROWS, cores, create_map, keep_progress, make_once, progress_of
+from .paper_copies import dithered, paper_copy
 from .photos import PhotoRow, fingerprint
 
 VERSION = 1
+Copies = Literal["antialiased", "paper"]
+OURS: Copies = "antialiased"
+PhotoAndMask = tuple[NDArray[np.uint8], NDArray[np.uint8]]  # a photo and its mask
 _CHUNK = 512  # photos between two notes of how far the packing is
 
 
@@ -63,6 +67,7 @@ class UnpackedPhotos:
     size: int
     fingerprint: str
     skipped: tuple[tuple[str, str], ...] = ()
+    copies: Copies = OURS
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -71,7 +76,8 @@ class UnpackedPhotos:
         """As `PhotoCache.gather`. Raises: ValueError naming a photo that cannot be read."""
         chosen = [self.rows[i] for i in indices]
         with ThreadPoolExecutor(cores()) as pool:
-            found = list(pool.map(_decode, chosen, repeat(self.size)))
+            decode = _decode if self.copies == OURS else _decode_for_paper
+            found = list(pool.map(decode, chosen, repeat(self.size)))
         images = torch.from_numpy(np.stack([image for image, _ in found])).permute(0, 3, 1, 2).contiguous()
         masks = torch.from_numpy(np.stack([mask for _, mask in found]))[:, None]
         return images, masks, torch.tensor([row.mask is not None for row in chosen])
@@ -92,7 +98,15 @@ class Photos(Protocol):
     def gather(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]: ...
 
 
-def _decode(row: PhotoRow, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _decode_for_paper(row: PhotoRow, size: int) -> PhotoAndMask:
+    """As `_decode`, but the copies that the paper's code trains on."""
+    image = paper_copy(decode_rgb(row.image), size)
+    if row.mask is None:
+        return image, np.zeros((size, size), np.uint8)
+    return image, dithered(paper_copy(decode_mask(row.mask), size), size)
+
+
+def _decode(row: PhotoRow, size: int) -> PhotoAndMask:
     image = decode_rgb(row.image)
     mask = np.zeros(image.shape[:2], np.uint8) if row.mask is None else decode_mask(row.mask)
     if mask.shape != image.shape[:2]:
@@ -112,6 +126,7 @@ def open_cache(
     allowed_bad: float = 0.01,
     progress: Callable[[int, int], object] | None = None,
     mine: bool = True,
+    copies: Copies = OURS,
 ) -> PhotoCache:
     """The packed photos, made on first use and read from `folder` after that.
 
@@ -119,6 +134,7 @@ def open_cache(
         size: S, the side of the square each photo is squashed to.
         folder: where caches lie; each set of rows and size has a folder of its own in it.
         allowed_bad: share of unreadable photos that are skipped; more are an error.
+        copies: how they are squashed: antialiased, or as the paper's code does.
         mine: whether this process packs, with all cores; the others wait until it is done.
     Raises: ValueError naming how many photos cannot be read and the first of them; OSError where the
         disk is full, with nothing half made left behind. A kill leaves what is packed, and the next call
@@ -128,8 +144,8 @@ def open_cache(
         raise ValueError("there is no photo to pack")
     rows = list(rows)
     mark = fingerprint(rows)
-    target = cache_folder(mark, size, folder)
-    make_once(target, lambda part: _make(rows, size, part, allowed_bad, progress), mine=mine)
+    target = cache_folder(mark, size, folder, copies)
+    make_once(target, lambda part: _make(rows, size, copies, part, allowed_bad, progress), mine=mine)
     about = json.loads((target / ROWS).read_text(encoding="utf-8"))
     if about["version"] != VERSION:
         raise ValueError(f"{target} was packed by another version; delete it and run again")
@@ -144,14 +160,15 @@ def open_cache(
     return PhotoCache(kept, images, masks, tuple((a, b) for a, b in about["skipped"]), mark)
 
 
-def cache_folder(mark: str, size: int, folder: Path) -> Path:
+def cache_folder(mark: str, size: int, folder: Path, copies: Copies = OURS) -> Path:
     """Where the photos of a fingerprint are packed at a size."""
-    return folder / f"{mark}-{size}"
+    return folder / (f"{mark}-{size}" if copies == OURS else f"{mark}-{size}-{copies}")
 
 
 def _make(
     rows: list[PhotoRow],
     size: int,
+    copies: Copies,
     part: Path,
     allowed_bad: float,
     progress: Callable[[int, int], object] | None,
@@ -171,9 +188,8 @@ def _make(
         progress(begin, len(rows))
     with ThreadPoolExecutor(cores()) as pool:
         for start in range(begin, len(rows), _CHUNK):
-            for i, (found, reason) in enumerate(
-                pool.map(_try, rows[start : start + _CHUNK], repeat(size)), start
-            ):
+            chunk = pool.map(_try, rows[start : start + _CHUNK], repeat(size), repeat(copies))
+            for i, (found, reason) in enumerate(chunk, start):
                 if found is None:
                     skipped.append((rows[i].id, reason))
                     if len(skipped) > allowed_bad * len(rows):
@@ -198,10 +214,10 @@ def _make(
     write_text(part / ROWS, json.dumps({"version": VERSION, "skipped": skipped}))
 
 
-def _try(row: PhotoRow, size: int) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]] | None, str]:
+def _try(row: PhotoRow, size: int, copies: Copies) -> tuple[PhotoAndMask | None, str]:
     """A photo and its mask, or why they cannot be read."""
     try:
-        return _decode(row, size), ""
+        return (_decode if copies == OURS else _decode_for_paper)(row, size), ""
     except (ValueError, OSError) as error:
         return None, str(error)
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from raiha_core.data import iharmony4
 from raiha_core.data.item import Triple
-from raiha_core.data.raharmony4 import Listed, listed_triples, read_references
+from raiha_core.data.raharmony4 import TRAIN_REFERENCES, Listed, listed_triples, read_references
 from raiha_core.features.encoders import Encoder, build_encoder
 
 from ..experiment import Experiment, ReferenceShares
@@ -89,11 +89,15 @@ def open_training_data(
         data: iHarmony4's root, or a folder of photos; None: the photos that come with the project.
         illuminants: CCHarmony's folder, where the config gives that family a share.
         encoder_weights: of the config's encoder, where it does not come with the packages.
-        lists: reference lists, where the config gives retrieved references a share.
+        lists: reference lists, where the config gives retrieved references a share; None: the authors'
+            IHD_train_all.jsonl where it lies in `data`.
         look: only to see the first pictures: nothing is packed, no feature is computed.
     Raises: ValueError naming the folder, list or share that is missing or does not fit.
     """
     made = experiment.source == "synthesis"
+    needs_lists = experiment.references.retrieved > 0 or experiment.source == "raharmony4"
+    if lists is None and needs_lists and data is not None and (data / TRAIN_REFERENCES).is_file():
+        lists = data / TRAIN_REFERENCES  # the authors'
     if data is None and not made:
         raise ValueError(f"'{experiment.name}' trains on {experiment.source}: give its root with --data")
     if experiment.references.retrieved > 0 and lists is None:
@@ -124,8 +128,8 @@ class _Packer:
         if self.look:
             if not rows:
                 raise ValueError("there is no photo to pack")
-            seen = UnpackedPhotos(tuple(rows), size, fingerprint(list(rows)))
-            target = cache_folder(seen.fingerprint, size, self.folder)
+            seen = UnpackedPhotos(tuple(rows), size, fingerprint(list(rows)), copies=self.experiment.copies)
+            target = cache_folder(seen.fingerprint, size, self.folder, seen.copies)
             self._note(f"{len(rows):,} {what}", len(rows) * size * size * 4, target)
             return seen
         with self._bar(len(rows), f"pack {what}") as bar:
@@ -136,6 +140,7 @@ class _Packer:
                 allowed_bad=self.experiment.allowed_bad,
                 progress=lambda done, _: bar.update(done - bar.n),
                 mine=self.mine,
+                copies=self.experiment.copies,
             )
         if found.skipped and self.mine:
             tqdm.write(f"{len(found.skipped)} of {len(rows)} {what} cannot be read and are left out:")
@@ -180,6 +185,12 @@ def split(rows: Sequence[PhotoRow], experiment: Experiment) -> tuple[list[int], 
     held = [in_validation(row, experiment.validation_share) for row in rows]
     training = [i for i, out in enumerate(held) if not out]
     validation = [i for i, out in enumerate(held) if out]
+    if len({rows[i].group or rows[i].image.name for i in validation}) == 1:
+        print(
+            f"a validation share of {experiment.validation_share} holds out one photo or scene; its score "
+            "says nothing of others",
+            file=sys.stderr,
+        )
     if not training or not validation:
         raise ValueError(
             f"a validation share of {experiment.validation_share} leaves {len(training)} of {len(rows)} "
@@ -260,7 +271,7 @@ def _from_composites(
     device: torch.device,
     packer: _Packer,
 ) -> TrainingData:
-    listed = read_references(lists) if lists is not None else []
+    listed = read_references(lists, empty=True) if lists is not None else []
     if experiment.source == "raharmony4":
         items = listed_triples(root, listed)
     else:

@@ -25,6 +25,7 @@ from raiha_core.data.layout import read_root
 from raiha_core.data.raharmony4 import Listed, read_references
 from raiha_core.durable import write_text
 from raiha_core.features.encoders import build_encoder
+from raiha_core.harmonizer import NetworkHarmonizer
 
 from ..command import command_parser, exit_code
 from . import run_settings
@@ -64,6 +65,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--references", type=Path, help="RAHarmony4 list; its items are scored")
     parser.add_argument("--seeds", type=int, default=5, help="runs of random references (default 5)")
     parser.add_argument("--encoder", default="lite0", help="matches references for models without a spec")
+    parser.add_argument(
+        "--encoder-weights",
+        type=Path,
+        metavar="FOLDER",
+        help="of the encoder: a file or a folder (default: RAIHA_ENCODER_WEIGHTS, then the models' folder)",
+    )
     parser.add_argument("--protocol", choices=PROTOCOLS, default="A", help="default A; see protocols in docs")
     parser.add_argument("--b-size", type=int, default=256, help="B: side of the JPEG copies (256)")
     parser.add_argument("--b-kernel", choices=("linear", "cubic"), default="linear", help="B: their kernel")
@@ -180,15 +187,18 @@ def make_source(arguments: argparse.Namespace, setup: Setup, folder: PredictionF
         return NoPredictor()
     device = torch.device(arguments.device)
     harmonizer = load_model(arguments.model, device)
-    listed = None
+    listed = encoder = None
+    reads = isinstance(harmonizer, NetworkHarmonizer) and harmonizer.needs.content_without_references
+    if setup.listed or reads:
+        name = harmonizer.spec.encoder if harmonizer.spec else arguments.encoder
+        encoder = build_encoder(name, weights=arguments.encoder_weights, device=device)
     if setup.listed:
-        encoder = build_encoder(
-            harmonizer.spec.encoder if harmonizer.spec else arguments.encoder, device=device
-        )
+        assert encoder is not None
         listed = ListedReferences(arguments.data, encoder)
     exact = is_the_authors(harmonizer) if arguments.rendering is None else arguments.rendering == "authors"
     beliefs = arguments.out / BELIEF_LOG
-    return ModelPredictor(harmonizer, device, arguments.strength, listed, beliefs, exact=exact)
+    strength = arguments.strength
+    return ModelPredictor(harmonizer, device, strength, listed, beliefs, exact=exact, encoder=encoder)
 
 
 def rendering_of(source: Predictor) -> str:

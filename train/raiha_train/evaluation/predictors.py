@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from raiha_core.data.item import Triple
+from raiha_core.features.encoders import Encoder
 from raiha_core.harmonizer import Harmonizer, NetworkHarmonizer, shipped_weights
 from raiha_core.model_folders import user_weights
 from raiha_core.models.presets import PRESETS
@@ -78,8 +79,14 @@ class ModelPredictor:
         beliefs: Path | None = None,
         *,
         exact: bool = False,
+        encoder: Encoder | None = None,
     ) -> None:
-        """Args: beliefs: a file for how far each reference was followed; exact: as `harmonize`."""
+        """
+        Args:
+            beliefs: a file for how far each reference was followed; exact: as `harmonize`.
+            encoder: of the composites, where the harmonizer reads their features; built once, by the caller.
+        """
+        self.encoder = encoder if listed is None else listed.encoder
         self.harmonizer = harmonizer
         self.device = device
         self.strength = strength
@@ -118,13 +125,12 @@ class ModelPredictor:
         return found
 
     def _harmonize(self, composite: Tensor, mask: Tensor, references: list[list]) -> Harmonized:  # type: ignore[type-arg]
-        encoder = None if self.listed is None else self.listed.encoder
         done = harmonize_with_beliefs(
             composite,
             mask,
             references,
             self.harmonizer,
-            encoder=encoder,
+            encoder=self.encoder,
             strength=self.strength,
             exact=self.exact,
             as_stored=True,

@@ -5,7 +5,6 @@ its protocol. A is the default; B is the path of HDNet's and Raiha's released co
 full-resolution script. Source: those scripts, re-derived; worked examples in tests/test_protocols.py.
 """
 
-import io
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from raiha_core.data.pictures import Bytes
-from raiha_core.resizing import BILINEAR, NEAREST, resize_codes, resize_picture
+from raiha_core.resizing import BILINEAR, NEAREST, resize_codes
 
 from ..data.batch import as_batch
-from ..data.opencv_resizing import OpenCVKernel, opencv_resize
+from ..data.paper_copies import dithered, paper_copy
 from .metrics import FLOOR, error_sums, psnr, ssim
 
 ProtocolName = Literal["A", "A-full", "B", "C", "C-float"]
@@ -123,32 +122,11 @@ def prepare(protocol: Protocol, composite: Bytes, mask: Bytes, real: Bytes, name
 
 
 def _prepare_b(protocol: Protocol, composite: Bytes, mask: Bytes, real: Bytes, name: str) -> Prepared:
-    files = [_hdnet_file(x, protocol) for x in (composite, mask, real)]
+    files = [paper_copy(x, protocol.size, protocol.kernel) for x in (composite, mask, real)]
     small, _, truth = (_resize(x, BILINEAR) for x in files)
-    dithered = Image.fromarray(files[1]).convert("1")  # dithers the grey edge: as released
-    weight = np.asarray(resize_picture(dithered, (SIZE, SIZE), NEAREST).convert("L"))
+    weight = dithered(files[1], SIZE)
     seen = np.where(weight[..., None] > 0, small, truth)  # the network reads the true background
     return Prepared(name=name, composite=seen, mask=weight, truth=truth, weight=weight)
-
-
-def _hdnet_file(pixels: Bytes, protocol: Protocol) -> Bytes:
-    """What HDNet's preprocessing script leaves on disk: resized without antialiasing, photos as JPEG."""
-    try:
-        import cv2
-    except ImportError:
-        raise ValueError("protocol B needs OpenCV: pip install 'raiha[train]'") from None
-    size = (protocol.size, protocol.size)
-    photo = pixels.ndim == 3
-    # Released: the flag stands where the output array belongs, so all files are bilinear. "cubic" is
-    # what its author meant: cubic photos, nearest masks.
-    meant: OpenCVKernel = "cubic" if photo else "nearest"
-    small = opencv_resize(pixels, size, "linear" if protocol.kernel == "linear" else meant)
-    if not photo:
-        return np.asarray(small)
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))  # default quality: 95
-    if not done:
-        raise ValueError(f"OpenCV could not encode a picture of {protocol.size} pixels")
-    return np.asarray(Image.open(io.BytesIO(data.tobytes())).convert("RGB"))
 
 
 def encode(protocol: Protocol, prediction: Tensor) -> Tensor:

@@ -67,7 +67,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--b-size", type=int, default=256, help="B: side of the JPEG copies (256)")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--encoder", default="lite0")
+    parser.add_argument("--encoder", default="lite0", help="matches references for models without a spec")
+    parser.add_argument(
+        "--encoder-weights",
+        type=Path,
+        metavar="FOLDER",
+        help="of the encoder: a file or a folder (default: RAIHA_ENCODER_WEIGHTS, then the models' folder)",
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16)
@@ -149,6 +155,8 @@ def measure_row(spec: RowSpec, protocol: str, work: Work) -> dict[str, Any] | st
         guided = model != "composite" and spec.references
         command += ["--references" if guided else "--list", str(references.resolve())]
     command += ["--seeds", str(arguments.seeds), "--encoder", arguments.encoder, "--device", arguments.device]
+    if arguments.encoder_weights is not None:
+        command += ["--encoder-weights", str(arguments.encoder_weights)]
     command += ["--workers", str(arguments.workers), "--batch-size", str(arguments.batch_size)]
     command += ["--allow-missing", "--no-plots", "--quiet"]  # what is missing stands in the table's header
     command += ["--overwrite"] if arguments.overwrite else []

@@ -50,6 +50,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--test", type=Path, help="its reals never serve (IHD_test.txt)")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--encoder", default="lite0", help="features (default lite0; the paper's: dvt-b14)")
+    parser.add_argument(
+        "--encoder-weights",
+        type=Path,
+        metavar="FOLDER",
+        help="of the encoder: a file or a folder (default: RAIHA_ENCODER_WEIGHTS, then the models' folder)",
+    )
     parser.add_argument("--mode", choices=("strict", "paper"), default="strict", help="rules of leaks")
     parser.add_argument("--top-k", type=int, default=4, help="references per composite (default 4)")
     parser.add_argument("--random", type=int, metavar="SEED", help="draw among the qualifying, do not rank")
@@ -173,7 +179,9 @@ def run(arguments: argparse.Namespace) -> None:
     test_list = arguments.data / (arguments.test or TEST_LIST)
     test_reals = reals_of(item.composite for item in read_iharmony4(arguments.data, test_list.resolve()))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    encoder = build_encoder(arguments.encoder, device=arguments.device or state.device)
+    encoder = build_encoder(
+        arguments.encoder, weights=arguments.encoder_weights, device=arguments.device or state.device
+    )
     gallery = _gallery(arguments, reals, encoder, state)
     hashes, near = _near_duplicates(arguments, items, reals, state)
     rules = make_rules(arguments, gallery, near)

@@ -16,16 +16,16 @@ from raiha_core import __version__
 from ..experiment import Experiment
 from .provenance import git_revision
 
-NONE = "none"
+_NONE = "none"
 
 
 def check_tracker(name: str) -> None:
     """Raises: ValueError where a tracker is not installed; Accelerate would leave it out without a word."""
     known = [str(getattr(tracker, "value", tracker)) for tracker in get_available_trackers()]
-    if name not in (NONE, "all", *known):
+    if name not in (_NONE, "all", *known):
         raise ValueError(
             f"the tracker '{name}' is not installed; here: {', '.join(known) or 'no tracker'}; "
-            f"'--tracker {NONE}' goes without"
+            f"'--tracker {_NONE}' goes without"
         )
 
 
