@@ -42,6 +42,7 @@ NAMES = {
         "plus_small_data_128",
         "plus_small_data_192",
         "plus_small_data_256",
+        "plus_small_data_steady",
         "smoke",
     ),
     *("pctnet_cnn", "issam256", "rainnet"),
