@@ -66,10 +66,13 @@ class Enlarged:
         if self.constant:
             return self.parameters
         height = self.weighted.shape[-2]
-        source = _source(window.rows, height, self.size[0], self.weighted.device).clamp(0, height - 1)
-        above = source.floor().long()
+        device = self.weighted.device
+        # places in float64 on the CPU: not every device has it
+        source = _source(window.rows, height, self.size[0], torch.device("cpu")).clamp(0, height - 1)
+        whole = source.floor()
+        share = (source - whole)[:, None].to(self.weighted.dtype).to(device)
+        above = whole.long().to(device)
         below = (above + 1).clamp_max(height - 1)
-        share = (source - above)[:, None].to(self.weighted)
         upper, lower = self.weighted[..., above, :], self.weighted[..., below, :]
         wide = _widen(upper + share * (lower - upper), window.columns, self.size[1], bilinear)
         weight = wide[:, -1:]

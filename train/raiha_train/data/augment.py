@@ -43,7 +43,9 @@ def choose_boxes(mask: Tensor, config: CropConfig, generator: torch.Generator) -
     sides = config.smallest + spread * torch.rand(batch, config.tries, 1, generator=generator)
     corner = torch.rand(batch, config.tries, 2, generator=generator) * (1 - sides)
     boxes = torch.cat([corner, corner + sides], 2)  # (B, tries, 4)
-    integral = F.pad(mask[:, 0].double().cpu().cumsum(1).cumsum(2), (1, 0, 1, 0))
+    integral = F.pad(
+        mask[:, 0].cpu().double().cumsum(1).cumsum(2), (1, 0, 1, 0)
+    )  # not all devices have float64
     scale = torch.tensor([width, height, width, height])
     pixels = (boxes * scale).round().long()
     left, top, right, bottom = pixels.unbind(2)

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from raiha_core.durable import append_lines, write_text
 from raiha_core.gallery.lock import writer_lock
 from raiha_core.models.network import Network
 from raiha_core.models.presets import PRESETS
+from raiha_core.value_reading import unread
 
 from ..data.feed import prefetch, with_waits
 from ..data.training_data import TrainingData, open_training_data
@@ -200,7 +201,7 @@ class Run:
             rate = set_rate(self.optimizer, self.state.step, self.steps, experiment)
             with accelerator.accumulate(model):
                 content = content_of(self.network, batch, self.data.encoder)
-                with accelerator.autocast():
+                with accelerator.autocast(), self.trusting():
                     loss, terms = model(batch, content, torch.Generator(accelerator.device).manual_seed(seed))
                 norm = loss.detach()
                 accelerator.backward(loss)
@@ -238,6 +239,10 @@ class Run:
             self.report(time.perf_counter() - begun, self.state.step - first_step)
         for log in accelerator.trackers:
             log.finish()
+
+    def trusting(self) -> AbstractContextManager[None]:
+        """On a GPU the batch, which the feed made, is not looked at again: each look would wait for it."""
+        return nullcontext() if self.accelerator.device.type == "cpu" else unread()
 
     def read_step(
         self, losses: list[Tensor], norm: Tensor, terms: dict[str, Tensor], request: StopRequest
