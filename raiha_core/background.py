@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .masks import coverage
+from .strips import any_pixel, value_range
 
 TOUCHED = 0.02  # a cell with more of the mask than this is no clean background, whatever resized the mask
 _NO_REGION = 1e-3  # cells; a smaller sum of weights is rounding, not a region
@@ -40,6 +41,13 @@ def touched(mask: Tensor) -> Tensor:
 def outside(mask: Tensor) -> Tensor:
     """All clean background: (B, 1, h, w) float32, 0 or 1."""
     return (~touched(mask)).float()
+
+
+def has_outside(mask: Tensor) -> bool:
+    """Whether `outside` of one mask (1, 1, h, w) is somewhere 1, without making it."""
+    # as `touched`: not above TOUCHED, and either 0 or fainter than half of the strongest
+    strongest = value_range(mask)[1]
+    return any_pixel(mask, lambda part: (part <= TOUCHED) & ((part <= 0) | (part < strongest / 2)))
 
 
 def touched_cells(mask: Tensor, size: tuple[int, int]) -> Tensor:

@@ -15,6 +15,7 @@ from .color import lab_to_srgb, srgb_to_lab
 from .mask_shape import LARGEST
 from .precision import widen
 from .render import STRIP_PIXELS, paste
+from .strips import in_strips, touched_rows
 
 BY_GATE = -1.0  # of `reference_strength`: the gate decides
 BY_HARMONIZER = -1.0  # of `context`: by the object's share of the picture, `Harmonizer.least_share`
@@ -85,14 +86,15 @@ def adjusted(composite: Tensor, answer: Tensor, mask: Tensor, strength: float, c
     """
     require_strength(strength)
     result = composite.clone()
-    rows = (mask > 0).any(0)[0].any(1).nonzero().flatten()
+    rows = touched_rows(mask)
     if strength == 0 or not len(rows):
         return result
     strips = _strips(int(rows[0]), int(rows[-1]) + 1, composite)
     line = None
     if controls.light != controls.contrast:
         line = _ContrastLine(composite, answer, mask, strips)
-    for part in strips:
+
+    def write(part: slice) -> None:
         old, new = widen(composite[..., part, :]), widen(answer[..., part, :])
         if (controls.light, controls.colour, controls.contrast) != (1.0, 1.0, 1.0) or controls.keep_hue:
             new = _parted(old, new, controls, line)
@@ -102,6 +104,8 @@ def adjusted(composite: Tensor, answer: Tensor, mask: Tensor, strength: float, c
         else:
             new = _limited(old, (old + strength * (new - old)).clamp(0, 1), controls.limit)
         result[..., part, :] = paste(composite[..., part, :], new, weight)
+
+    in_strips(write, slice(strips[0].start, strips[-1].stop), strips[0].stop - strips[0].start)
     return result
 
 

@@ -26,6 +26,7 @@ from .codecs.raster import FileMetadata, PictureError, to_tensor, upright
 from .codecs.source import PictureSource, in_own_space, scaled
 from .durable import durable_path
 from .mask_files import read_mask as read_mask  # people import it from here
+from .strips import all_finite
 
 ENDINGS = tuple(ending for form in FORMATS.values() if not form.needs for ending in form.endings)
 
@@ -129,7 +130,7 @@ def note_on_writing(path: str | Path) -> tuple[str, ...]:
 
 def _to_codes(path: Path, values: Tensor, bit_depth: int) -> np.ndarray:
     """(1, C, H, W) 0..1 -> (H, W, C) integers, rounded to the nearest; float32 as they are for 32 bits."""
-    if not torch.isfinite(values).all():
+    if not all_finite(values):
         raise ValueError(f"{path} is not written: the picture holds NaN or infinite values")
     exact = values.detach().cpu().to(torch.float64 if values.dtype == torch.float64 else torch.float32)
     if bit_depth == 32:

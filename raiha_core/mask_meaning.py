@@ -14,6 +14,7 @@ from torch import Tensor
 
 from . import masks
 from .render import shrink
+from .strips import any_pixel, count_pixels, rows_where, value_range
 
 LARGEST_LABEL = 20  # codes up to here are labels: no soft mask is so faint everywhere
 NEARLY_BLACK = 2.01 / 255  # codes 1 and 2 of 255: Photoshop's and JPEG's black
@@ -70,11 +71,12 @@ def understand(
     size = (composite.shape[-2], composite.shape[-1])
     require_given(mask, size, origin.mask)
     mask = masks.clamped(mask)
-    refuse_void(mask, origin.mask)
     notes: tuple[str, ...] = ()
-    for rule in (_wire_labels, blackened):
-        mask, note = rule(mask, origin.mask)
-        notes += note
+    if any_pixel(mask, lambda part: (part > 0) & (part < 1)):  # else there is nothing to understand
+        refuse_void(mask, origin.mask)
+        for rule in (_wire_labels, blackened):
+            mask, note = rule(mask, origin.mask)
+            notes += note
     mask, note = fitted(mask, size, origin)
     notes += note
     if invert:
@@ -89,7 +91,7 @@ def require_given(mask: Tensor, size: tuple[int, int], name: str = "the mask") -
         is what LoadImage gives for a picture without alpha, and for 1/255 everywhere, which it gives
         for grey, CMYK and GIF pictures.
     """
-    low, high = mask.amin().item(), mask.amax().item()
+    low, high = value_range(mask)
     small = mask.shape[-2:] == _PLACEHOLDER and size != _PLACEHOLDER
     if low == high and ((small and low in (0, 1)) or 0.5 / 255 < low < 1.5 / 255):
         kind = f"{mask.shape[-1]}x{mask.shape[-2]} and {low:.3g} everywhere"
@@ -117,7 +119,7 @@ def choose_label(found: Sequence[int], name: str) -> tuple[int | None, tuple[str
 
 def _wire_labels(mask: Tensor, name: str) -> tuple[Tensor, tuple[str, ...]]:
     """Labels that a reader divided by full scale: whole codes, the largest at most 20."""
-    low, high = mask.amin().item(), mask.amax().item()
+    low, high = value_range(mask)
     if not low < high < (LARGEST_LABEL + 0.5) / 255:
         return mask, ()
     for scale in _WIRE_SCALES:
@@ -136,18 +138,27 @@ def refuse_void(mask: Tensor, name: str) -> None:
     Raises: SeveralLabelsError listing the values.
     """
     low, high = (LARGEST_LABEL + 0.5) / 255, 253.5 / 255  # ComfyUI makes 254 of 255 of a grey file
-    label = (mask > NEARLY_BLACK) & (mask < low)
-    if not label.any() or not (mask == 0).any() or ((mask >= low) & (mask <= high)).any():
+
+    def label(part: Tensor) -> Tensor:
+        return (part > NEARLY_BLACK) & (part < low)
+
+    if not any_pixel(mask, label) or not any_pixel(mask, lambda part: part == 0):
         return
-    if 0 < int((mask > high).sum()) < int(label.sum()):
+    if any_pixel(mask, lambda part: (part >= low) & (part <= high)):
+        return
+    if 0 < count_pixels(mask, lambda part: part > high) < count_pixels(mask, label):
         choose_label([int(code) for code in (mask.float() * 255).round().unique().tolist()], name)
 
 
 def blackened(mask: Tensor, name: str) -> tuple[Tensor, tuple[str, ...]]:
     """The mask with 1/255 and 2/255 as 0; said where that is more than a soft edge has."""
-    faint = (mask > 0) & (mask <= NEARLY_BLACK)
-    if not faint.any():
+
+    def is_faint(part: Tensor) -> Tensor:
+        return (part > 0) & (part <= NEARLY_BLACK)
+
+    if not any_pixel(mask, is_faint):
         return mask, ()
+    faint = is_faint(mask)
     share = faint.float().mean().item()
     note = f"{name} is nearly black (at most 2 of 255) in {share:.0%} of its pixels: they count as outside"
     return mask.masked_fill(faint, 0), (note,) if share > _NOISE_FLOOR else ()
@@ -206,13 +217,17 @@ def _sideways(mask: Tensor, origin: Origin) -> tuple[str, ...]:
 
 
 def _polarity(mask: Tensor, origin: Origin) -> tuple[str, ...]:
-    inside = mask[:, 0] > 0.5
     frame = torch.cat(
-        [inside[:, 0], inside[:, -1], inside[:, 1:-1, 0], inside[:, 1:-1, -1]], 1
+        [mask[:, 0, 0], mask[:, 0, -1], mask[:, 0, 1:-1, 0], mask[:, 0, 1:-1, -1]], 1
     )  # (B, pixels of the border)
-    most = (frame.float().mean(1) > 0.5) & (inside.flatten(1).float().mean(1) > 0.5)
+    around = (frame > 0.5).float().mean(1) > 0.5
     # a mask without background is another matter: there references alone guide, or an error says so
-    if not (most & ~(mask > 0).flatten(1).all(1)).any():
+    inverted = (
+        count_pixels(one, lambda part: part > 0.5) > one.numel() / 2
+        and any_pixel(one, lambda part: part <= 0)
+        for one in mask[around][:, None]
+    )
+    if not any(inverted):
         return ()
     return (
         f"{origin.mask} looks inverted: it touches most of the border and holds more than half of the "
@@ -222,7 +237,7 @@ def _polarity(mask: Tensor, origin: Origin) -> tuple[str, ...]:
 
 def empty_note(mask: Tensor) -> str | None:
     """What to say of masks without an object, None where all have one."""
-    empty = (~(mask.flatten(1) > 0).any(1)).nonzero().flatten().tolist()
+    empty = (~rows_where(mask, lambda part: part > 0)).nonzero().flatten().tolist()
     if not empty:
         return None
     which = "the mask is" if len(mask) == 1 else f"the masks of images {empty} are"

@@ -9,6 +9,9 @@ import math
 import torch
 from torch import Tensor
 
+from .strips import all_finite, row_strips, value_range
+
+_WHOLE = 1 << 23  # pixels of masks that are added up at once
 OVERSHOOT = 1.0  # no filter leaves 0..1 by as much: what does is on another scale
 
 
@@ -29,9 +32,9 @@ def check_tensors(composite: Tensor, mask: Tensor) -> None:
             raise ValueError(f"the {name} must be floating point, got {tensor.dtype}")
         if 0 in tensor.shape:
             raise ValueError(f"the {name} is empty: {tuple(tensor.shape)}")
-    if not torch.isfinite(composite).all():
+    if not all_finite(composite):
         raise ValueError("the composite holds NaN or infinite values")
-    low, high = mask.amin().item(), mask.amax().item()
+    low, high = value_range(mask)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"mask values must be finite numbers in 0..1, got {low:g}..{high:g}")
     images, weights = composite.shape[0], mask.shape[0]
@@ -44,7 +47,7 @@ def clamped(mask: Tensor) -> Tensor:
 
     Raises: ValueError naming the range where it is no overshoot but another scale, such as 0..255.
     """
-    low, high = mask.amin().item(), mask.amax().item()
+    low, high = value_range(mask)
     if low <= -OVERSHOOT or high >= 1 + OVERSHOOT:
         raise ValueError(f"mask values must lie in 0..1, got {low:g}..{high:g}: divide by full scale first")
     return mask if low >= 0 and high <= 1 else mask.clamp(0, 1)
@@ -91,8 +94,15 @@ def coverage(mask: Tensor, grid: int) -> Tensor:
         raise ValueError(f"cannot lay a grid of {grid} over a mask of shape {tuple(mask.shape)}")
     height, width = mask.shape[-2:]
     # On the CPU always: some devices have no float64, and which patches count must not depend on one.
-    values = mask[:, 0].detach().to("cpu", torch.float64)
-    return _cell_overlaps(height, grid) @ values @ _cell_overlaps(width, grid).T / (height * width)
+    down, across = _cell_overlaps(height, grid), _cell_overlaps(width, grid).T
+    if mask.numel() <= _WHOLE:
+        return down @ mask[:, 0].detach().to("cpu", torch.float64) @ across / (height * width)
+    total, top = torch.zeros(len(mask), grid, grid, dtype=torch.float64), 0
+    for strip in row_strips(mask):
+        values = strip[:, 0].detach().to("cpu", torch.float64)
+        total += down[:, top : top + values.shape[1]] @ (values @ across)
+        top += values.shape[1]
+    return total / (height * width)
 
 
 def foreground_patches(mask: Tensor, grid: int) -> Tensor:

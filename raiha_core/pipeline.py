@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import mask_meaning, masks, render
-from .background import outside
+from .background import has_outside
 from .controls import BY_GATE, BY_HARMONIZER, Controls, adjusted, require_strength
 from .features.encoders import Encoder
 from .features.patches import PatchFeatures
@@ -25,6 +25,7 @@ from .mask_shape import shaped
 from .models.following import follow
 from .network_view import painted_over, window_around, window_by_share
 from .retrieval.rematch import in_space
+from .strips import rows_where, value_range
 
 GivenReferences = Sequence[Reference] | Sequence[Sequence[Reference]]
 
@@ -50,12 +51,12 @@ def _rows_with_an_object(mask: Tensor) -> list[int]:
     """Indices of the images whose mask is not empty; warns about the others."""
     if note := mask_meaning.empty_note(mask):
         warnings.warn(note, HarmonizeWarning, stacklevel=3)
-    return (mask.flatten(1) > 0).any(1).nonzero().flatten().tolist()
+    return rows_where(mask, lambda part: part > 0).nonzero().flatten().tolist()
 
 
 def _require_guidance(mask: Tensor, rows: list[int], references: list[Sequence[Reference]]) -> None:
     for row in rows:
-        if not references[row] and not outside(mask[row : row + 1]).any():
+        if not references[row] and not has_outside(mask[row : row + 1]):
             where = "" if len(mask) == 1 else f" of image {row}"
             raise ValueError(
                 f"the mask{where} covers the whole picture: without a background there must be references"
@@ -152,7 +153,10 @@ def harmonize_with_beliefs(
         mask = meant.mask
         for note in meant.notes:
             warnings.warn(note, HarmonizeWarning, stacklevel=2)
-    composite, mask = masks.check_pair(composite, mask)
+        batch = max(len(composite), len(mask))  # both are checked by now
+        composite, mask = (part.expand(batch, -1, -1, -1) for part in (composite, mask))
+    else:
+        composite, mask = masks.check_pair(composite, mask)
     rows_of_references = per_composite(references, len(composite))
     rows = _rows_with_an_object(mask)
     mask, rows, notes = _shaped(mask, rows, controls)
@@ -229,6 +233,10 @@ def _harmonize_one(
         window = window_around(mask, asked.controls.context)
     part = (..., window.rows, window.columns)
     near, inside = composite[part], mask[part]
+    low, high = value_range(near)
+    bright = low < 0 or high > 1
+    if bright:  # what is beyond the display's white is white, as in files of floats
+        near = near.clamp(0, 1)
     if near.shape != composite.shape or background is not None:
         features = None  # they are of another picture than the one that is seen
     seen = near if background is None else painted_over(near, inside, background[part])
@@ -243,6 +251,8 @@ def _harmonize_one(
     if by_itself and references and 0 < share < 1:
         alone = _render(_predict(seen, inside, (), features, asked), near, inside, asked)
         rendered = render.paste(near, torch.lerp(alone, rendered, share), (inside > 0).to(near))
+    if bright:
+        rendered = torch.where(inside > 0, rendered, composite[part])
     if near.shape == composite.shape:
         return rendered, beliefs
     result = composite.clone()

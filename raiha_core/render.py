@@ -17,6 +17,7 @@ from torch import Tensor
 from .color import lab_to_srgb, srgb_to_lab
 from .enlargement import Enlarged, Window, shrink
 from .precision import widen
+from .strips import in_strips, row_strips
 from .value_reading import may_read
 
 STRIP_PIXELS = 1 << 18  # rendered at a time; the working memory is about 100 floats for each
@@ -130,9 +131,9 @@ def apply(
     field = _field(prediction, composite, mask)
     changed = None if prediction.step is None else prediction.step.start(composite, mask, exact=exact)
     whole = unblended or (exact and prediction.step is not None and prediction.step.blends)
-    height = max(1, STRIP_PIXELS // (len(composite) * composite.shape[-1]))
-    for top in range(rows.start, rows.stop, height):
-        window = Window(slice(top, min(top + height, rows.stop)), columns)
+
+    def write(part: slice) -> None:
+        window = Window(part, columns)
         old = composite[..., window.rows, columns]
         if changed is None or prediction.step is None:
             new = widen(old)
@@ -145,6 +146,8 @@ def apply(
         if whole:
             weight = (weight > 0).to(weight)
         result[..., window.rows, columns] = paste(old, new, weight * strength)
+
+    in_strips(write, rows, max(1, STRIP_PIXELS // (len(composite) * composite.shape[-1])))
     return result
 
 
@@ -222,8 +225,13 @@ def _extent(mask: Tensor) -> tuple[slice, slice]:
     """Rows and columns of the box around the masks of all images; empty where all are."""
     if not may_read(mask):
         return slice(0, mask.shape[-2]), slice(0, mask.shape[-1])
-    touched = (mask > 0).any(0)[0]
-    rows, columns = touched.any(1).nonzero().flatten(), touched.any(0).nonzero().flatten()
+    across, down = [], []  # what each strip says of its rows, and of the columns
+    for strip in row_strips(mask):
+        touched = (strip > 0).any(0)[0]
+        across.append(touched.any(1))
+        down.append(touched.any(0))
+    rows = torch.cat(across).nonzero().flatten()
+    columns = torch.stack(down).any(0).nonzero().flatten()
     if not len(rows):
         return slice(0, 0), slice(0, 0)
     return (

@@ -1,0 +1,77 @@
+"""Pictures looked at strip by strip, so that a question about 268 megapixels needs no second picture.
+
+Shapes: pictures and masks (B, C, H, W).
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+STRIP_NUMBERS = 1 << 20  # looked at together: what a comparison makes of them stays in the processor's cache
+
+
+def row_strips(picture: Tensor) -> Iterator[Tensor]:
+    """The picture (B, C, H, W) in strips of whole rows, as views, top to bottom; at least one."""
+    row = max(1, picture.numel() // max(1, picture.shape[-2]))
+    height = max(1, STRIP_NUMBERS // row)
+    for top in range(0, max(1, picture.shape[-2]), height):
+        yield picture[..., top : top + height, :]
+
+
+def any_pixel(picture: Tensor, holds: Callable[[Tensor], Tensor]) -> bool:
+    """Whether `holds` is true somewhere; it gets one strip after the other and returns bools."""
+    return any(bool(holds(strip).any()) for strip in row_strips(picture))
+
+
+def count_pixels(picture: Tensor, holds: Callable[[Tensor], Tensor]) -> int:
+    """How many numbers `holds` is true for."""
+    return sum(int(holds(strip).sum()) for strip in row_strips(picture))
+
+
+def rows_where(picture: Tensor, holds: Callable[[Tensor], Tensor]) -> Tensor:
+    """(B,) bool on the CPU: for which pictures of the batch `holds` is true somewhere."""
+    found = torch.zeros(len(picture), dtype=torch.bool)
+    for strip in row_strips(picture):
+        found |= holds(strip).flatten(1).any(1).cpu()
+    return found
+
+
+def touched_rows(mask: Tensor) -> Tensor:
+    """Indices of the rows in which a mask of the batch (B, 1, H, W) is above 0."""
+    return torch.cat([(strip > 0).any(0)[0].any(1) for strip in row_strips(mask)]).nonzero().flatten()
+
+
+def value_range(picture: Tensor) -> tuple[float, float]:
+    """The least and the largest value; not finite where one of the values is not (NaN for NaN)."""
+    lows, highs = zip(*(strip.aminmax() for strip in row_strips(picture)), strict=True)
+    return torch.stack(lows).amin().item(), torch.stack(highs).amax().item()
+
+
+def all_finite(picture: Tensor) -> bool:
+    """Whether no value is NaN or infinite: `isfinite` makes three copies of the picture, this none."""
+    return all(math.isfinite(value) for value in value_range(picture))
+
+
+def in_strips(work: Callable[[slice], None], rows: slice, height: int) -> None:
+    """Do `work` for `rows`, `height` of them at a time, top to bottom; fewer where memory is short.
+
+    What runs out of memory is done again with strips half as high, so `work` must give the same whatever
+    the height and be fit to be repeated.
+    Raises: torch.OutOfMemoryError where a single row is too much.
+    """
+    top = rows.start
+    while top < rows.stop:
+        part = slice(top, min(top + height, rows.stop))
+        try:
+            work(part)
+        except torch.cuda.OutOfMemoryError:
+            if part.stop - part.start == 1:
+                raise
+        else:
+            top = part.stop
+            continue
+        # here and not in the handler: the error holds on to what the failed strip had made
+        height = (part.stop - part.start) // 2
+        torch.cuda.empty_cache()  # does nothing where no GPU was used
