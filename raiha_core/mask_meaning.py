@@ -235,9 +235,13 @@ def _polarity(mask: Tensor, origin: Origin) -> tuple[str, ...]:
     )
 
 
-def empty_note(mask: Tensor) -> str | None:
-    """What to say of masks without an object, None where all have one."""
-    empty = (~rows_where(mask, lambda part: part > 0)).nonzero().flatten().tolist()
+def empty_note(mask: Tensor, filled: Tensor | None = None) -> str | None:
+    """What to say of masks without an object, None where all have one.
+
+    Args: filled: (B,) bool, which masks have one, where that is known.
+    """
+    filled = rows_where(mask, lambda part: part > 0) if filled is None else filled
+    empty = (~filled).nonzero().flatten().tolist()
     if not empty:
         return None
     which = "the mask is" if len(mask) == 1 else f"the masks of images {empty} are"

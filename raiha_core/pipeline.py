@@ -49,9 +49,10 @@ def per_composite(references: GivenReferences, batch: int) -> list[Sequence[Refe
 
 def _rows_with_an_object(mask: Tensor) -> list[int]:
     """Indices of the images whose mask is not empty; warns about the others."""
-    if note := mask_meaning.empty_note(mask):
+    filled = rows_where(mask, lambda part: part > 0)
+    if note := mask_meaning.empty_note(mask, filled):
         warnings.warn(note, HarmonizeWarning, stacklevel=3)
-    return rows_where(mask, lambda part: part > 0).nonzero().flatten().tolist()
+    return filled.nonzero().flatten().tolist()
 
 
 def _require_guidance(mask: Tensor, rows: list[int], references: list[Sequence[Reference]]) -> None:
