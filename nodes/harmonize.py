@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from ..raiha_core.clips import MODES, PER_FRAME
 from ..raiha_core.controls import BY_GATE, UNLIMITED
 from ..raiha_core.features.references import Belief, Reference
 from ..raiha_core.harmonizer import DEFAULT_MODEL, StatisticsHarmonizer
@@ -115,6 +116,15 @@ class Harmonize(io.ComfyNode):
                 ),
                 invert_input(),
                 *control_inputs(),
+                io.Combo.Input(
+                    "frames",
+                    options=list(MODES),
+                    default=PER_FRAME,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Of a batch: each frame for itself, the first one's change for its whole "
+                    "shot, one change for all, or smooth over time; scene cuts are found.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -148,6 +158,7 @@ class Harmonize(io.ComfyNode):
         feather: int = 0,
         context: float = 0.0,
         background: Tensor | None = None,
+        frames: str = PER_FRAME,
     ) -> io.NodeOutput:
         if harmonizer is None:
             model = usual_harmonizer()
@@ -167,7 +178,7 @@ class Harmonize(io.ComfyNode):
         if background is not None:
             behind = from_pair(composite, background)[1]
             notes = (*notes, PAINTED)
-        result = model.run(pixels, weight, photos, encoder, strength, controls, behind)
+        result = model.run(pixels, weight, photos, encoder, strength, controls, behind, frames)
         if photos and controls.reference_strength == 0:
             report = "the references were not followed: reference_strength is 0"
         else:

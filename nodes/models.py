@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..raiha_core.adoption import adopt, conversion_of, converted_from
+from ..raiha_core.clips import PER_FRAME, corrected, look_at, require_mode, steady
 from ..raiha_core.controls import Controls
 from ..raiha_core.features.encoders import ENCODERS, Encoder, build_encoder
 from ..raiha_core.features.host import HostEncoder
@@ -29,10 +30,11 @@ from ..raiha_core.harmonizer import (
     load_harmonizer,
     shipped_weights,
 )
+from ..raiha_core.mask_shape import shaped
 from ..raiha_core.model_folders import user_weights
 from ..raiha_core.pipeline import Harmonized, HarmonizeWarning, harmonize_with_beliefs
 from ..raiha_core.score import SECOND, Score, score, second_opinion
-from .compat import folder_paths, model_management, model_patcher, operations
+from .compat import ProgressBar, folder_paths, model_management, model_patcher, operations
 
 _LOG = logging.getLogger("raiha")
 _FOLDERS = {"raiha": {".safetensors", ".pth"}, "raiha_encoders": {".safetensors", ".pth"}}
@@ -159,22 +161,60 @@ class ManagedHarmonizer:
         strength: float,
         controls: Controls | None = None,
         background: Tensor | None = None,
+        mode: str = PER_FRAME,
     ) -> Harmonized:
-        """`harmonize_with_beliefs` where ComfyUI computes; the result lies where pictures are carried."""
-        device = self._placed(composite, [] if encoder is None else [encoder.patcher])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", HarmonizeWarning)  # `from_pair` has the notes for the node
-            result = harmonize_with_beliefs(
-                composite.to(device),
-                mask.to(device),
-                references,
-                self.harmonizer,
-                encoder=None if encoder is None else encoder.encoder,
-                strength=strength,
-                controls=controls,
-                background=None if background is None else background.to(device),
-            )
-        return replace(result, image=result.image.to(model_management.intermediate_device()))
+        """`harmonize_with_beliefs` where ComfyUI computes; the result lies where pictures are carried.
+
+        A batch is done frame by frame, with progress, and can be cancelled after each; `mode` steadies it.
+        """
+        require_mode(mode)
+        frames = max(len(composite), len(mask))
+        device = self._placed(composite[:1], [] if encoder is None else [encoder.patcher])
+        carried = model_management.intermediate_device()
+
+        def one(part: Tensor, place: int) -> Tensor:
+            return part[place : place + 1] if len(part) > 1 else part
+
+        def edged(place: int) -> Tensor:
+            """The mask outside which nothing changes."""
+            asked = controls or Controls()
+            return shaped(one(mask, place), asked.grow, asked.feather)
+
+        def harmonized(place: int) -> Harmonized:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", HarmonizeWarning)  # `from_pair` has the notes for the node
+                return harmonize_with_beliefs(
+                    one(composite, place).to(device),
+                    one(mask, place).to(device),
+                    references,
+                    self.harmonizer,
+                    encoder=None if encoder is None else encoder.encoder,
+                    strength=strength,
+                    controls=controls,
+                    background=None if background is None else one(background, place).to(device),
+                )
+
+        if frames == 1:
+            result = harmonized(0)
+            return replace(result, image=result.image.to(carried))
+        progress = ProgressBar(frames)
+        image = torch.empty_like(composite.expand(frames, -1, -1, -1), device=carried)
+        looks, beliefs, notes = [], [], {}
+        for place in range(frames):
+            model_management.throw_exception_if_processing_interrupted()
+            found = harmonized(place)
+            image[place] = found.image[0].to(carried)
+            if mode != PER_FRAME:
+                weight = edged(place).to(device)
+                looks.append(look_at(one(composite, place).to(device), found.image, weight))
+            beliefs.append(found.beliefs[0])
+            notes |= dict.fromkeys(found.notes)
+            progress.update_absolute(place + 1, frames)
+        for place, wanted in enumerate(steady(looks, mode) if looks else ()):
+            model_management.throw_exception_if_processing_interrupted()
+            done, weight = image[place : place + 1], edged(place)
+            image[place] = corrected(done.to(device), weight.to(device), looks[place], wanted)[0].to(carried)
+        return Harmonized(image=image, beliefs=tuple(beliefs), notes=tuple(notes))
 
 
 def _second_file() -> Path | None:
