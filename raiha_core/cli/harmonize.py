@@ -1,6 +1,7 @@
 """`raiha harmonize`: one composite, or a folder of them."""
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -9,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 
+from ..clips import MODES, PER_FRAME, Look, corrected, look_at, steady
 from ..features.encoders import Encoder, build_encoder
 from ..features.references import Belief, Reference
 from ..features.spec import require_same_space
@@ -19,6 +22,7 @@ from ..gallery.store import open_gallery
 from ..gallery.writer import is_disk_full
 from ..harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer
 from ..images import list_folder_files, note_on_writing, read_picture, require_writable, write_picture
+from ..mask_shape import shaped
 from ..pipeline import harmonize_with_beliefs
 from ..regular import file_digest
 from ..retrieval.search import references as load_references
@@ -61,6 +65,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="store_true",
         help="inside the mask as a published network's authors render at full size",
     )
+    parser.add_argument(
+        "--frames",
+        choices=MODES,
+        default=PER_FRAME,
+        help="a folder's pictures, by name, are the frames of a clip: the first one's change for its whole "
+        "shot, one for all, or smooth over time; all are done again where one is missing (per frame)",
+    )
     parser.add_argument("--top-k", type=count, help="references from the gallery (4, or the model's limit)")
     parser.add_argument("--by", choices=("both", "content", "illumination"), help="of the search (both)")
     parser.add_argument("--random", type=int, metavar="SEED", help="draw references at random")
@@ -71,6 +82,32 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--overwrite", action="store_true", help="do finished files of a folder again")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
     parser.set_defaults(run=run)
+
+
+class Clip:
+    """Frames that are steadied together: first all are looked at, then each is done again and written.
+
+    Memory holds some hundred numbers for each frame, and one frame.
+    """
+
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+        self.looks: dict[Path, Look] = {}
+        self.wanted: dict[Path, Tensor] = {}
+        self.known = False  # whether all frames were looked at
+
+    def settle(self) -> None:
+        changes = steady(list(self.looks.values()), self.mode) if self.looks else []
+        self.wanted = dict(zip(self.looks, changes, strict=True))
+        self.known = True
+
+    def frame(self, job: Job, composite: Tensor, harmonized: Tensor, mask: Tensor) -> Tensor:
+        """The frame as it shall be; as it came, while the others are not known."""
+        if not self.known:
+            self.looks[job.composite] = look_at(composite, harmonized, mask)
+        elif job.composite in self.looks:
+            return corrected(harmonized, mask, self.looks[job.composite], self.wanted[job.composite])
+        return harmonized
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +171,13 @@ def _reference(path: Path, encoder: Encoder | None, arguments: argparse.Namespac
     return Reference(id=path.name, image=picture.pixels, features=features)
 
 
-def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dict[str, object]:
-    """Read, retrieve, harmonize, write. Returns: the report of one picture."""
+def harmonize_file(
+    job: Job, tools: Tools, arguments: argparse.Namespace, clip: "Clip | None" = None
+) -> dict[str, object]:
+    """Read, retrieve, harmonize, write. Returns: the report of one picture.
+
+    Args: clip: what is known of the other frames, where the picture is one of a clip.
+    """
     started = time.perf_counter()
     folder = arguments.composite.is_dir()  # in one frame of many the object may be out of sight
     picture, meant = read_pair(
@@ -183,7 +225,12 @@ def harmonize_file(job: Job, tools: Tools, arguments: argparse.Namespace) -> dic
             background=None if background is None else background.to(arguments.device),
             exact=arguments.exact,
         )
-    write_picture(job.output, result.image.cpu(), bit_depth=arguments.bit_depth, source=picture.source)
+    image = result.image.cpu()
+    if clip is not None:
+        controls = controls_of(arguments)
+        image = clip.frame(job, picture.pixels, image, shaped(mask, controls.grow, controls.feather))
+    if clip is None or clip.known:
+        write_picture(job.output, image, bit_depth=arguments.bit_depth, source=picture.source)
     notes = (*picture.notes, *notes, *result.notes, *note_on_writing(job.output))
     return {
         "composite": str(job.composite),
@@ -250,6 +297,14 @@ def _naming(error: Exception, job: Job) -> str:
     return text if known else f"{job.composite}: {text}"
 
 
+def _look_at_all(jobs: Sequence[Job], tools: Tools, arguments: argparse.Namespace, clip: Clip) -> None:
+    for job in tqdm(jobs, unit="frame", desc="looking", disable=not sys.stderr.isatty()):
+        # a frame that cannot be read is told when its turn comes
+        with contextlib.suppress(ValueError, OSError):
+            harmonize_file(job, tools, arguments, clip)
+    clip.settle()
+
+
 def run_folder(arguments: argparse.Namespace) -> int:
     for folder in (arguments.composite, arguments.mask):
         if folder.is_dir():
@@ -260,17 +315,22 @@ def run_folder(arguments: argparse.Namespace) -> int:
     jobs, skipped, no_composites = folder_jobs(
         arguments.composite, arguments.mask, arguments.output, arguments.overwrite
     )
+    clip = None if arguments.frames == PER_FRAME else Clip(arguments.frames)
+    if clip is not None and jobs and skipped:  # a frame depends on the others
+        jobs, skipped, _ = folder_jobs(arguments.composite, arguments.mask, arguments.output, True)
     if no_composites and arguments.mask.resolve() != arguments.composite.resolve():
         number = f"{len(no_composites)} pictures among the composites are"
         print(f"raiha: note: {number} taken as masks by their names: {no_composites[0]}", file=sys.stderr)
     tools = load_tools(arguments) if jobs else None
     arguments.output.mkdir(parents=True, exist_ok=True)
     reports, failed = [], []
+    if clip is not None and tools is not None:
+        _look_at_all(jobs, tools, arguments, clip)
     for job in tqdm(jobs, unit="picture", disable=not sys.stderr.isatty()):
         assert tools is not None
         job.output.parent.mkdir(parents=True, exist_ok=True)
         try:
-            reports.append(harmonize_file(job, tools, arguments))
+            reports.append(harmonize_file(job, tools, arguments, clip))
         except (ValueError, OSError) as error:  # one bad picture must not lose the others
             if is_disk_full(error):
                 raise  # it would be the same with all that follow
@@ -301,6 +361,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{arguments.composite} does not exist")
     if arguments.mask.is_dir():
         raise ValueError(f"{arguments.composite} is not a folder, so --mask must be a file: {arguments.mask}")
+    if arguments.frames != PER_FRAME:
+        raise ValueError(
+            f"--frames '{arguments.frames}' is for a folder of frames: {arguments.composite} is a file"
+        )
     job = Job(arguments.composite, arguments.mask, arguments.output)
     require_place(job.output, [job.composite, job.mask, *(arguments.references or ())])
     tools = load_tools(arguments)
