@@ -39,8 +39,6 @@ class LabTransfer:
         lab = srgb_to_lab(image)
         new = lab_to_srgb(lab + (scale - 1) * (lab - centre) + shift)
         idle = ((scale == 1) & (shift == 0)).all(1, keepdim=True)  # the way to Lab and back rounds
-        if not idle.any():
-            return new
         still = image + (new - new.detach()) if new.requires_grad else image  # a start at rest can learn
         return torch.where(idle, still, new)
 

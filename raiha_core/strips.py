@@ -15,7 +15,9 @@ STRIP_NUMBERS = 1 << 20  # looked at together: what a comparison makes of them s
 def row_strips(picture: Tensor) -> Iterator[Tensor]:
     """The picture (B, C, H, W) in strips of whole rows, as views, top to bottom; at least one."""
     row = max(1, picture.numel() // max(1, picture.shape[-2]))
-    height = max(1, STRIP_NUMBERS // row)
+    # on a GPU each answer waits for all work before it, so there are few, large strips
+    numbers = STRIP_NUMBERS if picture.device.type == "cpu" else 64 * STRIP_NUMBERS
+    height = max(1, numbers // row)
     for top in range(0, max(1, picture.shape[-2]), height):
         yield picture[..., top : top + height, :]
 
