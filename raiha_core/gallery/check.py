@@ -8,6 +8,7 @@ from ..features.spec import differences
 from ..reasons import reason
 from ..regular import file_digest, is_link
 from . import journal
+from .index import is_spoilt
 from .layout import (
     Layout,
     is_lost,
@@ -89,6 +90,7 @@ def check(
     total = len(state.shards) + (len(state.live) if with_photos else 0)
     damages += _check_shards(layout, state, total, progress)
     damages += _check_space(layout, state)
+    damages += _check_index(layout, state)
     if with_photos:
         damages += _check_photos(layout, state, Path(photos) if photos else None, fast, total, progress)
     passed_over = (*_OF_PHOTOS, *_HARMLESS, *([_PASSED_OVER] if state.ended else []))
@@ -121,7 +123,7 @@ def _nothing_yet(layout: Layout, store: str) -> CheckReport:
 def _check_spec(layout: Layout) -> list[Damage]:
     links = [
         Damage("link", path.name, f"{path.name} is a link: nothing is written to this gallery through it")
-        for path in (layout.spec, layout.manifest, layout.shards, layout.lock, layout.calibration)
+        for path in layout.parts
         if is_link(path)
     ]
     if not layout.spec.exists():
@@ -181,10 +183,9 @@ def _check_rows(state: State) -> list[Damage]:
 
 
 def _check_leftovers(layout: Layout, state: State) -> list[Damage]:
-    parts = [path for folder in (layout.root, layout.shards) for path in folder.glob(".*.part*")]
     damages = [
         Damage("leftover-file", path.name, f"{path.name} was left half-written by a killed process")
-        for path in sorted(parts)
+        for path in layout.half_written
     ]
     for name in shard_names(layout.shards):
         if name not in state.shards:
@@ -217,6 +218,14 @@ def _check_space(layout: Layout, state: State) -> list[Damage]:
             return [Damage("spec-damaged", layout.spec.name, text)]
         break
     return []
+
+
+def _check_index(layout: Layout, state: State) -> list[Damage]:
+    return [
+        Damage("index-damaged", f"index/{name}", f"the index of {name} has changed bytes")
+        for name in sorted(state.shards)
+        if is_spoilt(layout, name)
+    ]
 
 
 def _shard_damage(path: Path, expected: ShardInfo, tail: str) -> Damage | None:

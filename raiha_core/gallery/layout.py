@@ -12,7 +12,7 @@ from ..reasons import reason
 from ..regular import is_link, read_regular
 from . import fields, journal
 from .manifest import Entry, Folder, Photo, Promise, State
-from .shards import shard_names, shard_path
+from .shards import SUFFIX, shard_names, shard_path
 
 _FORMAT = 1
 _LARGEST = 1 << 20  # bytes of spec.json and calibration.json
@@ -48,18 +48,40 @@ class Layout:
     def calibration(self) -> Path:
         return self.root / "calibration.json"
 
+    @property
+    def index(self) -> Path:
+        return self.root / "index"
+
+    @property
+    def rotation(self) -> Path:
+        return self.index / f"rotation{SUFFIX}"
+
+    @property
+    def parts(self) -> tuple[Path, ...]:
+        """All that a store consists of."""
+        return (self.spec, self.manifest, self.shards, self.index, self.lock, self.calibration)
+
+    @property
+    def half_written(self) -> list[Path]:
+        """What killed writers left."""
+        folders = (self.root, self.shards, self.index)
+        return sorted(path for folder in folders for path in folder.glob(".*.part*"))
+
     def shard(self, name: str) -> Path:
         return shard_path(self.shards, name)
+
+    def index_of(self, name: str) -> Path:
+        return shard_path(self.index, name)
 
 
 def refuse_links(layout: Layout) -> None:
     """Raises: ValueError where a part of the store is a link: writes would go elsewhere."""
-    parts = (layout.spec, layout.manifest, layout.shards, layout.lock, layout.calibration)
-    for path in parts:
+    for path in layout.parts:
         if is_link(path):
             raise ValueError(f"{path} is a link; nothing is written to a gallery through links")
-    if layout.shards.exists() and not layout.shards.is_dir():
-        raise ValueError(f"gallery {layout.root} is damaged: {layout.shards} is not a folder")
+    for folder in (layout.shards, layout.index):
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"gallery {layout.root} is damaged: {folder} is not a folder")
 
 
 def write_spec(layout: Layout, spec: FeatureSpec) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..features.patches import StoredPatches, store
 from ..features.spec import FeatureSpec
 from ..reasons import reason
+from .index import PatchIndex
 from .manifest import Photo
 from .protocol import Block, PatchEncoder, content_fingerprint
 from .shots import view_of
@@ -35,6 +36,8 @@ class MemoryGallery:
         self.fingerprint = content_fingerprint(spec, self.photos)
         self._images = tuple(images)
         self._patches = patches
+
+    index: PatchIndex | None = None  # pictures in memory are few: they are scanned
 
     def __len__(self) -> int:
         return len(self.photos)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..features.patches import PatchFeatures
 from ..features.spec import FeatureSpec
+from .index import PatchIndex
 from .manifest import Photo
 
 __all__ = ["Block", "Gallery", "PatchEncoder", "Photo", "Progress", "content_fingerprint"]
@@ -51,6 +52,10 @@ class Gallery(Protocol):
     @property
     def photos(self) -> Sequence[Photo]:
         """Live photos, sorted by id."""
+
+    @property
+    def index(self) -> PatchIndex | None:
+        """What lets a search pass over photos without reading them; None where there is nothing."""
 
     @property
     def fingerprint(self) -> str:

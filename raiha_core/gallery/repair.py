@@ -15,6 +15,7 @@ from ..features.spec import FeatureSpec, differences
 from ..reasons import reason
 from ..regular import file_digest
 from . import journal
+from .index import is_spoilt
 from .layout import Layout, OtherFormatError, read_calibration, read_spec, refuse_links, write_spec
 from .lock import writer_lock
 from .manifest import Entry, Promise, ShardInfo, State, last_whole, replay
@@ -90,8 +91,10 @@ def repair(store: str | Path) -> RepairReport:
             actions.append(f"took {len(recovered)} photos back from their shards")
         actions += _compact(layout, spec, state, seen)
         actions += _mend_calibration(layout)
+        rewrite = bool(actions or dropped or recovered)
+        actions += _drop_spoilt_indexes(layout, state)
         unnamed = [name for name in shard_names(layout.shards) if name not in state.shards]
-        if actions or dropped or recovered or unnamed:
+        if rewrite or unnamed:
             journal.rewrite(layout.manifest, _batches(state, seen))
         for name in unnamed:
             with suppress(PermissionError):  # Windows does not delete what a reader has mapped
@@ -105,6 +108,14 @@ def repair(store: str | Path) -> RepairReport:
         dropped=tuple(dropped),
         actions=tuple(actions),
     )
+
+
+def _drop_spoilt_indexes(layout: Layout, state: State) -> list[str]:
+    """They are derived: the next writer makes them again. Returns: what was done."""
+    spoilt = [name for name in sorted(state.shards) if is_spoilt(layout, name)]
+    for name in spoilt:
+        layout.index_of(name).unlink()
+    return [f"deleted the damaged index of {name}" for name in spoilt]
 
 
 def _replayed(layout: Layout, found: journal.Journal) -> tuple[State, State]:

@@ -26,7 +26,7 @@ SUFFIX = ".safetensors"
 _MOST_PHOTOS = 128  # what a kill may cost: ten seconds of encoding on two cores
 _MOST_BYTES = 128 << 20  # and what a shard may take in memory before it is written
 _LONGEST_HEADER = 100 << 20  # the limit of the safetensors format
-_TYPES = {"F16": torch.float16, "U8": torch.uint8, "F32": torch.float32}
+_TYPES = {"F16": torch.float16, "U8": torch.uint8, "I8": torch.int8, "F32": torch.float32}
 _NAME = re.compile(r"\d{6,}")
 
 
@@ -100,12 +100,17 @@ def open_shard(path: Path) -> Shard:
 
     `safe_open` would touch a page of each tensor, and the system then counts 2 MB of each as in use.
     """
+    return Shard(*map_tensors(path, ("content", "histogram", "norms"))[0])
+
+
+def map_tensors(path: Path, names: Sequence[str]) -> tuple[list[Tensor], dict]:
+    """Some tensors of a safetensors file, mapped, and its metadata. Raises: as `open_shard`."""
     header, start = _read_header(path)
     size = path.stat().st_size
     try:
         with openable(path) as name:
             mapped = torch.from_file(name, shared=False, size=size, dtype=torch.uint8)
-        return Shard(*(_view(mapped[start:], header[name]) for name in ("content", "histogram", "norms")))
+        return [_view(mapped[start:], header[name]) for name in names], header.get("__metadata__", {})
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} is not a whole shard: {reason(error)}") from None
 

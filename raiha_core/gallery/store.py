@@ -22,6 +22,7 @@ from ..images import read_picture
 from ..reasons import reason
 from ..regular import file_digest
 from . import journal
+from .index import PatchIndex, read_index, read_rotation
 from .layout import (
     Layout,
     cure,
@@ -192,6 +193,8 @@ class StoredGallery:
         self._shards = [shards[name] for name in names]
         self._shard_of = np.array([number[entry.shard] for entry in entries], dtype=np.int64)
         self._row_in = np.array([entry.row for entry in entries], dtype=np.int64)
+        self._digests = [state.shards[name].sha256 for name in names]
+        self._names = names
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -199,6 +202,24 @@ class StoredGallery:
     @cached_property
     def fingerprint(self) -> str:
         return content_fingerprint(self.spec, self.photos)
+
+    @cached_property
+    def index(self) -> PatchIndex | None:
+        """The derived index, as far as it is there; None where there is none or it is of another space."""
+        rotation = read_rotation(self.layout)
+        if rotation is None or rotation.dim != self.spec.dim:
+            return None
+        indexes = [
+            read_index(self.layout, name, digest, rotation)
+            for name, digest in zip(self._names, self._digests, strict=True)
+        ]
+        indexes = [
+            found if found is not None and found.numbers.shape[:2] == shard.content.shape[:2] else None
+            for found, shard in zip(indexes, self._shards, strict=True)
+        ]
+        if not any(indexes):
+            return None
+        return PatchIndex(rotation, self._shards, indexes, self._shard_of, self._row_in)
 
     def blocks(self, size: int) -> Iterator[Block]:
         """All photos in order, at most `size` at a time: views where the photos lie side by side."""

@@ -17,6 +17,7 @@ import torch
 from ..features.patches import StoredPatches
 from ..features.spec import FeatureSpec, require_same_space
 from . import journal
+from .index import build_index
 from .journal import Line
 from .layout import Layout, read_journal, read_spec, refuse_links, write_spec
 from .lock import writer_lock
@@ -162,11 +163,13 @@ class Writer:
         self.flush()
         if self.owes or self._folder or removed or tuple(bad) != self.state.bad:
             self._append([*removed, end_line(bad, self._work)])
+        with disk_trouble(self.layout.root):
+            build_index(self.layout, self.state)
 
 
 def remove_leftovers(layout: Layout) -> list[Path]:
     """Delete the half-written files of killed writers; the lock says that no one is writing them."""
-    found = [path for folder in (layout.root, layout.shards) for path in folder.glob(".*.part*")]
+    found = layout.half_written
     for path in found:
         with suppress(OSError):
             path.unlink()

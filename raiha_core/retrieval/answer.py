@@ -9,7 +9,7 @@ from .candidates import Candidate, Candidates
 from .explain import explain
 from .query import Query
 from .ranking import Hit, best_first, draw, rank_score
-from .scan import Request
+from .request import Request
 from .shots import Shots
 
 GATHER = 64  # photos read at once to be explained

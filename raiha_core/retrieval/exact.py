@@ -153,7 +153,8 @@ def appearance_of_pairs(first: Tensor, second: Tensor, threshold: float) -> tupl
     return cosine, settle_ties(cosine >= threshold, cosine, first, second, threshold)
 
 
-def _direction(histogram: Tensor) -> Tensor:
+def direction(histogram: Tensor) -> Tensor:
+    """Histograms (..., K) uint8 -> float32, of length 1 where they are not empty."""
     wide = histogram.float()
     return wide / wide.norm(dim=-1, keepdim=True).clamp_min(1)
 
@@ -184,7 +185,7 @@ def illumination(
     # Few photos hold a pair of similar content: the histograms of the others are not looked at.
     open_photos = likely.view(len(content), n, patches).any(2).any(0).nonzero()[:, 0]
     columns = (open_photos[:, None] * patches + torch.arange(patches, device=device)).flatten()
-    similar = _direction(histogram) @ _direction(photo_histograms[columns]).T
+    similar = direction(histogram) @ direction(photo_histograms[columns]).T
     pairs = (likely[:, columns] & (similar >= appearance_threshold - APPEARANCE_BAND)).nonzero()
     for chunk in pairs.split(PAIRS_AT_ONCE):
         i, j = chunk[:, 0], columns[chunk[:, 1]]

@@ -5,38 +5,20 @@ object patches share one matrix product. Blocks are independent: their size chan
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..gallery.protocol import Block, Gallery
+from .bounded import BoundedPass
 from .exact import Vectors, illumination, similarities, vectors
 from .query import Query
 from .ranking import Hit
+from .request import Request
 
 BLOCK = 32  # photos at once: 32 x 144 x 320 numbers in float32 are 6 MB
 COLUMNS = 512  # query patches per matrix product
-
-BY = ("both", "content", "illumination")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """What is asked of every query of a pass."""
-
-    by: str
-    content_threshold: float
-    appearance_threshold: float
-
-    def __post_init__(self) -> None:
-        if self.by not in BY:
-            raise ValueError(f"by must be one of {', '.join(BY)}, got '{self.by}'")
-        for name in ("content_threshold", "appearance_threshold"):
-            value = getattr(self, name)
-            if not 0 < value <= 1:  # also catches NaN; at 0 every zero vector would qualify
-                raise ValueError(f"{name} must lie in (0, 1], got {value}")
 
 
 def _blocks(gallery: Gallery, wanted: Tensor, size: int) -> Iterator[Block]:
@@ -124,6 +106,36 @@ class _Pass:
                 yield query, rows[passing], found.mean(0), light[passing], content
 
 
+def _steps(
+    gallery: Gallery,
+    queries: Sequence[Query],
+    request: Request,
+    allowed: Tensor,
+    wanted: Tensor,
+    block: int,
+    device: torch.device,
+) -> Iterator[tuple[int, Iterator[tuple]]]:
+    """Blocks of photos with what qualifies in them: by the index where that pays, the others in full."""
+    # On another device the matrix product costs less than reading what the bound leaves.
+    index = gallery.index if device.type == "cpu" else None
+    if index is not None:
+        rows = np.flatnonzero(wanted.numpy() & index.covered)
+        bounded = BoundedPass(queries, request, allowed.numpy(), index)
+        if len(rows) and bounded.pays(rows):
+            wanted = wanted & ~torch.from_numpy(index.covered)
+            for start in range(0, len(rows), block):
+                part = rows[start : start + block]
+                yield len(part), bounded.step(part)
+    if not wanted.any():
+        return
+    run, spec = _Pass(queries, request, (allowed & wanted).numpy(), device), gallery.spec
+    room = torch.empty(block * spec.patches, spec.dim, device=device)
+    for stored in _blocks(gallery, wanted, block):
+        histogram = stored.histogram.to(device).flatten(0, 1)
+        content = vectors(stored.content.to(device), room)
+        yield int(wanted[stored.rows].sum()), run.step(stored.rows.numpy(), content, histogram)
+
+
 def scan(
     gallery: Gallery,
     queries: Sequence[Query],
@@ -152,19 +164,17 @@ def scan(
     wanted = (allowed & torch.tensor(asks, dtype=torch.bool)[:, None]).any(0)
     if not wanted.any():
         return found
-    run = _Pass(queries, request, allowed.numpy(), device)
-    photos, spec = gallery.photos, gallery.spec
+    photos = gallery.photos
     done, total = 0, int(wanted.sum())
-    room = torch.empty(block * spec.patches, spec.dim, device=device)
-    for stored in _blocks(gallery, wanted, block):
-        histogram = stored.histogram.to(device).flatten(0, 1)
-        block_photos = vectors(stored.content.to(device), room)
-        for query, *columns in run.step(stored.rows.numpy(), block_photos, histogram):
+    for rows, step in _steps(gallery, queries, request, allowed, wanted, block, device):
+        for query, *columns in step:
             found[query] += [
                 Hit(row, photos[row].id, *rest)
                 for row, *rest in zip(*(column.tolist() for column in columns), strict=True)
             ]
-        done += len(stored)
+        done += rows
         if progress is not None:
             progress(done, total)
+    for hits in found:
+        hits.sort(key=lambda hit: hit.row)  # photos without an index came last
     return found

@@ -17,7 +17,8 @@ from ..mask_meaning import MaskWarning, understand
 from .answer import Asked, Rule, answer
 from .candidates import Candidate, Candidates, references
 from .query import Query, make_query, query_from_patches
-from .scan import BLOCK, Request, scan
+from .request import Request
+from .scan import BLOCK, scan
 
 __all__ = [
     "Candidate",

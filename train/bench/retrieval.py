@@ -27,7 +27,8 @@ from raiha_core.gallery.memory import MemoryGallery
 from raiha_core.gallery.protocol import Gallery
 from raiha_core.gallery.store import open_gallery
 from raiha_core.images import read_mask
-from raiha_core.retrieval.scan import Request, scan
+from raiha_core.retrieval.request import Request
+from raiha_core.retrieval.scan import scan
 from raiha_core.retrieval.search import Exclusion, Query, query_from_patches, search_many
 
 NOISE = 0.03  # per number of a unit vector with 320: cosine of about 0.88 with the original
