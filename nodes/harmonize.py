@@ -72,6 +72,18 @@ class LoadHarmonizer(io.ComfyNode):
         return io.NodeOutput(load_named_harmonizer(harmonizer))
 
 
+def _frames_input() -> io.Input:
+    return io.Combo.Input(
+        "frames",
+        options=list(MODES),
+        default=PER_FRAME,
+        optional=True,
+        advanced=True,
+        tooltip="Of a batch: each frame for itself, the first one's change for its whole "
+        "shot, one change for all, or smooth over time; scene cuts are found.",
+    )
+
+
 class Harmonize(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -116,15 +128,7 @@ class Harmonize(io.ComfyNode):
                 ),
                 invert_input(),
                 *control_inputs(),
-                io.Combo.Input(
-                    "frames",
-                    options=list(MODES),
-                    default=PER_FRAME,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Of a batch: each frame for itself, the first one's change for its whole "
-                    "shot, one change for all, or smooth over time; scene cuts are found.",
-                ),
+                _frames_input(),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[

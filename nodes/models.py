@@ -210,10 +210,12 @@ class ManagedHarmonizer:
             beliefs.append(found.beliefs[0])
             notes |= dict.fromkeys(found.notes)
             progress.update_absolute(place + 1, frames)
-        for place, wanted in enumerate(steady(looks, mode) if looks else ()):
-            model_management.throw_exception_if_processing_interrupted()
-            done, weight = image[place : place + 1], edged(place)
-            image[place] = corrected(done.to(device), weight.to(device), looks[place], wanted)[0].to(carried)
+        if looks:
+            wanted = steady(looks, mode)
+            for place, look in enumerate(looks):
+                model_management.throw_exception_if_processing_interrupted()
+                done, weight = image[place : place + 1].to(device), edged(place).to(device)
+                image[place] = corrected(done, weight, look, wanted[place])[0].to(carried)
         return Harmonized(image=image, beliefs=tuple(beliefs), notes=tuple(notes))
 
 

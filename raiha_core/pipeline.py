@@ -149,15 +149,7 @@ def harmonize_with_beliefs(
     """`harmonize`, and how far each reference was followed. Arguments and errors are those of `harmonize`."""
     require_strength(strength)
     controls = controls or Controls()
-    if not as_stored:
-        meant = mask_meaning.understand(composite, mask)
-        mask = meant.mask
-        for note in meant.notes:
-            warnings.warn(note, HarmonizeWarning, stacklevel=2)
-        batch = max(len(composite), len(mask))  # both are checked by now
-        composite, mask = (part.expand(batch, -1, -1, -1) for part in (composite, mask))
-    else:
-        composite, mask = masks.check_pair(composite, mask)
+    composite, mask = masks.check_pair(composite, mask) if as_stored else _understood(composite, mask)
     rows_of_references = per_composite(references, len(composite))
     rows = _rows_with_an_object(mask)
     mask, rows, notes = _shaped(mask, rows, controls)
@@ -194,6 +186,15 @@ def harmonize_with_beliefs(
             return Harmonized(image=rendered, beliefs=tuple(beliefs), notes=notes)
         result[one] = rendered
     return Harmonized(image=result, beliefs=tuple(beliefs), notes=notes)
+
+
+def _understood(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Composites and masks of one batch; what had to be understood of the masks is a warning."""
+    meant = mask_meaning.understand(composite, mask)
+    for note in meant.notes:
+        warnings.warn(note, HarmonizeWarning, stacklevel=3)
+    batch = max(len(composite), len(meant.mask))  # both are checked by now
+    return composite.expand(batch, -1, -1, -1), meant.mask.expand(batch, -1, -1, -1)
 
 
 def _shaped(mask: Tensor, rows: list[int], controls: Controls) -> tuple[Tensor, list[int], tuple[str, ...]]:

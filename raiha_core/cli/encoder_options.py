@@ -13,5 +13,6 @@ def add_encoder_weights(parser: argparse.ArgumentParser, what: str) -> None:
         "--weights",
         type=Path,
         metavar="FOLDER",
-        help=f"{what}: a file, or a folder that holds it (default: {WEIGHTS_VARIABLE}, then the models' folder)",
+        help=f"{what}: a file, or a folder that holds it "
+        f"(default: {WEIGHTS_VARIABLE}, then the models' folder)",
     )

@@ -25,6 +25,7 @@ from ..images import list_folder_files, note_on_writing, read_picture, require_w
 from ..mask_shape import shaped
 from ..pipeline import harmonize_with_beliefs
 from ..regular import file_digest
+from ..retrieval.candidates import Candidates
 from ..retrieval.search import references as load_references
 from ..retrieval.search import search
 from .encoder_options import add_encoder_weights
@@ -199,18 +200,7 @@ def harmonize_file(
         if not (mask > 0).any():
             references, notes = (), (*notes, f"{job.mask} is empty: {job.composite} comes back unchanged")
         elif tools.gallery is not None:
-            found = search(
-                tools.gallery,
-                picture.pixels,
-                mask,
-                encoder=tools.encoder,
-                by=arguments.by or "both",
-                top_k=tools.top_k,
-                seed=arguments.random,
-                exclude_sha256=[file_digest(job.composite)],
-                query_id=job.composite.name,
-                device=arguments.device,
-            )
+            found = _found(tools.gallery, job, picture.pixels, mask, tools, arguments)
             references, notes = load_references(found, encoder=tools.encoder), (*notes, *found.notes)
             features = found.query.features
         result = harmonize_with_beliefs(
@@ -241,6 +231,28 @@ def harmonize_file(
         "notes": list(notes),
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def _found(
+    gallery: StoredGallery,
+    job: Job,
+    pixels: Tensor,
+    mask: Tensor,
+    tools: Tools,
+    arguments: argparse.Namespace,
+) -> Candidates:
+    return search(
+        gallery,
+        pixels,
+        mask,
+        encoder=tools.encoder,
+        by=arguments.by or "both",
+        top_k=tools.top_k,
+        seed=arguments.random,
+        exclude_sha256=[file_digest(job.composite)],
+        query_id=job.composite.name,
+        device=arguments.device,
+    )
 
 
 def _used(references: Sequence[Reference], beliefs: Sequence[Belief]) -> list[dict[str, object]]:
