@@ -86,7 +86,7 @@ def test_a_full_disk_leaves_nothing_half_made(rows, tmp_path, monkeypatch):
 def test_a_killed_packing_goes_on_where_it_was(rows, tmp_path, monkeypatch, at):
     rows[1].image.write_bytes(b"no picture")
     whole = open_cache(rows, 8, tmp_path / "whole", allowed_bad=0.4)
-    monkeypatch.setattr(module, "CHUNK", 2)
+    monkeypatch.setattr(module, "_CHUNK", 2)
     real, decoded = module._decode, []
 
     class Kill(BaseException):
