@@ -172,26 +172,23 @@ class ManagedHarmonizer:
         device = self._placed(composite[:1], [] if encoder is None else [encoder.patcher])
         carried = model_management.intermediate_device()
 
-        def one(part: Tensor, place: int) -> Tensor:
-            return part[place : place + 1] if len(part) > 1 else part
-
         def edged(place: int) -> Tensor:
             """The mask outside which nothing changes."""
             asked = controls or Controls()
-            return shaped(one(mask, place), asked.grow, asked.feather)
+            return shaped(_one_frame(mask, place), asked.grow, asked.feather)
 
         def harmonized(place: int) -> Harmonized:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", HarmonizeWarning)  # `from_pair` has the notes for the node
                 return harmonize_with_beliefs(
-                    one(composite, place).to(device),
-                    one(mask, place).to(device),
+                    _one_frame(composite, place).to(device),
+                    _one_frame(mask, place).to(device),
                     references,
                     self.harmonizer,
                     encoder=None if encoder is None else encoder.encoder,
                     strength=strength,
                     controls=controls,
-                    background=None if background is None else one(background, place).to(device),
+                    background=None if background is None else _one_frame(background, place).to(device),
                 )
 
         if frames == 1:
@@ -206,17 +203,20 @@ class ManagedHarmonizer:
             image[place] = found.image[0].to(carried)
             if mode != PER_FRAME:
                 weight = edged(place).to(device)
-                looks.append(look_at(one(composite, place).to(device), found.image, weight))
+                looks.append(look_at(_one_frame(composite, place).to(device), found.image, weight))
             beliefs.append(found.beliefs[0])
             notes |= dict.fromkeys(found.notes)
             progress.update_absolute(place + 1, frames)
-        if looks:
-            wanted = steady(looks, mode)
-            for place, look in enumerate(looks):
-                model_management.throw_exception_if_processing_interrupted()
-                done, weight = image[place : place + 1].to(device), edged(place).to(device)
-                image[place] = corrected(done, weight, look, wanted[place])[0].to(carried)
+        for place, wanted in enumerate(steady(looks, mode) if looks else ()):
+            model_management.throw_exception_if_processing_interrupted()
+            done, weight = image[place : place + 1].to(device), edged(place).to(device)
+            image[place] = corrected(done, weight, looks[place], wanted)[0].to(carried)
         return Harmonized(image=image, beliefs=tuple(beliefs), notes=tuple(notes))
+
+
+def _one_frame(part: Tensor, place: int) -> Tensor:
+    """A frame of a batch; a batch of one serves every frame."""
+    return part[place : place + 1] if len(part) > 1 else part
 
 
 def _second_file() -> Path | None:

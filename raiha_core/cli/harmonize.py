@@ -234,7 +234,7 @@ def harmonize_file(
 
 
 def _found(
-    gallery: StoredGallery,
+    gallery: Gallery,
     job: Job,
     pixels: Tensor,
     mask: Tensor,
