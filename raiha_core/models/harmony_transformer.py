@@ -16,7 +16,7 @@ from ..precision import widen
 from .blocks import Operations, initialise
 from .mirrored_conv import MirroredDecoder, MirroredEncoder
 from .picture_network import PictureConfig, RepaintingNetwork
-from .published import Published
+from .published import Published, key_rules
 from .transformer import LAYER_KEYS, Decoder, EncoderLayer, PatchTransformer, sine_positions
 
 _MULTIPLE = 8  # a patch of light; two halvings need 4
@@ -145,16 +145,18 @@ HT = _card(
 )
 DHT = _card(
     "D-HT (journal version)",
-    (
-        (r"^encoder\.convs\.", r"reflectance_enc.model."),
-        (r"^(reflectance|illumination)\.blocks\.0\.", r"\1_dec.model.2."),
-        (r"^(reflectance|illumination)\.blocks\.1\.", r"\1_dec.model.4."),
-        (r"^(reflectance|illumination)\.out\.", r"\1_dec.model.5."),
-        (r"^reflecting\.", r"reflectance_transformer_enc.encoder.layers."),
-        (r"^lights\.embed\.", r"light_generator.patch_embedding.0."),
-        (r"^lights\.decoder\.", r"light_generator.transformer_dec.decoder."),
-        (r"^lights\.queries$", r"light_generator.light_embed.weight"),
-        (r"^lighting\.", r"illumination_render.decoder."),
+    key_rules(
+        r"""
+        ^encoder\.convs\. -> reflectance_enc.model.
+        ^(reflectance|illumination)\.blocks\.0\. -> \1_dec.model.2.
+        ^(reflectance|illumination)\.blocks\.1\. -> \1_dec.model.4.
+        ^(reflectance|illumination)\.out\. -> \1_dec.model.5.
+        ^reflecting\. -> reflectance_transformer_enc.encoder.layers.
+        ^lights\.embed\. -> light_generator.patch_embedding.0.
+        ^lights\.decoder\. -> light_generator.transformer_dec.decoder.
+        ^lights\.queries$ -> light_generator.light_embed.weight
+        ^lighting\. -> illumination_render.decoder.
+        """
     ),
     {
         "iHarmony4, Raiha's Table I for the network of ICCV 2021 and not this one, PSNR": 37.55,

@@ -23,7 +23,7 @@ from .hrnet import HRNET_KEYS, HRNet
 from .imagenet import standardise
 from .issam import CITATION, THRESHOLD, fused
 from .picture_network import PictureConfig, PictureNetwork
-from .published import KeyRules, Published
+from .published import KeyRules, Published, key_rules
 
 _MULTIPLE = 256  # what the authors pad to: the deepest map is a cell for each
 DEPTH = 7
@@ -31,14 +31,16 @@ NORM_FROM = 2
 _MOST_CHANNELS = 512
 _JOINED = 2  # the level that reads a trunk's map too, at a quarter of the size
 # Names of our tensors -> those of the public code, for a network that holds the autoencoder as `unet`.
-AUTOENCODER_KEYS = (
-    (r"^unet\.(attention_map)", r"decoder.conv_attention"),
-    (r"^unet\.to_rgb", r"decoder.to_rgb"),
-    (r"^unet\.encoder\.([01])\.", r"encoder.block\1."),
-    (r"^unet\.encoder\.(\d)\.", r"encoder.blocks_connected.block\1."),
-    (r"^unet\.decoder\.(\d)\.", r"decoder.deconv_blocks.\1."),
-    (r"\.conv\.", r".block.0."),
-    (r"\.norm\.", r".block.1."),
+AUTOENCODER_KEYS = key_rules(
+    r"""
+    ^unet\.(attention_map) -> decoder.conv_attention
+    ^unet\.to_rgb -> decoder.to_rgb
+    ^unet\.encoder\.([01])\. -> encoder.block\1.
+    ^unet\.encoder\.(\d)\. -> encoder.blocks_connected.block\1.
+    ^unet\.decoder\.(\d)\. -> decoder.deconv_blocks.\1.
+    \.conv\. -> .block.0.
+    \.norm\. -> .block.1.
+    """
 )
 
 

@@ -17,7 +17,7 @@ from ..resizing import nearest
 from .blocks import Operations, initialise
 from .mirrored_conv import MirroredConv, MirroredDecoder, MirroredEncoder, SampleNorm, halving
 from .picture_network import PictureConfig, RepaintingNetwork
-from .published import Published
+from .published import Published, key_rules
 
 RESIDUALS, RELIT, FILLED = 4, 4, 2  # blocks of the object's encoder, of the relighting, of the filling
 SHARPNESS = 10.0  # of the match between cells
@@ -182,23 +182,25 @@ INTRINSIC = Published(
     "the later version, Delving Deep into Intrinsic Image Harmonization",
     repository="zhenglab/IntrinsicHarmony",
     commit="da50240",
-    keys=(
-        (r"^(reflectance|illumination)_encoder\.convs\.", r"\1_enc.model."),
-        (r"^reflectance_encoder\.residual\.(\d)\.(\d)\.", r"reflectance_enc.model.3.model.\1.model.\2."),
-        (r"^(reflectance|illumination)_decoder\.blocks\.0\.", r"\1_dec.model.1."),
-        (r"^(reflectance|illumination)_decoder\.blocks\.1\.", r"\1_dec.model.3."),
-        (r"^(reflectance|illumination)_decoder\.out\.", r"\1_dec.model.4."),
-        (r"^(reflectance|illumination)_fill\.(\d)\.", r"\1Rec.resblocks.\2.harmonyRecConv."),
-        (r"^lighting\.convs\.", r"lighting.model."),
-        (r"^lighting\.out\.", r"lighting.light_mlp.fc."),
-        (r"^relighting\.", r"lightingRes.resblocks."),
-        (r"\.lighting([12])\.mlp\.", r".lt_\1.light_mlp.fc."),
-        (r"\.lighting([12])\.spread\.", r".lt_\1.rgb_model.conv."),
-        (r"\.lighting([12])\.gain$", r".lt_\1.rgb_model.norm.weight"),
-        (r"\.lighting([12])\.shift$", r".lt_\1.rgb_model.norm.bias"),
-        (r"\.conv([12])\.", r".conv_\1."),
-        (r"^matching\.blocks\.", r"ifm.model."),
-        (r"^matching\.out\.", r"ifm.model.5."),
+    keys=key_rules(
+        r"""
+        ^(reflectance|illumination)_encoder\.convs\. -> \1_enc.model.
+        ^reflectance_encoder\.residual\.(\d)\.(\d)\. -> reflectance_enc.model.3.model.\1.model.\2.
+        ^(reflectance|illumination)_decoder\.blocks\.0\. -> \1_dec.model.1.
+        ^(reflectance|illumination)_decoder\.blocks\.1\. -> \1_dec.model.3.
+        ^(reflectance|illumination)_decoder\.out\. -> \1_dec.model.4.
+        ^(reflectance|illumination)_fill\.(\d)\. -> \1Rec.resblocks.\2.harmonyRecConv.
+        ^lighting\.convs\. -> lighting.model.
+        ^lighting\.out\. -> lighting.light_mlp.fc.
+        ^relighting\. -> lightingRes.resblocks.
+        \.lighting([12])\.mlp\. -> .lt_\1.light_mlp.fc.
+        \.lighting([12])\.spread\. -> .lt_\1.rgb_model.conv.
+        \.lighting([12])\.gain$ -> .lt_\1.rgb_model.norm.weight
+        \.lighting([12])\.shift$ -> .lt_\1.rgb_model.norm.bias
+        \.conv([12])\. -> .conv_\1.
+        ^matching\.blocks\. -> ifm.model.
+        ^matching\.out\. -> ifm.model.5.
+        """
     ),
     licence="MIT",
     commercial=True,

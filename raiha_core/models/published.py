@@ -12,6 +12,20 @@ from torch import Tensor
 KeyRules = tuple[tuple[str, str], ...]  # pattern and replacement, applied in order
 
 
+def key_rules(text: str) -> KeyRules:
+    """Rules from lines of `pattern -> replacement`; `(nothing)` stands for an empty replacement.
+
+    Raises: ValueError where a line is no such rule.
+    """
+    found = []
+    for line in text.strip().splitlines():
+        pattern, arrow, new = line.strip().partition(" -> ")
+        if not arrow:
+            raise ValueError(f"no rule of keys: '{line.strip()}'")
+        found.append((pattern, "" if new == "(nothing)" else new))
+    return tuple(found)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
     """A method whose authors gave their weights away."""

@@ -19,7 +19,7 @@ from ..records import LATER
 from ..render import Prediction, Renderer
 from .blocks import Operations
 from .picture_network import PictureConfig, PictureNetwork
-from .published import Published
+from .published import Published, key_rules
 
 # SqueezeNet's fire modules by their number in the trunk: channels in, squeezed, of each of two expansions
 FIRES = {
@@ -183,16 +183,18 @@ S2CRNET = Published(
     "High-Resolution Image Harmonization. ECCV 2022",
     repository="vinthony/S2CRNet-demos",
     commit="cff82d9460a3619bd4117342ccb3637a451e6c8c",
-    keys=(
-        (r"^stem\.", r"squeezenet1_1.0."),
-        (r"^fires\.", r"squeezenet1_1."),
-        (r"^convs\.", r"model."),
-        (r"^stages\.0\.", r"fusion.cr1."),
-        (r"^stages\.1\.", r"fusion.cr2."),
-        (r"\.unlabelled\.", r".fc_f_1.fc1."),
-        (r"\.background\.", r".fc_b_1.fc1."),
-        (r"\.label([12])\.", r".fc_label_\1."),
-        (r"\.object\.", r".fc_f_label."),
+    keys=key_rules(
+        r"""
+        ^stem\. -> squeezenet1_1.0.
+        ^fires\. -> squeezenet1_1.
+        ^convs\. -> model.
+        ^stages\.0\. -> fusion.cr1.
+        ^stages\.1\. -> fusion.cr2.
+        \.unlabelled\. -> .fc_f_1.fc1.
+        \.background\. -> .fc_b_1.fc1.
+        \.label([12])\. -> .fc_label_\1.
+        \.object\. -> .fc_f_label.
+        """
     ),
     file="S2CRNet_pretrained.pth",
     blob="c56003af86485de8baf41c39f45ac8224ec5b7e7",

@@ -12,23 +12,26 @@ from ..precision import widen, without_autocast
 from ..resizing import between_corners
 from .batch_norm import batch_norm
 from .blocks import Operations
+from .published import key_rules
 
 _MOST_CHANNELS = 512
 # Names of our tensors -> those of the public code, for a network that holds this one as `unet`.
-UNET_KEYS = (
-    (r"^unet\.(attention_map)", r"decoder.conv_attention"),
-    (r"^unet\.to_rgb", r"decoder.to_rgb"),
-    (r"^unet\.encoder\.([01])\.", r"encoder.block\1.convs.block."),
-    (r"^unet\.encoder\.(\d)\.", r"encoder.blocks_connected.block\1.convs.block."),
-    (r"^unet\.decoder\.(\d)\.up\.", r"decoder.up_blocks.\1.upconv.1."),
-    (r"^unet\.decoder\.(\d)\.convs\.", r"decoder.up_blocks.\1.convs.block."),
-    (r"^unet\.decoder\.(\d)\.attention\.", r"decoder.up_blocks.\1.attention."),
-    (r"\.learning\.", r".learning_block."),
-    (r"\.(background|foreground|mix)\.squeeze\.", r".\1_gate.attention_transform.0."),
-    (r"\.(background|foreground|mix)\.excite\.", r".\1_gate.attention_transform.2."),
-    (r"\.blur$", r".mask_blurring.weight"),
-    (r"\.conv\.", r".block.0."),
-    (r"\.norm\.", r".block.1."),
+UNET_KEYS = key_rules(
+    r"""
+    ^unet\.(attention_map) -> decoder.conv_attention
+    ^unet\.to_rgb -> decoder.to_rgb
+    ^unet\.encoder\.([01])\. -> encoder.block\1.convs.block.
+    ^unet\.encoder\.(\d)\. -> encoder.blocks_connected.block\1.convs.block.
+    ^unet\.decoder\.(\d)\.up\. -> decoder.up_blocks.\1.upconv.1.
+    ^unet\.decoder\.(\d)\.convs\. -> decoder.up_blocks.\1.convs.block.
+    ^unet\.decoder\.(\d)\.attention\. -> decoder.up_blocks.\1.attention.
+    \.learning\. -> .learning_block.
+    \.(background|foreground|mix)\.squeeze\. -> .\1_gate.attention_transform.0.
+    \.(background|foreground|mix)\.excite\. -> .\1_gate.attention_transform.2.
+    \.blur$ -> .mask_blurring.weight
+    \.conv\. -> .block.0.
+    \.norm\. -> .block.1.
+    """
 )
 
 

@@ -11,17 +11,20 @@ from torch import Tensor, nn
 
 from ..precision import widen, without_autocast
 from .blocks import Operations
+from .published import key_rules
 
 PATCH = 4  # pixels along the side of one
 # Names of our tensors -> those of torch's TransformerEncoderLayer and TransformerDecoderLayer, where the
 # projections of queries, keys and values are one tensor, which `published.split_projections` takes apart.
-LAYER_KEYS = (
-    (r"\.attention\.to_(query|key|value)\.(weight|bias)$", r".self_attn.in_proj_\2 (\1)"),
-    (r"\.attention\.to_out\.", r".self_attn.out_proj."),
-    (r"\.reading\.to_(query|key|value)\.(weight|bias)$", r".multihead_attn.in_proj_\2 (\1)"),
-    (r"\.reading\.to_out\.", r".multihead_attn.out_proj."),
-    (r"\.widen\.", r".linear1."),
-    (r"\.narrow\.", r".linear2."),
+LAYER_KEYS = key_rules(
+    r"""
+    \.attention\.to_(query|key|value)\.(weight|bias)$ -> .self_attn.in_proj_\2 (\1)
+    \.attention\.to_out\. -> .self_attn.out_proj.
+    \.reading\.to_(query|key|value)\.(weight|bias)$ -> .multihead_attn.in_proj_\2 (\1)
+    \.reading\.to_out\. -> .multihead_attn.out_proj.
+    \.widen\. -> .linear1.
+    \.narrow\. -> .linear2.
+    """
 )
 
 
