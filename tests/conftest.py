@@ -8,11 +8,13 @@ Set HYPOTHESIS_PROFILE=explore to look for new ones.
 import os
 
 import pytest
+import torch
 from hypothesis import settings
 
 from raiha_core.gallery import shards
 from raiha_core.gallery.build import build
 from tests.gallery_fakes import FakeEncoder, write_photos
+from workflows.run import pack
 
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=500, deadline=None)
@@ -36,3 +38,19 @@ def place(photos, tmp_path):
 def small_shards(monkeypatch):
     """Four photos in a shard, so that these galleries have several."""
     monkeypatch.setattr(shards, "_MOST_PHOTOS", 4)
+
+
+@pytest.fixture
+def one_thread():
+    """The same bits on every machine, whatever its number of cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def schemas(host):
+    """The schema of each node by its id; `host` is the module's own."""
+    with host.session():
+        return {found.define_schema().node_id: found.define_schema() for found in pack("nodes").NODES}

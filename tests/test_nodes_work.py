@@ -23,12 +23,6 @@ def host(tmp_path_factory):
     return make_host(tmp_path_factory.mktemp("host"))
 
 
-@pytest.fixture(scope="module")
-def schemas(host):
-    with host.session():
-        return {found.define_schema().node_id: found.define_schema() for found in NODES}
-
-
 def test_the_whole_road_from_photos_to_a_picture(host):
     prompt = {
         **PAIR,

@@ -35,12 +35,7 @@ SHORT = ["batch=2", "micro_batch=2", "steps=4"]
 SMALL = ["size=64", "packed=64", "network.width=4"]  # or a forward pass would take a second
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -37,12 +37,7 @@ def photos(tmp_path_factory):
     return write_photos(tmp_path_factory.mktemp("training") / "photos")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def leftovers(output: Path) -> dict[str, object]:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from raiha_core import checkpoint
 from raiha_train.data.synthesis import SynthesisConfig
@@ -19,12 +18,7 @@ from tests.network_cases import small_config
 SMOKE = Path(__file__).parents[1] / "train" / "configs" / "smoke.py"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_short_smoke_run_beats_the_composite_twice_with_the_same_weights(tmp_path, monkeypatch, capsys):
