@@ -10,8 +10,10 @@ from raiha_core.features.efficientnet import B0, LITE0, EfficientNet, convolve_s
 from raiha_core.models.backbone import LITE0_NAME, Backbone
 from raiha_train.loop import train
 from tests.network_cases import fill, pairs, small
-from tests.test_train_loop import one_thread, photos, validations  # noqa: F401  two are fixtures
+from tests.test_train_loop import photos, validations  # noqa: F401  one is a fixture
 from tests.training_cases import PLUS, arguments, write_config
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def every_answer(layer: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:

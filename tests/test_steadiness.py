@@ -9,8 +9,10 @@ from raiha_train.loop import train
 from raiha_train.losses.steadiness import FARTHEST, MOST_NOISE, NOTICEABLE, another_view, apart
 from raiha_train.losses.terms import LossConfig, total
 from tests.network_cases import pairs
-from tests.test_train_loop import one_thread, photos  # noqa: F401  two are fixtures
+from tests.test_train_loop import photos  # noqa: F401  a fixture
 from tests.training_cases import PLUS, UNET, arguments, write_config
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_view_is_moved_by_less_than_its_bound_and_mirrored_half_of_the_time():

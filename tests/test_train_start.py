@@ -16,8 +16,10 @@ from raiha_core.models.reference_gate import ReferenceGate
 from raiha_train.loop import train
 from raiha_train.loop.run import LOCK
 from tests.network_cases import SPEC
-from tests.test_train_loop import one_thread, photos, run_until, validations  # noqa: F401  two are fixtures
+from tests.test_train_loop import photos, run_until, validations  # noqa: F401  one is a fixture
 from tests.training_cases import PLUS, arguments, write_config, write_photos
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_a_second_training_in_one_folder_is_refused_and_harms_nothing(tmp_path, photos, monkeypatch):  # noqa: F811
