@@ -27,7 +27,8 @@ from .exact import (
 from .query import Query
 from .request import Request
 
-SAMPLE = 64  # photos by which it is decided whether the bound pays
+SAMPLE = 64  # photos at most by which it is decided whether the bound pays
+LEAST_SAMPLE, SAMPLE_SHARE = 8, 50  # and at least, and one in so many: looking must cost next to nothing
 MOST_LEFT = 0.1  # share of the patches that may survive; beyond, the plain pass is faster
 
 
@@ -50,7 +51,8 @@ class BoundedPass:
 
     def pays(self, rows: np.ndarray) -> bool:
         """Whether few enough patches of a sample of the photos survive; the answer is the same either way."""
-        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).astype(int)]
+        count = min(SAMPLE, max(LEAST_SAMPLE, len(rows) // SAMPLE_SHARE))
+        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(int)]
         numbers = self._numbers(some)
         left = [float(self._survive(numbers, columns).float().mean()) for columns in self.first]
         return sum(left) <= MOST_LEFT * len(left)
