@@ -24,8 +24,9 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p raiha_core
 
+# a worker a core; torch's own threads would only wait for each other's
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 bench: $(STAMP)
 	$(BIN)/python train/bench/run.py
