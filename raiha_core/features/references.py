@@ -37,6 +37,10 @@ class Reference:
     # of the photo's patches, row-major: best cosine with an object patch minus best with a background patch;
     # () where nobody compared them, or no background patch is clear of the object
     similarity_margin: tuple[float, ...] = ()
+    # of every object patch, and of every background patch clear of the object, the partner most alike in
+    # content, however little alike; () where nobody compared them: then the matches are all there is
+    object_pairs: tuple[Match, ...] = ()
+    background_pairs: tuple[Match, ...] = ()
     # of pictures given by hand: where to look in it, (1, 1, H, W) of 0..1; None: everywhere
     where: Tensor | None = None
     # and whether its most alike patches count where none reaches the encoder's threshold

@@ -1,7 +1,7 @@
 """From the photos that qualify to the answer of a search: chosen, explained, with a reason where empty."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..gallery.protocol import Gallery
@@ -9,7 +9,7 @@ from .candidates import Candidate, Candidates
 from .explain import explain
 from .query import Query
 from .ranking import Hit, best_first, draw, rank_score
-from .request import Request
+from .request import LIKENESS, Request
 from .shots import Shots
 
 GATHER = 64  # photos read at once to be explained
@@ -56,6 +56,26 @@ def answer(asked: Asked, hits: list[Hit], rule: Rule) -> Candidates:
         of_light = asked.before if request.by == "content" else request
         request = replace(request, by="both", appearance_threshold=of_light.appearance_threshold)
     chosen, said = _choose(asked, hits, rule)
+    return _told(asked, request, chosen, len(hits), (*said, *_why_empty(asked, hits)))
+
+
+def answer_in_order(asked: Asked, hits: Iterable[Hit], rule: Rule) -> Candidates:
+    """The first of hits that come in their order (`likeness`): nothing is cut off, so all photos qualify.
+
+    Raises: ValueError where a random draw is asked for.
+    """
+    if rule.seed is not None:
+        raise ValueError(
+            f"by {LIKENESS} no photo is cut off, so there is none to draw from: rank, or ask by both"
+        )
+    chosen, said = _take(asked, hits, rule)
+    said = (*said, *_why_empty(asked, chosen))
+    return _told(asked, asked.request, chosen, asked.considered, said)
+
+
+def _told(
+    asked: Asked, request: Request, chosen: Sequence[Hit], qualified: int, said: tuple[str, ...]
+) -> Candidates:
     return Candidates(
         gallery=asked.gallery,
         spec=asked.gallery.spec,
@@ -64,11 +84,11 @@ def answer(asked: Asked, hits: list[Hit], rule: Rule) -> Candidates:
         content_threshold=request.content_threshold,
         appearance_threshold=request.appearance_threshold,
         considered=asked.considered,
-        qualified=len(hits),
+        qualified=qualified,
         excluded=asked.excluded,
         grid=asked.gallery.spec.grid,
-        query=query,
-        notes=(*asked.notes, *asked.gallery.notes, *said, *_why_empty(asked, hits)),
+        query=asked.query,
+        notes=(*asked.notes, *asked.gallery.notes, *said),
     )
 
 
@@ -76,6 +96,11 @@ def _choose(asked: Asked, hits: Sequence[Hit], rule: Rule) -> tuple[list[Hit], t
     """The hits to take, in order, and why others were passed over."""
     count = None if rule.available else rule.top_k
     ranked = best_first(hits) if rule.seed is None else draw(hits, count, rule.seed, asked.query.id)
+    return _take(asked, ranked, rule)
+
+
+def _take(asked: Asked, ranked: Iterable[Hit], rule: Rule) -> tuple[list[Hit], tuple[str, ...]]:
+    """As many of some hits in order as are wanted and can be loaded, and why others were passed over."""
     shots = Shots(asked.gallery)
     chosen: list[Hit] = []
     lost: list[str] = []
@@ -104,6 +129,8 @@ def _passed_over(lost: Sequence[str]) -> tuple[str, ...]:
 
 def _completes(before: Candidates, query: Query, request: Request) -> bool:
     """Whether this search asks the other half of eqs. 3 and 5 of the same query as `before` did."""
+    if LIKENESS in (before.by, request.by):
+        return False
     same = before.query.digest == query.digest and before.content_threshold == request.content_threshold
     return same and (before.by == "both" or {before.by, request.by} == {"content", "illumination"})
 
@@ -125,20 +152,27 @@ def _explained(asked: Asked, request: Request, chosen: Sequence[Hit]) -> tuple[C
         part = chosen[start : start + GATHER]
         stored = asked.gallery.gather([hit.row for hit in part])
         for hit, content, histogram in zip(part, stored.content, stored.histogram, strict=True):
-            reasons = explain(
-                asked.query, content, histogram, request.content_threshold, appearance_threshold
-            )
+            least = request.content_threshold
+            if request.by == LIKENESS:  # the best pair is always shown: there is no cut
+                least = min(least, hit.content)
+            reasons = explain(asked.query, content, histogram, least, appearance_threshold)
             items.append(
                 Candidate(
                     photo=photos[hit.row],
                     row=hit.row,
-                    score=rank_score(hit.coverage, hit.illumination, hit.content, shown),
+                    score=(
+                        rank_score(hit.coverage, hit.illumination, hit.content, shown)
+                        if hit.score is None
+                        else hit.score
+                    ),
                     content=hit.content,
                     coverage=hit.coverage,
                     illumination=hit.illumination,
                     content_matches=reasons.content_matches,
                     illumination_matches=reasons.illumination_matches,
                     similarity_margin=reasons.similarity_margin,
+                    object_pairs=reasons.object_pairs,
+                    background_pairs=reasons.background_pairs,
                 )
             )
     return tuple(items)

@@ -23,15 +23,18 @@ class Candidate:
 
     photo: Photo
     row: int  # of `gallery.photos`
-    score: float  # 0..1, never rises along the order (`ranking.rank_score`)
+    score: float  # 0..1, never rises along the order (`ranking.rank_score`, `likeness`)
     content: float  # best cosine over object x photo patches
     coverage: float  # share of the object's patches with a partner at >= the content threshold
-    illumination: float  # best appearance cosine among the pairs of eq. 5; NaN where it was not asked
+    # best appearance cosine among the pairs of eq. 5, or the light of `likeness`; NaN where it was not asked
+    illumination: float
     content_matches: tuple[Match, ...]  # best partner of each object patch that has one
     illumination_matches: tuple[Match, ...]  # best pair of each background patch that has one, capped
     similarity_margin: tuple[
         float, ...
     ] = ()  # of the photo's patches to the object rather than its background
+    object_pairs: tuple[Match, ...] = ()  # best partner of every object patch
+    background_pairs: tuple[Match, ...] = ()  # and of every background patch
 
     @property
     def light(self) -> float:
@@ -46,7 +49,7 @@ class Candidates:
     gallery: Gallery
     spec: FeatureSpec
     items: tuple[Candidate, ...]
-    by: str  # "both", "content" or "illumination"
+    by: str  # "both", "content", "illumination" or "likeness"
     content_threshold: float
     appearance_threshold: float
     considered: int  # photos that were compared
@@ -91,6 +94,8 @@ def references(candidates: Candidates, *, encoder: PatchEncoder | None = None) -
                 content_matches=item.content_matches if same else (),
                 illumination_matches=item.illumination_matches if same else (),
                 similarity_margin=item.similarity_margin if same else (),
+                object_pairs=item.object_pairs if same else (),
+                background_pairs=item.background_pairs if same else (),
             )
         )
     return tuple(found)

@@ -23,6 +23,9 @@ class Reasons:
     illumination_matches: tuple[Match, ...]  # best appearance first
     # by photo patch: best cosine with the object minus best with its background; () where there is none
     similarity_margin: tuple[float, ...]
+    # of every patch of the object, and of every clear one of its background, the partner of highest content
+    object_pairs: tuple[Match, ...] = ()
+    background_pairs: tuple[Match, ...] = ()
 
 
 def explain(
@@ -40,18 +43,24 @@ def explain(
     """
     objects = query.foreground.nonzero()[:, 0]
     content = content_cosines(query.content[objects], photo[None])[0]  # (m, P)
-    best, partner = _first_maximum(content)
-    found = (best >= content_threshold).nonzero()[:, 0]
-    appearance = appearance_cosines(query.histogram[objects[found]], histogram[None])[0]
-    content_matches = _matches(
-        objects[found], partner[found], best[found], appearance.gather(1, partner[found, None])[:, 0]
-    )
+    object_pairs = _partners(query, objects, content, histogram)
+    content_matches = tuple(pair for pair in object_pairs if pair.content >= content_threshold)
     behind = content_cosines(query.content[query.background], photo[None])[0]
+    background_pairs = _partners(query, query.background.nonzero()[:, 0], behind, histogram)
     light: tuple[Match, ...] = ()
     if appearance_threshold is not None:
         light = _illumination(query, behind, histogram, content_threshold, appearance_threshold)
     similarity_margin = (content.amax(0) - behind.amax(0)).tolist() if len(behind) else ()
-    return Reasons(content_matches, light, tuple(similarity_margin))
+    return Reasons(content_matches, light, tuple(similarity_margin), object_pairs, background_pairs)
+
+
+def _partners(query: Query, patches: Tensor, content: Tensor, histogram: Tensor) -> tuple[Match, ...]:
+    """The partner of highest content of some patches. Args: content: their cosines with the photo (m, P)."""
+    if not len(patches):
+        return ()
+    best, partner = _first_maximum(content)
+    appearance = appearance_cosines(query.histogram[patches], histogram[None])[0]
+    return _matches(patches, partner, best, appearance.gather(1, partner[:, None])[:, 0])
 
 
 def _first_maximum(scores: Tensor) -> tuple[Tensor, Tensor]:

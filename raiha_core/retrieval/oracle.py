@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from torch import Tensor
 
+from ..features.spec import HistogramSpec
 from .query import Query
 
 
@@ -106,3 +107,31 @@ def ranked(
         light = max((round(1000 * min(cosine, 1.0)) for _, _, cosine in pairs), default=0)
         keys.append((-found_share(query, patches, eps_c), -light, -best_content(query, patches), name))
     return [key[-1] for key in sorted(keys)]
+
+
+def _value(histogram: Tensor, spec: HistogramSpec) -> float:
+    """Mean of HSV's value in one patch (K,)."""
+    counts = histogram.tolist()[spec.hue + spec.saturation :]
+    centres = [(bin + 0.5) / spec.value for bin in range(spec.value)]
+    return sum(n * v for n, v in zip(counts, centres, strict=True)) / max(1, sum(counts))
+
+
+def likeness(query: Query, photo: Tensor, histogram: Tensor) -> tuple[float, float, float]:
+    """Score, best object cosine and light of one photo (P, D), (P, K), as `likeness` has it.
+
+    The light is NaN where no background patch is clear of the object, and then counts as 1/2.
+    """
+    shown = best_content(query, photo)
+    told, telling = [], []
+    for k in _patches(query.background):
+        cosines = [content_cosine(query.content[k], photo[j]) for j in range(len(photo))]
+        partner = cosines.index(max(cosines))
+        alike = [appearance_cosine(query.histogram[k], histogram[j]) for j in range(len(photo))]
+        here = _value(query.histogram[k], query.spec.histogram)
+        there = _value(histogram[partner], query.spec.histogram)
+        weight = max(0.0, cosines[partner]) * min(here, there) * (1 - sum(alike) / len(alike))
+        telling.append(weight)
+        told.append(weight * alike[partner])
+    light = (2.0 + math.fsum(told)) / (4.0 + math.fsum(telling)) if telling else math.nan
+    known = 0.5 if math.isnan(light) else light
+    return round(max(shown, 0.0) * (1 + known) / 2 * 1_000_000) / 1_000_000, shown, light

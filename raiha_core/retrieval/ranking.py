@@ -19,6 +19,7 @@ class Hit:
     coverage: float  # share of the object's patches with a partner
     illumination: float  # best appearance cosine among the pairs of eq. 5; NaN where it was not asked
     content: float  # best cosine over object x photo patches, as eq. 3 has it
+    score: float | None = None  # of an order of its own (`likeness`); None: `rank_score` gives it
 
 
 def best_first(hits: Sequence[Hit]) -> list[Hit]:

@@ -75,6 +75,8 @@ def _matched(reference: Reference, query: Query, encoder: PatchEncoder) -> Refer
         content_matches=_numbered(reasons.content_matches, shown),
         illumination_matches=_numbered(reasons.illumination_matches, shown),
         similarity_margin=tuple(margin.tolist()) if reasons.similarity_margin else (),
+        object_pairs=_numbered(reasons.object_pairs, shown),
+        background_pairs=_numbered(reasons.background_pairs, shown),
     )
 
 

@@ -1,8 +1,9 @@
-"""What is asked of a gallery: which equations, and the thresholds."""
+"""What is asked of a gallery: which equations with which thresholds, or an order of all photos."""
 
 from dataclasses import dataclass
 
-BY = ("both", "content", "illumination")
+LIKENESS = "likeness"  # all photos, in the order of `likeness`; the others are the equations
+BY = ("both", "content", "illumination", LIKENESS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,10 +14,11 @@ from ..gallery.memory import picture_digest
 from ..gallery.protocol import Gallery, PatchEncoder
 from ..islands import without_specks
 from ..mask_meaning import MaskWarning, understand
-from .answer import Asked, Rule, answer
+from .answer import Asked, Rule, answer, answer_in_order
 from .candidates import Candidate, Candidates, references
+from .likeness import content_bounds, in_order
 from .query import Query, make_query, query_from_patches
-from .request import Request
+from .request import LIKENESS, Request
 from .scan import BLOCK, scan
 
 __all__ = [
@@ -95,7 +96,8 @@ def search_many(
     thousand queries at a time.
 
     Args:
-        by: "content" is eq. 3, "illumination" eq. 5, "both" photos that pass the two.
+        by: "content" is eq. 3, "illumination" eq. 5, "both" photos that pass the two; "likeness" ranks all
+            photos as `likeness` defines it, and the thresholds only say which pairs are shown.
         top_k: how many of the qualifying photos to keep; None keeps all.
         seed: draw at random among those that qualify, as the paper does, instead of ranking.
         content_threshold, appearance_threshold: in (0, 1]; None takes those of the gallery's spec.
@@ -125,13 +127,19 @@ def search_many(
     exclusions = _per_query(exclude, len(queries))
     earlier = _earlier(gallery, queries, within)
     allowed, notes, excluded = _allowed(gallery, queries, exclusions, earlier)
-    found = scan(gallery, queries, request, allowed, block=block, device=device, progress=progress)
-    return [
-        answer(Asked(gallery, query, request, before, int(row.sum()), left_out, tuple(said)), hits, rule)
-        for query, hits, before, row, left_out, said in zip(
-            queries, found, earlier, allowed, excluded, notes, strict=True
-        )
+    each = [
+        Asked(gallery, query, request, before, int(row.sum()), left_out, tuple(said))
+        for query, before, row, left_out, said in zip(queries, earlier, allowed, excluded, notes, strict=True)
     ]
+    if by == LIKENESS:
+        bounds = content_bounds(gallery, queries, allowed, block=block, device=device, progress=progress)
+        least = request.content_threshold
+        return [
+            answer_in_order(asked, in_order(gallery, asked.query, row, least), rule)
+            for asked, row in zip(each, bounds, strict=True)
+        ]
+    found = scan(gallery, queries, request, allowed, block=block, device=device, progress=progress)
+    return [answer(asked, hits, rule) for asked, hits in zip(each, found, strict=True)]
 
 
 def search(
