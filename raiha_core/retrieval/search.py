@@ -4,7 +4,9 @@ import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..features.encoders import build_encoder
@@ -124,22 +126,34 @@ def search_many(
         require_same_space(
             query.spec, spec, f"the query '{query.id}'" if query.id else "the query", f"'{gallery.name}'"
         )
-    exclusions = _per_query(exclude, len(queries))
+    allowed, each = _asked(gallery, queries, request, exclude, within)
+    if by == LIKENESS:
+        bounds = content_bounds(gallery, queries, allowed, block=block, device=device, progress=progress)
+        return [_ranked(asked, row, rule) for asked, row in zip(each, bounds, strict=True)]
+    found = scan(gallery, queries, request, allowed, block=block, device=device, progress=progress)
+    return [answer(asked, hits, rule) for asked, hits in zip(each, found, strict=True)]
+
+
+def _asked(
+    gallery: Gallery,
+    queries: Sequence[Query],
+    request: Request,
+    exclude: Sequence[Exclusion] | Exclusion | None,
+    within: Sequence[Candidates] | None,
+) -> tuple[Tensor, list[Asked]]:
+    """Which photos each query may take, (queries, photos) bool, and all that decided it."""
     earlier = _earlier(gallery, queries, within)
-    allowed, notes, excluded = _allowed(gallery, queries, exclusions, earlier)
+    allowed, notes, excluded = _allowed(gallery, queries, _per_query(exclude, len(queries)), earlier)
     each = [
         Asked(gallery, query, request, before, int(row.sum()), left_out, tuple(said))
         for query, before, row, left_out, said in zip(queries, earlier, allowed, excluded, notes, strict=True)
     ]
-    if by == LIKENESS:
-        bounds = content_bounds(gallery, queries, allowed, block=block, device=device, progress=progress)
-        least = request.content_threshold
-        return [
-            answer_in_order(asked, in_order(gallery, asked.query, row, least), rule)
-            for asked, row in zip(each, bounds, strict=True)
-        ]
-    found = scan(gallery, queries, request, allowed, block=block, device=device, progress=progress)
-    return [answer(asked, hits, rule) for asked, hits in zip(each, found, strict=True)]
+    return allowed, each
+
+
+def _ranked(asked: Asked, bounds: NDArray[np.float64], rule: Rule) -> Candidates:
+    hits = in_order(asked.gallery, asked.query, bounds, asked.request.content_threshold)
+    return answer_in_order(asked, hits, rule)
 
 
 def search(
