@@ -47,8 +47,7 @@ class Look:
 def look_at(composite: Tensor, harmonized: Tensor, mask: Tensor) -> Look:
     """Measure one frame. Args: composite, harmonized: sRGB, values 0..1; mask: as it was used."""
     height, width = mask.shape[-2:]
-    factor = min(1.0, _SIDE / max(height, width))
-    size = (max(1, round(height * factor)), max(1, round(width * factor)))
+    size = _small_size(height, width)
     frame = area_means(composite.float(), size)
     small = srgb_to_lab(area_means(frame, (12, 12)))[0].cpu()
     if not any_pixel(mask, lambda part: part > 0):
@@ -62,15 +61,50 @@ def look_at(composite: Tensor, harmonized: Tensor, mask: Tensor) -> Look:
     return Look(change.cpu(), made.mean[0].cpu(), small, True)
 
 
+def _small_size(height: int, width: int) -> tuple[int, int]:
+    factor = min(1.0, _SIDE / max(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _is_cut(step: float, near: list[float]) -> bool:
+    """Whether two frames that differ by so much are of two shots, by the differences of those near by."""
+    usual = sorted(near)[len(near) // 2] if near else 0.0
+    return step > _CUT and step > _SUDDEN * usual
+
+
+class CutFinder:
+    """Cuts found while the frames come: a shot's first frame is known by those before it alone.
+
+    A sudden fast pan is taken for a cut where `shots`, which knows what follows, takes it for none.
+    """
+
+    def __init__(self) -> None:
+        self._last: Tensor | None = None
+        self._steps: list[float] = []
+
+    def starts_shot(self, composite: Tensor) -> bool:
+        """Whether this frame (1, 3, H, W), which follows the last one asked for, starts a shot."""
+        frame = area_means(composite.float(), _small_size(composite.shape[-2], composite.shape[-1]))
+        small = srgb_to_lab(area_means(frame, (12, 12)))[0]
+        last, self._last = self._last, small
+        if last is None:
+            return True
+        step = (small - last).abs().mean().item()
+        if _is_cut(step, self._steps):
+            self._steps = []
+            return True
+        self._steps = [*self._steps, step][-REACH:]
+        return False
+
+
 def shots(looks: list[Look]) -> list[slice]:
     """The frames between cuts. A cut is a difference far above those of the frames near by."""
     pairs = zip(looks[1:], looks[:-1], strict=True)
     steps = [(this.small - last.small).abs().mean().item() for this, last in pairs]
     starts = [0]
     for place, step in enumerate(steps):
-        near = sorted(steps[max(0, place - REACH) : place] + steps[place + 1 : place + 1 + REACH])
-        usual = near[len(near) // 2] if near else 0.0
-        if step > _CUT and step > _SUDDEN * usual:
+        near = steps[max(0, place - REACH) : place] + steps[place + 1 : place + 1 + REACH]
+        if _is_cut(step, near):
             starts.append(place + 1)
     return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(looks)], strict=True)]
 

@@ -37,7 +37,7 @@ FIRST: dict[str, set[str]] = {
 ABOVE: dict[str, set[str]] = {
     "features": set(),
     "gallery": {"features"},
-    "retrieval": {"features", "gallery"},
+    "retrieval": {"clips", "features", "gallery"},
     "models": {"features", "render"},
     "checkpoint": {"features", "render", "models"},
     "parted": set(),
@@ -48,6 +48,7 @@ ABOVE: dict[str, set[str]] = {
     "sheet": {"features", "gallery", "retrieval"},
     "harmonizer": {"features", "render", "models", "checkpoint"},
     "clips": {"render"},
+    "video": {"clips", "render"},
 }
 EVERYTHING = {*FIRST, *ABOVE}
 ALLOWED = {
@@ -67,6 +68,7 @@ ONLY_IN = {
     "pillow_heif": {"codecs/heif.py"},
     "OpenEXR": {"codecs/exr.py"},
     "Imath": {"codecs/exr.py"},
+    "av": {"video/reader.py"},
     "timm": {"features/encoders.py", "models/backbone.py"},
     "torchvision": {"features/tv_ops.py"},
 }

@@ -1,11 +1,16 @@
 """`raiha harmonize --frames`: a folder of frames is steadied, and its length costs no memory."""
 
+import json
+import sys
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from raiha_core.cli import harmonize as command
 from raiha_core.cli import main
+from raiha_core.pipeline import harmonize
 
 FRAMES = 6
 
@@ -84,3 +89,62 @@ def test_a_single_picture_is_no_clip(frames, capsys):
         == 1
     )
     assert "folder of frames" in capsys.readouterr().err
+
+
+def test_a_video_is_its_frames_harmonized_one_by_one(tmp_path, capsys):
+    # Oracle: each frame by harmonize, in an 8-bit RGB file that loses nothing.
+    from tests.video_cases import INSIDE, Kind, make_clip, stored
+
+    kind = Kind(ending=".mkv", codec="ffv1", format="bgr0", matrix=0, range=2)
+    make_clip(tmp_path / "clip.mkv", kind)
+    mask = np.zeros(kind.size, np.uint8)
+    mask[INSIDE] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    arguments = ["--mask", tmp_path / "mask.png", "--model", "statistics", "--lossless", "--json"]
+    assert _run("harmonize", tmp_path / "clip.mkv", "-o", tmp_path / "out.mkv", *arguments) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["frames"], report["references"], report["notes"]) == (5, [], [])
+    before, after = stored(tmp_path / "clip.mkv"), stored(tmp_path / "out.mkv")
+    for old, new in zip(before.planes, after.planes, strict=True):
+        pixels = torch.from_numpy(np.stack(old))[None].float() / 255
+        wanted = harmonize(pixels, torch.from_numpy(mask)[None, None].float() / 255, model="statistics")
+        assert torch.equal(torch.from_numpy(np.stack(new)), (wanted[0] * 255).round().long())
+        assert (np.stack(new) != np.stack(old)).any()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["-o", "out.png"], "ends with .mp4, .mov or .mkv"),
+        (["-o", "out.mp4", "--bit-depth", "16"], "--bit-depth belongs to pictures"),
+        (["-o", "clip.mp4"], "would replace"),
+        (["-o", "out.mp4", "--label", "3"], "has no pixel of label 3"),
+    ],
+)
+def test_what_a_video_cannot_be_asked_for(more, said, tmp_path, capsys, monkeypatch):
+    from tests.video_cases import Kind, make_clip
+
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "clip.mp4", Kind(sound=False))
+    mask = np.zeros(Kind().size, np.uint8)
+    mask[4:9, 4:9] = 255
+    Image.fromarray(mask).save("mask.png")
+    assert _run("harmonize", "clip.mp4", "--mask", "mask.png", "--model", "statistics", *more) == 1
+    assert said in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "mask.png"}
+
+
+def test_lossless_is_no_matter_of_pictures(frames, capsys):
+    for composite in (frames / "frames", frames / "frames" / "000.png"):
+        arguments = ["--mask", frames / "mask.png", "-o", frames / "out", "--lossless"]
+        assert _run("harmonize", composite, *arguments) == 1
+        assert "--lossless belongs to a video" in capsys.readouterr().err
+
+
+def test_without_pyav_a_video_is_one_sentence(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    for name in ("clip.mp4", "mask.png"):
+        (tmp_path / name).write_bytes(b"")
+    arguments = ["--mask", tmp_path / "mask.png", "-o", tmp_path / "out.mp4"]
+    assert _run("harmonize", tmp_path / "clip.mp4", *arguments) == 1
+    assert "need PyAV, which is not installed: pip install av" in capsys.readouterr().err

@@ -6,49 +6,43 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
 from tqdm import tqdm
 
-from ..clips import MODES, PER_FRAME, Look, corrected, look_at, steady
-from ..features.encoders import Encoder, build_encoder
-from ..features.references import Belief, Reference
-from ..features.spec import require_same_space
-from ..gallery.protocol import Gallery
-from ..gallery.store import open_gallery
+from ..clips import MODES, PER_FRAME
 from ..gallery.writer import is_disk_full
-from ..harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer
-from ..images import list_folder_files, note_on_writing, read_picture, require_writable, write_picture
+from ..harmonizer import DEFAULT_MODEL
+from ..images import list_folder_files, note_on_writing, require_writable, write_picture
 from ..mask_shape import shaped
-from ..pipeline import harmonize_with_beliefs
-from ..regular import file_digest
-from ..retrieval.candidates import Candidates
 from ..retrieval.search import references as load_references
-from ..retrieval.search import search
+from ..video.reader import is_video
+from .clip import run_clip
+from .clip_frames import Clip
 from .encoder_options import add_encoder_weights
 from .errors import sentence
 from .outputs import require_apart, require_place
 from .pairs import Job, add_mask_options, folder_jobs, mask_notes_told, read_pair
-from .reading import add_reading_options, reading_of, with_remedy
+from .reading import add_reading_options, reading_of
+from .tools import Tools, find_references, harmonized_as_asked, load_tools, used_references
 from .values import count, device
 from .wheel import add_control_options, controls_of
-
-TOP_K = 4
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "harmonize",
-        description="Harmonize one composite, or a folder of composites. For a folder, masks are found by "
-        "relative path, by equal stem, as NAME_mask.png (also beside NAME.png), or by iHarmony4's rule "
-        "(NAME_VARIANT.jpg -> NAME.png); one mask serves all. Each result is OUT/STEM.png, sub-folders "
-        "kept; finished ones are skipped unless --overwrite is given.",
+        description="Harmonize one composite, a folder of composites, or a clip. For a folder, masks are "
+        "found by relative path, by equal stem, as NAME_mask.png (also beside NAME.png), or by iHarmony4's "
+        "rule (NAME_VARIANT.jpg -> NAME.png); one mask serves all. Each result is OUT/STEM.png, sub-folders "
+        "kept; finished ones are skipped unless --overwrite is given. Of a clip (a video file; OUT ends with "
+        ".mp4, .mov or .mkv) sound and times are kept; its mask is a picture, a folder with one picture for "
+        "each frame, or a video.",
         epilog="example: raiha harmonize composite.png --mask mask.png --gallery store -o result.png",
     )
-    parser.add_argument("composite", type=Path, help="a picture, or a folder of pictures")
+    parser.add_argument("composite", type=Path, help="a picture, a folder of them, or a video")
     parser.add_argument("--mask", type=Path, required=True, help="white = object; or a folder of masks")
     add_mask_options(parser)
     source = parser.add_mutually_exclusive_group()
@@ -73,6 +67,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="a folder's pictures, by name, are the frames of a clip: the first one's change for its whole "
         "shot, one for all, or smooth over time; all are done again where one is missing (per frame)",
     )
+    parser.add_argument("--lossless", action="store_true", help="of a video: nothing is lost in writing it")
     parser.add_argument("--top-k", type=count, help="references from the gallery (4, or the model's limit)")
     parser.add_argument("--by", choices=("both", "content", "illumination"), help="of the search (both)")
     parser.add_argument("--random", type=int, metavar="SEED", help="draw references at random")
@@ -85,95 +80,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.set_defaults(run=run)
 
 
-class Clip:
-    """Frames that are steadied together: first all are looked at, then each is done again and written.
-
-    Memory holds some hundred numbers for each frame, and one frame.
-    """
-
-    def __init__(self, mode: str) -> None:
-        self.mode = mode
-        self.looks: dict[Path, Look] = {}
-        self.wanted: dict[Path, Tensor] = {}
-        self.known = False  # whether all frames were looked at
-
-    def settle(self) -> None:
-        changes = steady(list(self.looks.values()), self.mode) if self.looks else []
-        self.wanted = dict(zip(self.looks, changes, strict=True))
-        self.known = True
-
-    def frame(self, job: Job, composite: Tensor, harmonized: Tensor, mask: Tensor) -> Tensor:
-        """The frame as it shall be; as it came, while the others are not known."""
-        if not self.known:
-            self.looks[job.composite] = look_at(composite, harmonized, mask)
-        elif job.composite in self.looks:
-            return corrected(harmonized, mask, self.looks[job.composite], self.wanted[job.composite])
-        return harmonized
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What is loaded once and serves every picture."""
-
-    harmonizer: Harmonizer
-    gallery: Gallery | None
-    encoder: Encoder | None
-    references: tuple[Reference, ...]
-    top_k: int
-
-
-def _top_k(harmonizer: Harmonizer, asked: int | None) -> int:
-    """How many references to retrieve: as asked, else 4 or what a model that reads them itself takes.
-
-    Raises: ValueError where such a model takes fewer than asked.
-    """
-    most = harmonizer.max_references or None
-    if most is not None and asked is not None and asked > most:
-        raise ValueError(
-            f"--top-k {asked}, but the model '{harmonizer.name}' takes at most {most} references"
-        )
-    return asked or (TOP_K if most is None else min(TOP_K, most))
-
-
-def _require_gallery(arguments: argparse.Namespace) -> None:
-    """Raises: ValueError naming an option of the search that would be ignored."""
-    for name in ("top_k", "by", "random", "photos"):
-        if getattr(arguments, name) is not None and arguments.gallery is None:
-            raise ValueError(f"--{name.replace('_', '-')} belongs to a search: name a --gallery too")
-
-
-def load_tools(arguments: argparse.Namespace) -> Tools:
-    _require_gallery(arguments)
-    harmonizer = load_harmonizer(arguments.model, arguments.device)
-    top_k = _top_k(harmonizer, arguments.top_k)
-    gallery = None
-    if arguments.gallery:
-        gallery = open_gallery(arguments.gallery, photos=arguments.photos, max_pixels=arguments.max_pixels)
-    if gallery is not None and harmonizer.spec is not None:
-        require_same_space(
-            harmonizer.spec,
-            gallery.spec,
-            f"the model '{harmonizer.name}'",
-            f"the gallery {arguments.gallery}",
-        )
-    encoder = None
-    needed = gallery.spec if gallery is not None else harmonizer.spec
-    if needed is not None:
-        encoder = build_encoder(needed.encoder, weights=arguments.encoder_weights, device=arguments.device)
-    given = tuple(_reference(path, encoder, arguments) for path in arguments.references or ())
-    return Tools(harmonizer, gallery, encoder, given, top_k)
-
-
-def _reference(path: Path, encoder: Encoder | None, arguments: argparse.Namespace) -> Reference:
-    reading = reading_of(arguments)
-    with with_remedy(reading):
-        picture = read_picture(path, max_pixels=reading.max_pixels, allow_damaged=reading.allow_damaged)
-    features = encoder.encode(picture.pixels.to(arguments.device)) if encoder else None
-    return Reference(id=path.name, image=picture.pixels, features=features)
-
-
 def harmonize_file(
-    job: Job, tools: Tools, arguments: argparse.Namespace, clip: "Clip | None" = None
+    job: Job, tools: Tools, arguments: argparse.Namespace, clip: Clip | None = None
 ) -> dict[str, object]:
     """Read, retrieve, harmonize, write. Returns: the report of one picture.
 
@@ -200,21 +108,12 @@ def harmonize_file(
         if not (mask > 0).any():
             references, notes = (), (*notes, f"{job.mask} is empty: {job.composite} comes back unchanged")
         elif tools.gallery is not None:
-            found = _found(tools.gallery, job, picture.pixels, mask, tools, arguments)
+            find = partial(find_references, tools.gallery, job.composite, tools, arguments)
+            pair = (picture.pixels, mask)
+            found = find(*pair) if clip is None else clip.kept.of(*pair, find)
             references, notes = load_references(found, encoder=tools.encoder), (*notes, *found.notes)
             features = found.query.features
-        result = harmonize_with_beliefs(
-            picture.pixels.to(arguments.device),
-            mask.to(arguments.device),
-            references,
-            tools.harmonizer,
-            encoder=tools.encoder,
-            features=features,
-            strength=arguments.strength,
-            controls=controls_of(arguments),
-            background=None if background is None else background.to(arguments.device),
-            exact=arguments.exact,
-        )
+        result = harmonized_as_asked(picture.pixels, mask, references, features, background, tools, arguments)
     image = result.image.cpu()
     if clip is not None:
         controls = controls_of(arguments)
@@ -227,54 +126,10 @@ def harmonize_file(
         "mask": str(job.mask),
         "output": str(job.output),
         "model": tools.harmonizer.name,
-        "references": _used(references, result.beliefs[0]),
+        "references": used_references(references, result.beliefs[0]),
         "notes": list(notes),
         "seconds": round(time.perf_counter() - started, 3),
     }
-
-
-def _found(
-    gallery: Gallery,
-    job: Job,
-    pixels: Tensor,
-    mask: Tensor,
-    tools: Tools,
-    arguments: argparse.Namespace,
-) -> Candidates:
-    return search(
-        gallery,
-        pixels,
-        mask,
-        encoder=tools.encoder,
-        by=arguments.by or "both",
-        top_k=tools.top_k,
-        seed=arguments.random,
-        exclude_sha256=[file_digest(job.composite)],
-        query_id=job.composite.name,
-        device=arguments.device,
-    )
-
-
-def _used(references: Sequence[Reference], beliefs: Sequence[Belief]) -> list[dict[str, object]]:
-    """What ranked each reference, and how far the result followed it.
-
-    `belief` is null where the model read the references by itself, or nothing was done.
-    """
-    entries: list[dict[str, object]] = []
-    for place, reference in enumerate(references):
-        entry: dict[str, object] = {
-            "id": reference.id,
-            "score": None if reference.score is None else round(reference.score, 4),
-            "belief": None,
-        }
-        if beliefs:
-            belief = beliefs[place]
-            parts = {"lightness": belief.lightness, "colour": belief.colour, "contrast": belief.contrast}
-            entry["belief"] = {name: round(value, 4) for name, value in parts.items()}
-            if belief.reason:
-                entry["reason"] = belief.reason
-        entries.append(entry)
-    return entries
 
 
 def _notes(report: dict[str, object]) -> list[str]:
@@ -362,6 +217,8 @@ def run_folder(arguments: argparse.Namespace) -> int:
 def run(arguments: argparse.Namespace) -> int:
     controls_of(arguments)  # a value that no picture can have is refused before any is read
     if arguments.composite.is_dir():
+        if arguments.lossless:
+            raise ValueError("--lossless belongs to a video file; pictures lose nothing anyway")
         if arguments.output.exists() and not arguments.output.is_dir():
             raise ValueError(
                 f"{arguments.composite} is a folder, so --output must be one too: {arguments.output}"
@@ -371,6 +228,10 @@ def run(arguments: argparse.Namespace) -> int:
         return run_folder(arguments)
     if not arguments.composite.exists():
         raise ValueError(f"{arguments.composite} does not exist")
+    if is_video(arguments.composite):
+        return run_clip(arguments)
+    if arguments.lossless:
+        raise ValueError(f"--lossless belongs to a video, which {arguments.composite} is not")
     if arguments.mask.is_dir():
         raise ValueError(f"{arguments.composite} is not a folder, so --mask must be a file: {arguments.mask}")
     if arguments.frames != PER_FRAME:
