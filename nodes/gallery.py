@@ -287,7 +287,6 @@ class BuildGallery(io.ComfyNode):
         if not _PLAIN_NAME.fullmatch(name):
             raise ValueError(f"'{name}' cannot name a gallery: use letters, digits, spaces, '.', '-' and '_'")
         store = _galleries() / name
-        store.parent.mkdir(parents=True, exist_ok=True)
         bar: ProgressBar | None = None
 
         def progress(done: int, total: int, photo: str) -> None:

@@ -30,6 +30,21 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it that are missing, so that none of them is lost with the power.
+
+    Raises: OSError as the file system gives it: FileExistsError where a file has the name.
+    """
+    missing = []
+    here = path
+    while not here.is_dir() and here != here.parent:
+        missing.append(here)
+        here = here.parent
+    path.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        sync_folder(made.parent)
+
+
 def _name_file(error: BaseException, path: Path, temporary: Path) -> None:
     """Let an error of the file system name the file that was meant: a full disk names none at all."""
     if not isinstance(error, OSError) or error.errno is None:

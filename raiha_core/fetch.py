@@ -17,6 +17,7 @@ from time import sleep
 from . import checkpoint
 from .checkpoint import Metadata
 from .convert import blob_digest, convert
+from .durable import make_folder
 from .models.cost import on_meta, parameters
 from .models.presets import FETCHABLE, filed
 from .models.published import Published
@@ -81,7 +82,7 @@ def fetch(
     target = folder / f"{name}.safetensors"
     if (metadata := _here(target, card)) is not None:
         return Fetched(path=target, metadata=metadata, was_here=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if source is not None:
         _verify(source, card, str(source))
         return _converted(name, source, target, source.name)

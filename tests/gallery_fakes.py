@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -38,11 +39,13 @@ class FakeEncoder:
     def __init__(self, spec: FeatureSpec | None = None) -> None:
         self.spec = spec or fake_spec()
         self.calls = 0
+        self._counting = Lock()  # builds encode in several threads
         generator = torch.Generator().manual_seed(0)
         self._mix = torch.randn(DIM, 3, generator=generator)
 
     def encode(self, images: Tensor) -> PatchFeatures:
-        self.calls += len(images)
+        with self._counting:
+            self.calls += len(images)
         cells = F.adaptive_avg_pool2d(images, GRID)  # (B, 3, g, g)
         if bool((images[:, 0] == 1).all()):  # a purely red-saturated picture stands for a broken network
             cells = cells * torch.nan

@@ -266,3 +266,17 @@ def test_permissions_are_those_of_an_ordinary_file(tmp_path):
     with durable.durable_path(target) as temporary:
         temporary.write_bytes(b"again")
     assert target.stat().st_mode & 0o777 == 0o640  # what the owner chose is kept
+
+
+def test_a_new_folder_is_synced_into_the_one_above_it(tmp_path, monkeypatch):
+    # what was not synced into its folder is lost with the power, and all below it
+    synced = []
+    monkeypatch.setattr(durable, "sync_folder", synced.append)
+    durable.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    assert synced == [tmp_path, tmp_path / "a"]
+    durable.make_folder(tmp_path / "a" / "b")
+    assert len(synced) == 2
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        durable.make_folder(tmp_path / "file")

@@ -267,3 +267,13 @@ def test_a_disk_that_is_really_full(photos, tmp_path, tiny_disk):
     build(photos, tiny_disk / "store", encoder=FakeEncoder())
     build(photos, tmp_path / "whole", encoder=FakeEncoder())
     assert digest(open_gallery(tiny_disk / "store")) == digest(open_gallery(tmp_path / "whole"))
+
+
+def test_a_build_that_ended_at_its_very_beginning_is_unfinished_and_not_damaged(place, tmp_path):
+    begun = tmp_path / "begun"
+    (begun / "shards").mkdir(parents=True)
+    for name in ("spec.json", "lock"):
+        shutil.copy(place / name, begun / name)
+    assert [damage.kind for damage in check(begun).damages] == ["unfinished"]
+    with pytest.raises(ValueError, match="is unfinished"):
+        open_gallery(begun)

@@ -1,5 +1,6 @@
 """Readers in processes of their own beside writers that live, and that are killed: they see whole states."""
 
+import errno
 import json
 import os
 import signal
@@ -132,3 +133,18 @@ def test_a_frozen_writer_does_not_stop_readers(place, tmp_path):
     looks = []
     add(tmp_path / "trip", place, encoder=FakeEncoder(), progress=look)
     assert looks == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_disk_without_locks_is_said_and_still_read(place, tmp_path, monkeypatch, number):
+    import fcntl
+
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    before = digest(open_gallery(place))
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match=r"^gallery .*store cannot be locked .* a disk whose locks work$"):
+        add(tmp_path / "trip", place, encoder=FakeEncoder())
+    assert digest(open_gallery(place)) == before
+    assert check(place).sound

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..raiha_core.cli.errors import sentence
-from ..raiha_core.durable import write_text
+from ..raiha_core.durable import make_folder, write_text
 from .host_graph import Prompt
 from .host_prompt import Setting, apply_settings
 from .host_results import save_outputs, texts
@@ -113,7 +113,7 @@ def _digest(prompt: Prompt, settings: Sequence[Setting]) -> str:
 
 def _mark(folder: Path, digest: str, job: RunOutcome) -> None:
     files = [path.relative_to(folder).as_posix() for path in job.files]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_text(folder / _MARK, json.dumps({"digest": digest, "files": files, "text": job.text}, indent=1))
 
 

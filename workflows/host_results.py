@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from ..raiha_core.durable import durable_path
+from ..raiha_core.durable import durable_path, make_folder
 from .host_runner import Outputs, Runner
 
 
@@ -59,7 +59,7 @@ def save_outputs(outputs: Outputs, runner: Runner, folder: Path) -> list[Path]:
     places = [_place(folder, entry) for entry in entries]
     for path, entry in zip(places, entries, strict=True):
         data = runner.fetch(entry)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with durable_path(path) as temporary:
             temporary.write_bytes(data)
     return places

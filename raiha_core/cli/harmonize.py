@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..clips import MODES, PER_FRAME
+from ..durable import make_folder
 from ..gallery.writer import is_disk_full
 from ..harmonizer import DEFAULT_MODEL
 from ..images import list_folder_files, note_on_writing, require_writable, write_picture
@@ -189,13 +190,13 @@ def run_folder(arguments: argparse.Namespace) -> int:
         number = f"{len(no_composites)} pictures among the composites are"
         print(f"raiha: note: {number} taken as masks by their names: {no_composites[0]}", file=sys.stderr)
     tools = load_tools(arguments) if jobs else None
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    make_folder(arguments.output)
     reports, failed = [], []
     if clip is not None and tools is not None:
         _look_at_all(jobs, tools, arguments, clip)
     for job in tqdm(jobs, unit="picture", disable=not sys.stderr.isatty()):
         assert tools is not None
-        job.output.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(job.output.parent)
         try:
             reports.append(harmonize_file(job, tools, arguments, clip))
         except (ValueError, OSError) as error:  # one bad picture must not lose the others

@@ -146,7 +146,9 @@ def _read_manifest(layout: Layout) -> tuple[journal.Journal, list[Damage]]:
 def _check_manifest(layout: Layout, found: journal.Journal) -> tuple[State, list[Damage]]:
     name = layout.manifest.name
     damages = []
-    lost = is_lost(layout, found) or not layout.manifest.exists()
+    lost = is_lost(
+        layout, found
+    )  # without shards there was nothing to lose: a build was cut at its beginning
     if lost:
         damages.append(Damage("manifest-missing", name, f"{name} is missing or empty"))
     damages += [

@@ -156,7 +156,7 @@ def _sample(layout: Layout, state: State, most: int = 8) -> Tensor:
 
 
 def _write_rotation(layout: Layout, rotation: Rotation) -> None:
-    layout.index.mkdir(exist_ok=True)
+    durable.make_folder(layout.index)
     tensors = {"basis": rotation.basis, "scale": torch.tensor([rotation.scale], dtype=torch.float64)}
     with durable.durable_path(layout.rotation) as temporary:
         temporary.write_bytes(save(tensors))

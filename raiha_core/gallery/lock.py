@@ -57,14 +57,21 @@ def writer_lock(path: Path, what: str = "gallery") -> Iterator[None]:
 
     Args: what: the folder holds, for errors.
     Raises: ValueError naming the folder where another process (or thread) writes it; OSError naming it where
-    it cannot be written.
+    it cannot be written, or its disk has no working locks.
     """
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | _ONLY_OURS, 0o666)
     except OSError as error:
         raise OSError(f"{what} {path.parent} cannot be written: {error.strerror}") from error
     try:
-        if not _acquire(handle, shared=False):
+        try:
+            free = _acquire(handle, shared=False)
+        except OSError as error:  # network disks may have none
+            raise OSError(
+                f"{what} {path.parent} cannot be locked ({error.strerror}): two writers at once would spoil "
+                "it, so it must lie on a disk whose locks work"
+            ) from error
+        if not free:
             raise ValueError(f"{what} {path.parent} is being written by another process; try again later")
         try:
             yield
@@ -75,7 +82,7 @@ def writer_lock(path: Path, what: str = "gallery") -> Iterator[None]:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a living process holds the lock file `path`."""
+    """Whether a living process holds the lock file `path`; nobody does where the disk has no locks."""
     try:
         handle = os.open(path, os.O_RDONLY | _ONLY_OURS)
     except OSError:  # never written here, or not ours to open: then nobody can be asked
@@ -84,6 +91,8 @@ def is_being_written(path: Path) -> bool:
         if not _acquire(handle, shared=True):
             return True
         _unlock(handle)
+        return False
+    except OSError:  # a disk without locks, to which nobody writes
         return False
     finally:
         os.close(handle)

@@ -14,6 +14,7 @@ from types import TracebackType
 
 import torch
 
+from ..durable import make_folder
 from ..features.patches import StoredPatches
 from ..features.spec import FeatureSpec, require_same_space
 from . import journal
@@ -61,7 +62,7 @@ class Writer:
         with ExitStack() as stack:
             if self._wanted is not None:
                 with disk_trouble(self.layout.root):
-                    self.layout.root.mkdir(parents=True, exist_ok=True)
+                    make_folder(self.layout.root)
             elif not self.layout.manifest.exists():
                 read_spec(self.layout)  # says what this folder is, before a lock is put there
             refuse_links(self.layout)
@@ -85,7 +86,7 @@ class Writer:
             self.spec = read_spec(self.layout)
             if self._wanted is not None:
                 require_same_space(self.spec, self._wanted, f"gallery {self.layout.root}", "the encoder")
-            self.layout.shards.mkdir(exist_ok=True)
+            make_folder(self.layout.shards)
             found = read_journal(self.layout)
             if found.torn:  # a kill cut the last batch: what follows must not be glued to it
                 journal.rewrite(self.layout.manifest, found.batches)

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from raiha_core.durable import append_lines, write_text
+from raiha_core.durable import append_lines, make_folder, write_text
 from raiha_core.gallery.lock import writer_lock
 from raiha_core.models.network import Network
 from raiha_core.models.presets import PRESETS
@@ -85,7 +85,7 @@ def run(
         return accelerator
     with ExitStack() as held:
         if accelerator.is_main_process:
-            output.mkdir(parents=True, exist_ok=True)
+            make_folder(output)
             held.enter_context(writer_lock(output / LOCK, "the run in"))
         begun = Run(experiment, output, objective, accelerator, data, steps)
         begun.begin(start, arguments)

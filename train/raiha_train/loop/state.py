@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from raiha_core import checkpoint
-from raiha_core.durable import durable_path, write_text
+from raiha_core.durable import durable_path, make_folder, write_text
 from raiha_core.models import former_names
 
 from ..experiment import Experiment, setting_differences, up_to_date
@@ -99,7 +99,7 @@ def save_state(
             f"the last good state is kept in {folder}"
         )
     target = folder / f"step_{state.step:08d}"
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     try:
         _write_tensors(target / "network.safetensors", network.state_dict())
         if average is not None:

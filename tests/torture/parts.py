@@ -1,0 +1,5 @@
+"""Every part of the torture, in the order in which they run."""
+
+from . import disks, files, kills, readers
+
+PARTS = (*kills.PARTS, *disks.PARTS, *readers.PARTS, *files.PARTS)
