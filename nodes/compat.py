@@ -12,6 +12,7 @@ if __name__.startswith("raiha_embedded."):
 
     from ..workflows import host_io as io
     from ..workflows import host_ui as ui
+    from ..workflows import host_video as InputImpl
     from ..workflows.host_io import ComfyExtension
     from ..workflows.host_services import (
         ProgressBar,
@@ -23,9 +24,9 @@ if __name__.startswith("raiha_embedded."):
     )
 else:
     try:
-        from comfy_api.v0_0_2 import ComfyExtension, io, ui
+        from comfy_api.v0_0_2 import ComfyExtension, InputImpl, io, ui
     except ImportError:  # an older or a newer ComfyUI
-        from comfy_api.latest import ComfyExtension, io, ui
+        from comfy_api.latest import ComfyExtension, InputImpl, io, ui
     import comfy.model_management as model_management
     import comfy.model_patcher as model_patcher
     import folder_paths

@@ -24,7 +24,7 @@ from .models import (
     weights_fingerprint,
 )
 from .notes import show_notes
-from .sockets import HarmonizerSocket, PictureReferences, ReferenceList, References, require
+from .sockets import HarmonizerSocket, NamedPhoto, PictureReferences, ReferenceList, References, require
 from .tensors import alpha_of, from_pair, invert_input, to_image
 from .wheel import control_inputs, controls_of
 
@@ -182,11 +182,14 @@ class Harmonize(io.ComfyNode):
         if background is not None:
             behind = from_pair(composite, background)[1]
             notes = (*notes, PAINTED)
-        result = model.run(pixels, weight, photos, encoder, strength, controls, behind, frames)
+        count = max(len(pixels), len(weight))
+        guides = photos if given is None else given.for_frames(count)
+        result = model.run(pixels, weight, guides, encoder, strength, controls, behind, frames)
         if photos and controls.reference_strength == 0:
             report = "the references were not followed: reference_strength is 0"
         else:
-            report = describe_beliefs(photos, result.beliefs)
+            rows = [photos] * count if given is None else given.named(count)
+            report = describe_beliefs(rows, result.beliefs)
         notes = (*notes, *result.notes)
         image = to_image(result.image, alpha_of(composite))
         shown = show_notes(cls, [*notes, *report.splitlines()])
@@ -207,20 +210,23 @@ def _photos(
     return given.load(), given.encoder, given
 
 
-def describe_beliefs(photos: Sequence[Reference], beliefs: Sequence[Sequence[Belief]]) -> str:
+def describe_beliefs(
+    photos: Sequence[Sequence[Reference | NamedPhoto]], beliefs: Sequence[Sequence[Belief]]
+) -> str:
     """One line per reference: its score, how far the result followed it, and why where it did not.
 
     Of a batch the lines are repeated for each composite that has an object, under its number.
     """
     lines: list[str] = []
-    for index, row in enumerate(beliefs):
+    for index, (own, row) in enumerate(zip(photos, beliefs, strict=True)):
         if len(beliefs) > 1 and row:
             lines.append(f"composite {index + 1}:")
-        for photo, belief in zip(photos, row, strict=False):
+        for photo, belief in zip(own, row, strict=False):
             score = "" if photo.score is None else f"score {photo.score:.2f}, "
             lines.append(f"{photo.id}: {score}{'; '.join(believed(belief))}")
-    if photos and not lines:
-        lines = [f"{photo.id}: read by the harmonizer itself" for photo in photos]
+    if not lines:
+        names = dict.fromkeys(photo.id for own in photos for photo in own)
+        lines = [f"{name}: read by the harmonizer itself" for name in names]
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ Networks rest and run where ComfyUI's memory manager says; what has no weights n
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -156,7 +156,7 @@ class ManagedHarmonizer:
         self,
         composite: Tensor,
         mask: Tensor,
-        references: Sequence[Reference],
+        references: Sequence[Reference] | Callable[[int], Sequence[Reference]],
         encoder: ManagedEncoder | None,
         strength: float,
         controls: Controls | None = None,
@@ -166,6 +166,7 @@ class ManagedHarmonizer:
         """`harmonize_with_beliefs` where ComfyUI computes; the result lies where pictures are carried.
 
         A batch is done frame by frame, with progress, and can be cancelled after each; `mode` steadies it.
+        Args: references: for all frames, or what gives those of a frame; asked for frames with an object.
         """
         require_mode(mode)
         frames = max(len(composite), len(mask))
@@ -175,20 +176,25 @@ class ManagedHarmonizer:
         def edged(place: int) -> Tensor:
             """The mask outside which nothing changes."""
             asked = controls or Controls()
-            return shaped(_one_frame(mask, place), asked.grow, asked.feather)
+            return shaped(one_frame(mask, place), asked.grow, asked.feather)
+
+        def photos(place: int) -> Sequence[Reference]:
+            if not callable(references):
+                return references
+            return references(place) if (one_frame(mask, place) > 0).any() else ()
 
         def harmonized(place: int) -> Harmonized:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", HarmonizeWarning)  # `from_pair` has the notes for the node
                 return harmonize_with_beliefs(
-                    _one_frame(composite, place).to(device),
-                    _one_frame(mask, place).to(device),
-                    references,
+                    one_frame(composite, place).to(device),
+                    one_frame(mask, place).to(device),
+                    photos(place),
                     self.harmonizer,
                     encoder=None if encoder is None else encoder.encoder,
                     strength=strength,
                     controls=controls,
-                    background=None if background is None else _one_frame(background, place).to(device),
+                    background=None if background is None else one_frame(background, place).to(device),
                 )
 
         if frames == 1:
@@ -203,7 +209,7 @@ class ManagedHarmonizer:
             image[place] = found.image[0].to(carried)
             if mode != PER_FRAME:
                 weight = edged(place).to(device)
-                looks.append(look_at(_one_frame(composite, place).to(device), found.image, weight))
+                looks.append(look_at(one_frame(composite, place).to(device), found.image, weight))
             beliefs.append(found.beliefs[0])
             notes |= dict.fromkeys(found.notes)
             progress.update_absolute(place + 1, frames)
@@ -214,7 +220,7 @@ class ManagedHarmonizer:
         return Harmonized(image=image, beliefs=tuple(beliefs), notes=tuple(notes))
 
 
-def _one_frame(part: Tensor, place: int) -> Tensor:
+def one_frame(part: Tensor, place: int) -> Tensor:
     """A frame of a batch; a batch of one serves every frame."""
     return part[place : place + 1] if len(part) > 1 else part
 

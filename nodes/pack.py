@@ -10,6 +10,7 @@ from .pictures import LoadMask, LoadPicture, SavePicture
 from .references import PicturesAsReferences, ReferencesToImages
 from .retrieve import RetrieveByContent, RetrieveByIllumination, RetrieveReferences
 from .score import ScoreComposite
+from .video import HarmonizeVideo
 
 NODES: list[type[io.ComfyNode]] = [
     LoadPicture,
@@ -30,6 +31,7 @@ NODES: list[type[io.ComfyNode]] = [
     PasteObject,
     RetrieveReferences,
     PicturesAsReferences,
+    HarmonizeVideo,
 ]
 
 

@@ -9,6 +9,7 @@ from ..raiha_core.mask_meaning import MaskWarning
 from ..raiha_core.retrieval.candidates import Candidates
 from ..raiha_core.retrieval.search import search
 from .compat import io
+from .frames import found_for_all, frame_lines
 from .models import ManagedEncoder, encoder_named
 from .notes import show_notes
 from .sockets import (
@@ -115,12 +116,12 @@ def _search(
     pixels, weight, notes = from_pair(composite, mask, invert=invert_mask)
     shown = show_notes(node, notes)
     content, appearance = thresholds
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MaskWarning)  # the node shows them
-        found = search(
+
+    def find(picture: Tensor, region: Tensor, earlier: Candidates | None) -> Candidates:
+        return search(
             photos,
-            pixels.float(),
-            weight.float(),
+            picture.float(),
+            region.float(),
             encoder=eyes,
             by=by,
             top_k=top_k or None,
@@ -128,10 +129,19 @@ def _search(
             content_threshold=content or None,
             appearance_threshold=appearance or None,
             exclude_ids=[line.strip() for line in exclude.splitlines() if line.strip()],
-            within=before,
+            within=earlier or before,
         )
-    report = "\n".join([*notes, candidate_lines(found)])
-    return io.NodeOutput(References(found, eyes), found, report, ui=shown or None)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MaskWarning)  # the node shows them
+        if max(len(pixels), len(weight)) == 1:
+            found = find(pixels, weight, None)
+            given, lines = References(found, eyes), candidate_lines(found)
+        else:
+            each = found_for_all(pixels, weight, find)
+            found = next(one for one in each if one is not None)
+            given, lines = References(found, eyes, each), frame_lines(each)
+    return io.NodeOutput(given, found, "\n".join([*notes, lines]), ui=shown or None)
 
 
 def candidate_lines(found: Candidates) -> str:

@@ -3,6 +3,7 @@
 ComfyUI does not check custom sockets: an API client may put a string there, and it arrives as it is.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -20,11 +21,20 @@ KEPT_NUMBERS = 2**26  # of decoded references, 256 MB: larger ones are decoded a
 
 
 @dataclass(frozen=True, slots=True)
+class NamedPhoto:
+    """A reference in a report, without its picture."""
+
+    id: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class References:
     """Candidates whose pictures are read when they are needed, so that a chain of searches reads none."""
 
     candidates: Candidates
     encoder: ManagedEncoder
+    frames: tuple[Candidates | None, ...] = ()  # of a batch, what each frame has; else `candidates` for all
     _loaded: list[tuple[Reference, ...]] = field(default_factory=list, repr=False, compare=False)
 
     def load(self) -> tuple[Reference, ...]:
@@ -38,6 +48,29 @@ class References:
         if sum(reference.image.numel() for reference in found) <= KEPT_NUMBERS:
             self._loaded.append(found)
         return found
+
+    def for_frames(self, count: int) -> Callable[[int], tuple[Reference, ...]]:
+        """What loads the references of a frame of so many.
+
+        Raises: ValueError where another number of frames was searched for.
+        """
+        if not self.frames:
+            return lambda place: self.load()
+        if len(self.frames) != count:
+            raise ValueError(f"references were searched for {len(self.frames)} frames, but here are {count}")
+
+        def load_frame(place: int) -> tuple[Reference, ...]:
+            found = self.frames[place]
+            return () if found is None else references(found, encoder=self.encoder)
+
+        return load_frame
+
+    def named(self, count: int) -> list[tuple[NamedPhoto, ...]]:
+        """The references of each frame of so many, by name alone."""
+        return [
+            () if found is None else tuple(NamedPhoto(item.photo.id, item.score) for item in found.items)
+            for found in self.frames or [self.candidates] * count
+        ]
 
 
 @dataclass(frozen=True, slots=True)

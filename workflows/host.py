@@ -2,8 +2,8 @@
 
 It stands in for the part of ComfyUI that Raiha's nodes touch. `host_io` and `host_ui` carry the names a
 node is written in, `host_services` folders, memory and progress, `host_validate` the checks before a run,
-and `host_loading`, `host_saving`, `host_images`, `host_masks` the core nodes that our workflows use.
-Everything else needs ComfyUI itself (`run.py --comfyui`).
+and `host_loading`, `host_saving`, `host_images`, `host_masks`, `host_video` the core nodes that our
+workflows use. Everything else needs ComfyUI itself (`run.py --comfyui`).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from . import host_images, host_loading, host_masks, host_saving, host_session
+from . import host_images, host_loading, host_masks, host_saving, host_session, host_video
 from . import host_io as io
 from .host_graph import Prompt, is_wire, run_order
 from .host_services import model_management
@@ -41,7 +41,7 @@ class Host:
 
     def __init__(self, base: Path, on_progress: Callable[[str, int, int], None] | None = None) -> None:
         self._session = Session(base=base, on_progress=on_progress)
-        core = (host_loading, host_saving, host_images, host_masks)
+        core = (host_loading, host_saving, host_images, host_masks, host_video)
         with self.session():
             listed = [node for module in core for node in module.NODES] + asyncio.run(self._pack_nodes())
             self.nodes: dict[str, type[io.ComfyNode]] = {

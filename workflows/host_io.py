@@ -17,6 +17,7 @@ class NumberDisplay(str, Enum):
 
 class UploadType(str, Enum):
     image = "image_upload"
+    video = "video_upload"
 
 
 class FolderType(str, Enum):
@@ -108,6 +109,7 @@ def Custom(io_type: str) -> type[Socket]:  # noqa: N802  the host's name
 
 Image = _socket("IMAGE")
 Mask = _socket("MASK")
+Video = _socket("VIDEO")
 ClipVision = _socket("CLIP_VISION")
 AnyType = _socket("*")
 Int = _socket("INT", WidgetInput)

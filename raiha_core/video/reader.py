@@ -153,6 +153,12 @@ class VideoReader:
             raise ValueError(f"{self.name}: {error}") from None
 
     @property
+    def is_mp4(self) -> bool:
+        """Whether it is of the family of .mp4 and .mov."""
+        with self._open() as container:
+            return "mp4" in container.format.name
+
+    @property
     def offset(self) -> float:
         """Seconds that are taken from all times of what is written."""
         return self._start

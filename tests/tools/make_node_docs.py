@@ -70,6 +70,16 @@ an empty 64x64 mask for pictures without alpha; it is refused in a sentence.
 `report` says of each reference how far the result followed it (lightness, colour and contrast, in per cent
 of the way to what it shows) and, where it hardly did, why. That is another number than the score, which only
 ranks photos. Photos of a gallery that another encoder than `lite0` built are compared again by `lite0`.""",
+    "Raiha_HarmonizeVideo": """\
+Load Video -> Harmonize Video -> Save Video. The clip is read and written frame by frame, so a long one needs
+no more memory than a short one; a clip that Create Video made of pictures is in memory and stays there.
+Only what the mask changes is written into a frame's samples: elsewhere they are the source's own, whatever
+its matrix, range or depth. Where one sample of colour serves four pixels (4:2:0) that is so up to its cell.
+The result is H.264 of high quality; `lossless` gives FFV1, which holds alpha and all depths too. Sound is
+copied, times and rotation stay. HDR clips (PQ, HLG) are refused in a sentence. Masks may be one, one for each
+frame, or a clip that is white on the object. With a `gallery` photos are searched where a shot starts and
+kept while they are as good, so that the object does not flicker with them. Stopping takes at most one
+frame.""",
     "Raiha_PasteObject": """\
 Run once, then drag the object in the node's picture: the wheel or a corner scales it, the round handle turns
 it, and x, y, scale and rotation follow; they stay plain widgets, so links and runs without a page set them
