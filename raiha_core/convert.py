@@ -9,6 +9,7 @@ import hashlib
 import pickle
 import zipfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -202,11 +203,17 @@ def _candidates(state: dict[str, Tensor]) -> list[KeyMatch]:
 
 
 def _published_match(preset: str, config: NetworkConfig, card: Published) -> KeyMatch:
-    own = on_meta(filed()[preset]).state_dict()
+    own = _own_state(preset, config)
     names = {their_name(ours, card.keys): ours for ours in own}
     assert len(names) == len(own), f"two tensors of '{preset}' have one name"
     wanted = {theirs: own[ours] for theirs, ours in names.items()}
     return KeyMatch(preset=preset, config=config, names=names, wanted=wanted, idle=card.idle)
+
+
+@lru_cache(maxsize=64)  # asked for every network of the list, for every file
+def _own_state(preset: str, config: NetworkConfig) -> dict[str, Tensor]:
+    """The tensors of a preset's network, on the meta device."""
+    return on_meta(filed()[preset], config).state_dict()
 
 
 def _twins(name: str) -> list[str]:

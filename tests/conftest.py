@@ -49,6 +49,14 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def no_curves(monkeypatch):
+    """Trainings without their pictures of curves, which take longer than the steps."""
+    from raiha_train.loop import run
+
+    monkeypatch.setattr(run, "draw_curves", lambda output: None)
+
+
 @pytest.fixture(scope="module")
 def schemas(host):
     """The schema of each node by its id; `host` is the module's own."""

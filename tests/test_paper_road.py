@@ -35,17 +35,17 @@ SHORT = ["batch=2", "micro_batch=2", "steps=4"]
 SMALL = ["size=64", "packed=64", "network.width=4"]  # or a forward pass would take a second
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "no_curves")
 
 
-@pytest.fixture
-def dvt(tmp_path, monkeypatch) -> Path:
-    """A folder with backbone.safetensors and denoiser.safetensors."""
-    shorten(monkeypatch, 1)
-    monkeypatch.setattr(encoders, "_DVT", replace(encoders._DVT, size=112))  # 8 x 8 patches, not 32 x 32
-    folder = tmp_path / "DVT"
+@pytest.fixture(scope="module")
+def dvt_files(tmp_path_factory) -> Path:
+    """A folder with backbone.safetensors and denoiser.safetensors, which tests leave as it is."""
+    folder = tmp_path_factory.mktemp("weights") / "DVT"
     folder.mkdir()
-    backbone = random_transformer(encoders._DVT, dynamic_img_size=True)
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch, 1)
+        backbone = random_transformer(encoders._DVT, dynamic_img_size=True)
     save_file(backbone.state_dict(), folder / "backbone.safetensors")
     denoiser = Denoiser()
     generator = torch.Generator().manual_seed(1)
@@ -53,6 +53,14 @@ def dvt(tmp_path, monkeypatch) -> Path:
         denoiser.pos_embed.normal_(generator=generator)
     save_file(denoiser.state_dict(), folder / "denoiser.safetensors")
     return folder
+
+
+@pytest.fixture
+def dvt(dvt_files, monkeypatch) -> Path:
+    """The same folder, where the encoder is as small as its files."""
+    shorten(monkeypatch, 1)
+    monkeypatch.setattr(encoders, "_DVT", replace(encoders._DVT, size=112))  # 8 x 8 patches, not 32 x 32
+    return dvt_files
 
 
 @pytest.fixture

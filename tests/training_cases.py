@@ -23,10 +23,10 @@ PLUS = (
     'preset="raiha-plus", network=PlusConfig(size=32, frozen_stages=6, width=8, hidden=16, max_references=0)'
 )
 COMMON = """
-    source="synthesis", size=32, packed=40, batch=4, micro_batch=2, steps=12,
+    source="synthesis", size=32, packed=40, batch=4, micro_batch=2, steps=8,
     optimisation=Optimisation(rate=1e-3, schedule="cosine", warmup_steps=2, ema=0.9, clip=0.5),
     synthesis=SynthesisConfig(illuminant=0), crop=CropConfig(smallest=0.7),
-    validation_share=0.3, validation_pictures=4, validate_every=5, sample_every=100, save_every=4,
+    validation_share=0.3, validation_pictures=4, validate_every=4, sample_every=100, save_every=3,
 """
 
 
