@@ -6,16 +6,21 @@ Shapes: B masks of h x w; N groups of islands, in the order of their masks.
 """
 
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .precision import has_double
 from .resizing import block_means
+from .value_reading import may_read
 
 _MOST = 8  # groups per mask; the islands beyond the largest share the last
 _UNIT = 65536  # parts of a cell in which areas are counted
-_LEAST = 5e-3  # of the largest island: what is smaller shares the last group
+_LEAST = 200  # times it is the largest island: what is smaller shares the last group
+_EXACT = 1 << 24  # whole numbers below are exact in float32
+_ROUNDS = 16  # of labelling where no value may be read
 _CELLS = 256  # per side, in which specks are looked for
 _SPECK = 1e-3  # of the mask's area: an island of less is a speck
 _SPECKS = 0.1  # of the mask's area: what together has more is no dirt
@@ -38,28 +43,39 @@ def label_islands(inside: Tensor) -> Tensor:
     The number is the index of one of the island's cells. Cells take over their neighbours' largest
     number, and so does the cell that they had their own from (Zhang, Azad and Hu's FastSV, SIAM PP 2020):
     some ten rounds for any shape.
+    Where no value may be read (`value_reading`), there are `_ROUNDS` of them, whatever the shape.
     """
     batch, _, height, width = inside.shape
     flat = inside.flatten(1)
     start = torch.arange(height * width, device=inside.device).expand(batch, -1)
     label = torch.where(flat, start, -1)
-    exact = torch.float32 if height * width < 1 << 24 else torch.float64  # for whole numbers so large
-    while True:
-        shown = label.view(batch, 1, height, width).to(exact)
-        near = F.max_pool2d(shown, 3, stride=1, padding=1).long().flatten(1)
+    reading = may_read(inside)
+    for turn in count():
+        near = _largest_near(label.view(batch, 1, height, width)).flatten(1)
         near = torch.where(flat, near, -1)
         # a cell outside has -1 and leaves cell 0 as it is
         hooked = torch.maximum(label, near).scatter_reduce(1, label.clamp_min(0), near, "amax")
         new = torch.where(flat, hooked.gather(1, hooked.clamp_min(0)), -1)
-        if torch.equal(new, label):
-            return label
+        if (reading and torch.equal(new, label)) or (not reading and turn == _ROUNDS):
+            break
         label = new
+    return label
+
+
+def _largest_near(numbers: Tensor) -> Tensor:
+    """The largest of each cell and its eight neighbours: (B, 1, h, w) int64, at least -1."""
+    if numbers.shape[-2] * numbers.shape[-1] < _EXACT:
+        return F.max_pool2d(numbers.float(), 3, stride=1, padding=1).long()
+    wide = F.pad(numbers, (1, 1, 1, 1), value=-1)
+    rows = torch.stack((wide[..., :-2, :], wide[..., 1:-1, :], wide[..., 2:, :])).amax(0)
+    return torch.stack((rows[..., :-2], rows[..., 1:-1], rows[..., 2:])).amax(0)
 
 
 @torch.no_grad()
 def find_islands(mask: Tensor, inside: Tensor) -> Islands:
     """The larger islands one by one, and the others together.
 
+    Where no value may be read, each mask has all the groups that it may have; those it lacks are empty.
     Args: mask (B, 1, h, w), 0..1; inside (B, 1, h, w) bool, its cells that count.
     """
     if mask.is_meta:  # shapes only: islands need the numbers
@@ -70,17 +86,22 @@ def find_islands(mask: Tensor, inside: Tensor) -> Islands:
     weight = (mask * inside).flatten(1).mul(_UNIT).round().long()
     areas = torch.zeros_like(weight).scatter_add_(1, label.clamp_min(0), weight)
     largest, root = areas.topk(min(_MOST - 1, areas.shape[1]), 1)
-    alone = (largest > 0) & (largest.double() >= _LEAST * largest[:, :1].double())
-    most = max(1, int(alone.sum(1).max()))
+    alone = (largest > 0) & (largest * _LEAST >= largest[:, :1])
+    reading = may_read(mask)
+    most = max(1, int(alone.sum(1).max())) if reading else largest.shape[1]
     single = label[:, None] == torch.where(alone, root, -2)[:, :most, None]  # (B, G - 1, h*w)
     rest = inside.flatten(1) & ~single.any(1)
     groups = torch.cat((single, rest[:, None]), 1)
     used = groups.any(2)
     used[:, 0] |= ~used.any(1)  # an empty mask keeps one group
+    area = (groups * weight[:, None]).sum(2).float() / _UNIT
+    if not reading:
+        places = torch.arange(used.numel(), device=used.device).view_as(used)
+        row = (places // used.shape[1]).flatten()
+        return Islands(groups.view(-1, *inside.shape[1:]), row, torch.where(used, places, -1), area)
     row, place = used.nonzero(as_tuple=True)
     number = torch.full_like(used, -1, dtype=torch.int64)
     number[row, place] = torch.arange(len(row), device=row.device)
-    area = (groups * weight[:, None]).sum(2).float() / _UNIT
     last = used.any(0)  # mostly there is one object and no speck
     return Islands(groups[row, place].view(-1, *inside.shape[1:]), row, number[:, last], area[:, last])
 
@@ -95,6 +116,8 @@ def without_specks(mask: Tensor) -> Tensor:
     """
     block = max(1, -(-max(mask.shape[-2:]) // _CELLS))
     height, width = mask.shape[-2:]
+    if not has_double(mask.device):
+        return without_specks(mask.cpu()).to(mask.device)
     weight = F.pad(mask.double(), (0, -width % block, 0, -height % block))
     area = block_means(weight, block) * block**2  # (B, 1, h, w)
     label = label_islands(area > 0)

@@ -9,7 +9,9 @@ import math
 import torch
 from torch import Tensor
 
+from .precision import without_autocast
 from .strips import all_finite, row_strips, value_range
+from .value_reading import may_read
 
 _WHOLE = 1 << 23  # pixels of masks that are added up at once
 OVERSHOOT = 1.0  # no filter leaves 0..1 by as much: what does is on another scale
@@ -68,7 +70,12 @@ def check_pair(composite: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
             f"{composite.shape[-1]}x{composite.shape[-2]}; they must have the same size"
         )
     batch = max(composite.shape[0], mask.shape[0])
-    return composite.expand(batch, -1, -1, -1), clamped(mask).expand(batch, -1, -1, -1)
+    return repeated(composite, batch), repeated(clamped(mask), batch)
+
+
+def repeated(picture: Tensor, batch: int) -> Tensor:
+    """(B, C, H, W), or one for all of the batch; itself where there are as many."""
+    return picture if len(picture) == batch else picture.expand(batch, -1, -1, -1)
 
 
 def _cell_overlaps(size: int, grid: int) -> Tensor:
@@ -84,7 +91,9 @@ def _cell_overlaps(size: int, grid: int) -> Tensor:
 
 
 def coverage(mask: Tensor, grid: int) -> Tensor:
-    """Mean of the mask over each patch, exact for any size: (B, 1, H, W) -> (B, G, G) float64, on the CPU.
+    """Mean of the mask over each patch, exact for any size: (B, 1, H, W) -> (B, G, G) float64, on the CPU;
+
+    on its own device in float32 where no value may be read (`value_reading`).
 
     Pixels that a patch edge cuts count by their share, so a 100-pixel side has 12 equal patches too.
     Sums over a mask of zeros and ones are whole numbers, so a half-covered patch has 0.5 to the bit.
@@ -95,6 +104,10 @@ def coverage(mask: Tensor, grid: int) -> Tensor:
     height, width = mask.shape[-2:]
     # On the CPU always: some devices have no float64, and which patches count must not depend on one.
     down, across = _cell_overlaps(height, grid), _cell_overlaps(width, grid).T
+    if not may_read(mask):
+        wide = mask[:, 0].detach().float()
+        with without_autocast(wide):
+            return down.to(wide) @ wide @ across.to(wide) / (height * width)
     if mask.numel() <= _WHOLE:
         return down @ mask[:, 0].detach().to("cpu", torch.float64) @ across / (height * width)
     total, top = torch.zeros(len(mask), grid, grid, dtype=torch.float64), 0
@@ -113,6 +126,10 @@ def foreground_patches(mask: Tensor, grid: int) -> Tensor:
     """
     share = coverage(mask, grid).flatten(1)
     chosen = share >= 0.5
+    if not may_read(mask):
+        first = torch.zeros_like(chosen).scatter(1, share.argmax(1, keepdim=True), 1)
+        alone = ~chosen.any(1, keepdim=True) & (share.amax(1, keepdim=True) > 0)
+        return chosen | (first & alone)
     for row in (~chosen.any(1) & (share.amax(1) > 0)).nonzero().flatten().tolist():
         chosen[row, int(share[row].argmax())] = True
     return chosen.to(mask.device)

@@ -5,10 +5,17 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+WITHOUT_DOUBLE = {"mps"}
+
 
 def widen(x: Tensor) -> Tensor:
     """At least float32, float64 stays: statistics, logits and pixels are never computed in half precision."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def has_double(device: torch.device) -> bool:
+    """Whether a device computes in float64; where it does not, the CPU does what needs it."""
+    return device.type not in WITHOUT_DOUBLE
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager[object]:

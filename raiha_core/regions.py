@@ -11,8 +11,9 @@ import math
 import torch
 from torch import Tensor
 
-from .background import touched
-from .islands import find_islands
+from .background import outside, touched
+from .islands import Islands, find_islands
+from .remembered import once
 
 FILLED = 0.98  # a cell with less of the mask than this is not the object's alone
 
@@ -45,6 +46,10 @@ def _within(distances: Tensor, width: float) -> Tensor:
     return ((width - distances) * math.sqrt(height * wide) + 0.5).clamp(0, 1)
 
 
+def _islands_of(mask: Tensor) -> Islands:
+    return find_islands(mask, touched(mask))
+
+
 class Surroundings:
     """What lies around the objects of some masks, island by island.
 
@@ -54,10 +59,9 @@ class Surroundings:
 
     def __init__(self, mask: Tensor, reach: float) -> None:
         """Args: mask (B, 1, h, w), 0..1; reach: of the widest band, a fraction of the sides."""
-        inside = touched(mask)
-        self._islands = find_islands(mask, inside)
+        self._islands = once(_islands_of, mask)
         self._distances = distance(self._islands.inside, reach)
-        self._clean = (~inside).float()
+        self._clean = once(outside, mask)
 
     @property
     def row(self) -> Tensor:
@@ -103,7 +107,7 @@ def ring(mask: Tensor, outer: float, inner: float = 0.0) -> Tensor:
 
     Of several islands each one's counts by its area (`Surroundings`); of one it lies in 0..1.
     """
-    around = Surroundings(mask, outer)
+    around = once(Surroundings, mask, outer)
     return around.together(around.bands(outer, inner))
 
 
@@ -113,6 +117,7 @@ def rim(mask: Tensor, width: float) -> Tensor:
     return _within(distance(~filled, width), width) * filled
 
 
+@torch.no_grad()
 def core(mask: Tensor, margin: float) -> Tensor:
     """The object further than `margin` from its edge: (B, 1, h, w) float32, 0..1; may be empty."""
     filled = mask > FILLED

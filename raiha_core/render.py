@@ -16,7 +16,9 @@ from torch import Tensor
 
 from .color import lab_to_srgb, srgb_to_lab
 from .enlargement import Enlarged, Window, shrink
-from .precision import widen
+from .masks import repeated
+from .precision import has_double, widen
+from .remembered import once, remembers
 from .strips import in_strips, row_strips
 from .value_reading import may_read
 
@@ -31,12 +33,15 @@ class LabTransfer:
     scale: Tensor  # (B, 3)
     shift: Tensor  # (B, 3)
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """sRGB (B, 3, H, W) in 0..1 to sRGB, not clamped. Where nothing changes, the image's own bits."""
+    def __call__(self, image: Tensor, lab: Tensor | None = None) -> Tensor:
+        """sRGB (B, 3, H, W) in 0..1 to sRGB, not clamped. Where nothing changes, the image's own bits.
+
+        Args: lab: the image in Lab, where that is known.
+        """
         scale, shift, centre = (
             values[:, :, None, None].to(image) for values in (self.scale, self.shift, self.centre)
         )
-        lab = srgb_to_lab(image)
+        lab = srgb_to_lab(image) if lab is None else lab
         new = lab_to_srgb(lab + (scale - 1) * (lab - centre) + shift)
         idle = ((scale == 1) & (shift == 0)).all(1, keepdim=True)  # the way to Lab and back rounds
         still = image + (new - new.detach()) if new.requires_grad else image  # a start at rest can learn
@@ -132,6 +137,10 @@ def apply(
     changed = None if prediction.step is None else prediction.step.start(composite, mask, exact=exact)
     whole = unblended or (exact and prediction.step is not None and prediction.step.blends)
 
+    # a training step has asked for the whole picture in Lab before
+    shares = changed is None and prediction.lab is not None and remembers(composite)
+    whole_lab = once(srgb_to_lab, widen(composite)) if shares else None
+
     def write(part: slice) -> None:
         window = Window(part, columns)
         old = composite[..., window.rows, columns]
@@ -139,7 +148,8 @@ def apply(
             new = widen(old)
         else:
             new = _stepped(prediction.step.halo, changed, composite, window)
-        new = cast("Tensor", _Clamp.apply(_transform(prediction, field, new, window)))
+        lab = None if whole_lab is None else whole_lab[..., window.rows, columns]
+        new = cast("Tensor", _Clamp.apply(_transform(prediction, field, new, window, lab)))
         if prediction.after is not None:
             new = cast("Tensor", _Clamp.apply(prediction.after(new)))
         weight = widen(mask[..., window.rows, columns])
@@ -186,6 +196,8 @@ def dither(image: Tensor, mask: Tensor) -> Tensor:
         multiples of 1/255, and values that already are stay; outside the mask the image's own bits.
     Source: interleaved gradient noise, Jimenez, SIGGRAPH 2014: a formula of the place, so repeatable.
     """
+    if not has_double(image.device):
+        return dither(image.cpu(), mask.cpu()).to(image.device)
     height, width = image.shape[-2:]
     y = torch.arange(height, device=image.device, dtype=torch.float64)[:, None]
     x = torch.arange(width, device=image.device, dtype=torch.float64)
@@ -218,7 +230,7 @@ def _check(prediction: Prediction, composite: Tensor, mask: Tensor, strength: fl
     batch = max(len(composite), len(mask), *parts, 1)
     if any(count not in (1, batch) for count in (len(composite), len(mask), *parts)):
         raise ValueError(f"{len(composite)} composites, {len(mask)} masks and predictions for {parts}")
-    return composite.expand(batch, -1, -1, -1), mask.expand(batch, -1, -1, -1)
+    return repeated(composite, batch), repeated(mask, batch)
 
 
 def _extent(mask: Tensor) -> tuple[slice, slice]:
@@ -257,10 +269,12 @@ def _field(prediction: Prediction, composite: Tensor, mask: Tensor) -> Enlarged 
     return Enlarged(parameters.expand(len(composite), -1, -1, -1), inside, size)
 
 
-def _transform(prediction: Prediction, field: Enlarged | None, image: Tensor, window: Window) -> Tensor:
-    """The strip's new pixels, not clamped; `image` is the strip (B, 3, rows, columns) to change."""
+def _transform(
+    prediction: Prediction, field: Enlarged | None, image: Tensor, window: Window, lab: Tensor | None
+) -> Tensor:
+    """The strip's new pixels, not clamped; `image` is the strip (B, 3, rows, columns), `lab` it in Lab."""
     if prediction.lab is not None:
-        image = prediction.lab(image)
+        image = prediction.lab(image, lab)
     if field is None:
         return (
             image

@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor
 
 _ALLOWED: ContextVar[bool] = ContextVar("raiha_values_may_be_read", default=True)
 
 
 def may_read(tensor: Tensor) -> bool:
-    """Whether the values of a tensor may be read for a check or a shortcut; never where there are none."""
-    return _ALLOWED.get() and not tensor.is_meta
+    """Whether the values of a tensor may be read for a check or a shortcut.
+
+    Never where there are none, as on the meta device and while torch compiles.
+    """
+    return not torch.compiler.is_compiling() and _ALLOWED.get() and not tensor.is_meta
 
 
 @contextmanager

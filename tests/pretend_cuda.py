@@ -36,6 +36,13 @@ _WAITS = {
     *("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero"),
     *("bincount", "_unique2", "unique_consecutive", "unique_dim", "repeat_interleave"),
 }
+# what torch refuses on CUDA in deterministic mode (`torch.use_deterministic_algorithms`, its list of errors)
+_UNORDERED = {
+    *("_adaptive_avg_pool2d_backward", "adaptive_max_pool2d_backward", "_upsample_bilinear2d_aa_backward"),
+    *("upsample_bilinear2d_backward", "upsample_bicubic2d_backward", "_upsample_bicubic2d_aa_backward"),
+    *("grid_sampler_2d_backward", "reflection_pad2d_backward", "replication_pad2d_backward"),
+    *("kthvalue", "histc", "put_", "max_unpool2d", "avg_pool3d_backward", "max_pool3d_with_indices_backward"),
+}
 _INDEXED = {"index", "_unsafe_index"}
 _WRITTEN = {"index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put"}
 
@@ -63,7 +70,7 @@ def build() -> Path:
     return target
 
 
-def run(code: str, *arguments: str, timeout: float = 300) -> str:
+def run(code: str, *arguments: str, timeout: float = 900) -> str:
     """Run Python code in a process of its own where `install` has been called. Returns: its output.
 
     Raises: AssertionError with what it said, where it fails.
@@ -83,6 +90,10 @@ def run(code: str, *arguments: str, timeout: float = 300) -> str:
 
 class DeviceMixError(RuntimeError):
     """Tensors of two devices met."""
+
+
+class UnorderedError(RuntimeError):
+    """An operation whose sums have no fixed order, in deterministic mode."""
 
 
 class Pretend(Tensor):
@@ -178,6 +189,7 @@ def _perform(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if generator is not None and generator._cdata not in _GENERATORS:
             raise _mixed(f"{name}: a generator of the CPU for a tensor of the device")
         _check_mix(name, args, tensors, on_device)
+        _check_order(name, on_device)
     _note_waits(name, args)
     plain = {k: ("cpu" if k == "device" and v is not None else v) for k, v in kwargs.items()}
     out = func(*tree_map(_held, args), **tree_map(_held, plain))
@@ -223,6 +235,14 @@ def _check_mix(name: str, args: Any, tensors: list[Tensor], on_device: list[Pret
         raise _mixed(f"{name}: a scalar of the CPU changed by a tensor of the device")
 
 
+def _check_order(name: str, on_device: list[Pretend]) -> None:
+    """Raises: UnorderedError where CUDA refuses an operation in deterministic mode."""
+    if not on_device or not torch.are_deterministic_algorithms_enabled():
+        return
+    if name in _UNORDERED or (name == "cumsum" and on_device[0].is_floating_point()):
+        raise UnorderedError(f"{name} does not have a deterministic implementation @ {_place()}")
+
+
 def _note_waits(name: str, args: Any) -> None:
     """Count what Python waits for: answers that it reads, sizes that depend on values, copies."""
     if name == "copy_":
@@ -256,11 +276,14 @@ _GENERATORS: dict[
 ] = {}  # those of the device, by address: kept alive, so it stays theirs
 
 
-def _make_generator(device: Any = "cpu") -> torch.Generator:
-    made = _REAL_GENERATOR()
-    if torch.device(device).type == "cuda":
-        _GENERATORS[made._cdata] = made  # type: ignore[attr-defined]
-    return made
+class _Generator:
+    """Makes torch's own; a class, as annotations name it."""
+
+    def __new__(cls, device: Any = "cpu") -> torch.Generator:  # type: ignore[misc]
+        made = _REAL_GENERATOR()
+        if torch.device(device).type == "cuda":
+            _GENERATORS[made._cdata] = made  # type: ignore[attr-defined]
+        return made
 
 
 def install() -> None:
@@ -270,7 +293,7 @@ def install() -> None:
 
     torch.inference_mode = torch.no_grad  # type: ignore[misc,assignment]
     torch._C._set_only_lift_cpu_tensors(True)
-    torch.Generator = _make_generator  # type: ignore[misc,assignment]
+    torch.Generator = _Generator  # type: ignore[misc,assignment]
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     torch._C._ensureCUDADeviceGuardSet()
 

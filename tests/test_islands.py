@@ -11,6 +11,7 @@ import scipy.ndimage
 import torch
 from torch import Tensor
 
+from raiha_core import islands
 from raiha_core.background import outside, touched
 from raiha_core.color import srgb_to_lab
 from raiha_core.features.encoders import build_encoder
@@ -23,6 +24,7 @@ from raiha_core.models.statistics import StatisticsConfig
 from raiha_core.pipeline import harmonize
 from raiha_core.regions import Surroundings, distance, ring
 from raiha_core.retrieval.search import references, search
+from raiha_core.value_reading import unread
 
 ASSETS = Path(__file__).parents[1] / "assets"
 EIGHT = np.ones((3, 3), int)  # cells touch by corners too
@@ -52,6 +54,33 @@ def test_a_spiral_is_one_island():
     count = scipy.ndimage.label(inside, EIGHT)[1]
     found = label_islands(torch.from_numpy(inside)[None, None]).view(96, 96).numpy()
     assert len(np.unique(found[inside])) == count
+
+
+def test_where_no_value_is_read_the_same_islands_are_found_and_surrounded():
+    # shapes that numbers have a long way to go through, specks, one object, and nothing
+    mask = torch.zeros(6, 1, 96, 96)
+    mask[0, 0] = torch.from_numpy(spiral(96))
+    mask[1, 0, ::2], mask[1, 0, 1::4, 0], mask[1, 0, 3::4, 95] = 1, 1, 1  # one line, from side to side
+    mask[2, 0, ::4, ::4] = 1
+    mask[3, 0, 30:60, 20:50], mask[3, 0, 70:80, 70:90] = 1, 0.5
+    mask[4, 0] = (torch.rand(96, 96, generator=torch.Generator().manual_seed(0)) < 0.45).float()
+    with unread():
+        labels, around = label_islands(mask > 0), Surroundings(mask, 0.08)
+        answer = around.together(around.bands(0.08))
+    assert torch.equal(labels, label_islands(mask > 0))
+    assert len(around.row) == 6 * 8
+    torch.testing.assert_close(answer, ring(mask, 0.08), rtol=1e-5, atol=1e-6)
+
+
+def test_numbers_beyond_float32_find_their_neighbours(monkeypatch):
+    numbers = torch.randint(-1, 1 << 40, (2, 1, 9, 7), generator=torch.Generator().manual_seed(0))
+    small = torch.randint(-1, 60, (2, 1, 9, 7), generator=torch.Generator().manual_seed(1))
+    expected = torch.nn.functional.max_pool2d(small.float(), 3, 1, 1).long()
+    monkeypatch.setattr(islands, "_EXACT", 0)
+    assert torch.equal(islands._largest_near(small), expected)
+    found = islands._largest_near(numbers)
+    assert found[0, 0, 0, 0] == numbers[0, 0, :2, :2].max()
+    assert found[1, 0, 4, 3] == numbers[1, 0, 3:6, 2:5].max()
 
 
 def test_the_largest_stand_alone_and_specks_share_a_group():

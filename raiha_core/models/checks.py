@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..features.references import ReferenceBatch
 from ..features.spec import FeatureSpec, require_same_space
-from ..masks import check_pair
+from ..masks import check_pair, repeated
 from ..value_reading import may_read
 
 
@@ -21,15 +21,15 @@ def check_inputs(
     nobody vouches for them (`value_reading.unread`): they need the numbers on the host.
     Raises: ValueError naming the shapes, values or counts that disagree.
     """
-    looking = not torch.compiler.is_compiling() and may_read(image)
+    looking = may_read(image)
     if looking:
         image, mask = check_pair(image, mask)
         empty = (~(mask.flatten(1) > 0).any(1)).nonzero().flatten().tolist()
         if empty:
             raise ValueError(f"the masks of images {empty} have no foreground: there is nothing to harmonize")
-    elif image.shape[0] != mask.shape[0]:
+    else:
         batch = max(image.shape[0], mask.shape[0])
-        image, mask = image.expand(batch, -1, -1, -1), mask.expand(batch, -1, -1, -1)
+        image, mask = repeated(image, batch), repeated(mask, batch)
     if references is not None:
         _check_references(references, len(image), name, max_references, looking)
     return image, mask
@@ -88,7 +88,6 @@ def drop_absent(references: ReferenceBatch | None) -> ReferenceBatch | None:
     """None where no composite of the batch has a reference: zero references are exactly no references."""
     if references is None or references.present.shape[1] == 0:
         return None
-    looking = not torch.compiler.is_compiling() and may_read(references.present)
-    if looking and not references.present.any():
+    if may_read(references.present) and not references.present.any():
         return None
     return references

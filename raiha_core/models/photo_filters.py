@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..enlargement import Window
-from ..precision import widen
+from ..precision import has_double, widen
 from ..render import STRIP_PIXELS, Renderer
 
 FILTERS = ("temperature", "brightness", "contrast", "saturation", "highlight", "shadow")
@@ -52,13 +52,16 @@ class PhotoFilters:
 
 
 def whole_mean(composite: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """The mean of each channel of the changed photo, (B, 3, 1, 1), taken strip by strip in float64."""
+    """The mean of each channel of the changed photo, (B, 3, 1, 1), taken strip by strip, added up in float64
+    where the device has it.
+    """
     height, width = composite.shape[-2:]
     step = max(1, STRIP_PIXELS // (len(composite) * width))
-    total = composite.new_zeros(len(composite), 3, 1, 1, dtype=torch.float64)
+    exact = torch.float64 if has_double(composite.device) else torch.float32
+    total = composite.new_zeros(len(composite), 3, 1, 1, dtype=exact)
     for top in range(0, height, step):
         strip = change(widen(composite[..., top : top + step, :]))
-        total = total + strip.sum((2, 3), keepdim=True, dtype=torch.float64)
+        total = total + strip.sum((2, 3), keepdim=True, dtype=exact)
     return (total / (height * width)).to(widen(composite[:, :, :1]).dtype)
 
 

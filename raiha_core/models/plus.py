@@ -20,6 +20,7 @@ from ..masked_statistics import masked_moments, measure
 from ..precision import widen
 from ..records import LATER
 from ..regions import ring
+from ..remembered import once
 from ..render import LabTransfer, Prediction
 from .backbone import LITE0_NAME, STRIDES, Backbone
 from .blocks import Operations, resize_mask, zero_initialise
@@ -66,7 +67,7 @@ def wiener_gain(transfer: LabTransfer, image: Tensor, mask: Tensor, shrinkage: T
     d is the root mean squared change over the object, by the transfer's closed form: Wiener's gain where
     changes are noise of `shrinkage` grey levels and nothing is wrong.
     """
-    variance = measure(srgb_to_lab(image), mask).variance
+    variance = measure(once(srgb_to_lab, image), mask).variance
     squares = transfer.shift.square() + (transfer.scale - 1).square() * variance
     size = (squares * squares.new_tensor(LEVELS_PER_LAB)).sum(1, keepdim=True)
     return size / (size + shrinkage**2)

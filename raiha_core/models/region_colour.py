@@ -11,6 +11,7 @@ from ..background import outside
 from ..color import srgb_to_lab
 from ..masked_statistics import VARIANCE_FLOOR, region_moments, shares_of
 from ..regions import rim, ring
+from ..remembered import once
 from ..resizing import area_means
 
 WORKING = 128  # side at which regions are measured
@@ -27,10 +28,25 @@ def regions(mask: Tensor) -> Tensor:
     return torch.cat((mask, rim(mask, NEAR), ring(mask, NEAR), ring(mask, FAR), outside(mask)), 1)
 
 
+def running_sums(values: Tensor) -> Tensor:
+    """Sums of all up to each along the last axis, which a GPU in deterministic mode cannot take by itself."""
+    if values.device.type == "cpu" or not torch.are_deterministic_algorithms_enabled():
+        return values.cumsum(-1)
+    return _scan(values)
+
+
+def _scan(values: Tensor) -> Tensor:
+    step = 1
+    while step < values.shape[-1]:  # each sum takes in the one that ends where it begins
+        values = torch.cat((values[..., :step], values[..., step:] + values[..., :-step]), -1)
+        step *= 2
+    return values
+
+
 def quantiles(values: Tensor, weights: Tensor) -> Tensor:
     """Weighted quantiles: values (B, N), weights (B, R, N) -> (B, R, 7); 0 for an empty region."""
     ordered, order = values.sort(1)
-    share = torch.gather(weights, 2, order[:, None].expand(-1, weights.shape[1], -1)).cumsum(2)
+    share = running_sums(torch.gather(weights, 2, order[:, None].expand(-1, weights.shape[1], -1)))
     total = share[..., -1:]
     wanted = torch.tensor(QUANTILES, device=values.device, dtype=values.dtype) * total
     index = torch.searchsorted(share, wanted).clamp_max(values.shape[1] - 1)  # (B, R, 7)
@@ -45,7 +61,7 @@ def region_colour_descriptor(image: Tensor, mask: Tensor) -> Tensor:
     An empty region (no ring where the object fills the frame) has zeros, and an area of 0 that says so.
     """
     size = (min(WORKING, image.shape[-2]), min(WORKING, image.shape[-1]))
-    small, inside = area_means(image.float(), size), area_means(mask.float(), size)
+    small, inside = area_means(image.float(), size), once(area_means, mask.float(), size)
     lab = srgb_to_lab(small).flatten(2) / LAB_UNIT  # (B, 3, N)
     weights = regions(inside).flatten(2)  # (B, 5, N)
     area = weights.sum(2)  # (B, 5)

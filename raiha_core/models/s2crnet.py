@@ -17,6 +17,7 @@ from ..enlargement import Window, shrink
 from ..precision import widen, without_autocast
 from ..records import LATER
 from ..render import Prediction, Renderer
+from ..value_reading import may_read
 from .blocks import Operations
 from .picture_network import PictureConfig, PictureNetwork
 from .published import Published, key_rules
@@ -96,6 +97,38 @@ def curve(image: Tensor, slopes: Tensor) -> Tensor:
     return (height / (slopes.sum(-1, keepdim=True) + 1e-30)).view_as(image)
 
 
+def _box(both: Tensor) -> Tensor:
+    """The box around the object of a picture and its mask, (4, H, W) -> (1, 4, h, w)."""
+    rows, columns = (both[3].amax(axis).nonzero().flatten() for axis in (1, 0))
+    return both[None, :, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def stretched_box(both: Tensor, size: tuple[int, int]) -> Tensor:
+    """The same boxes through `enlargement.shrink`, where no value may be read: (B, 4, H, W) -> (B, 4, *size).
+
+    Rounded otherwise: each axis is a product with the weights of the antialiased bilinear filter.
+    """
+    inside = widen(both[:, 3]) > 0
+    down, across = (
+        _stretch(inside.any(axis), side) for axis, side in zip((2, 1), size, strict=True)
+    )  # (B, h, H), (B, w, W)
+    with without_autocast(both):
+        return torch.einsum("bih,bchw,bjw->bcij", down, widen(both), across).clamp(0, 1)
+
+
+def _stretch(inside: Tensor, side: int) -> Tensor:
+    """Weights (B, side, n) that resize the part between the first and the last true cell of (B, n)."""
+    cells = inside.shape[1]
+    first = inside.int().argmax(1)
+    length = cells - inside.flip(1).int().argmax(1) - first
+    scale = (length / side)[:, None, None]
+    centre = scale * (torch.arange(side, device=inside.device) + 0.5)[None, :, None]
+    place = torch.arange(cells, device=inside.device)[None, None] - first[:, None, None]
+    weight = (1 - ((place + 0.5 - centre) / scale.clamp_min(1)).abs()).clamp_min(0)
+    weight = weight * ((place >= 0) & (place < length[:, None, None]))
+    return weight / weight.sum(2, keepdim=True)
+
+
 class Fire(nn.Module):
     """Few channels, then 1x1 and 3x3 beside each other."""
 
@@ -148,20 +181,18 @@ class S2CRNet(PictureNetwork):
     def answer(self, image: Tensor, mask: Tensor) -> Prediction:
         size = (self.config.size, self.config.size)
         whole, hole = shrink(image, size), shrink(mask, size)
-        close = torch.cat([self._close(*pair) for pair in zip(image, mask, strict=True)])
+        both = torch.cat((image, mask), 1)
+        if mask.is_meta:
+            close = shrink(both, size)
+        elif may_read(mask):
+            close = torch.cat([shrink(_box(one), size) for one in both])
+        else:
+            close = stretched_box(both, size)
         seen = torch.cat((close[:, :3] * close[:, 3:], whole * (1 - hole))).to(image.dtype)
         inside, outside = self._features(seen).chunk(2)
         label = F.one_hot(torch.tensor([self.config.label]), LABELS).to(inside)
         first, second = (stage(inside, outside, label) for stage in self.stages)
         return Prediction(step=Curves(first=first, second=second))
-
-    def _close(self, image: Tensor, mask: Tensor) -> Tensor:
-        """The box around the object, stretched to the network's square: (1, 4, s, s)."""
-        both = torch.cat((image, mask))[None]
-        if not mask.is_meta:
-            rows, columns = (mask[0].amax(axis).nonzero().flatten() for axis in (1, 0))
-            both = both[..., rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        return shrink(both, (self.config.size, self.config.size))
 
     def _features(self, x: Tensor) -> Tensor:  # (B, 3, s, s) -> (B, 512)
         for number, convolution in self.convs.items():

@@ -18,6 +18,7 @@ from .. import regions
 from ..background import outside
 from ..color import srgb_to_lab
 from ..masked_statistics import RegionStatistics, colours_within, deviation_ratio, measure
+from ..remembered import once
 from ..render import LabTransfer, Prediction
 from ..resizing import block_means
 
@@ -96,7 +97,7 @@ def ring_statistics_transfer(
     """
     config = config or StatisticsConfig()
     image, mask = image.float(), mask.float()
-    found, ring = _measure(image, image, mask, _whole_object(mask), outside(mask), config)
+    found, ring = _measure(image, image, mask, once(_whole_object, mask), once(outside, mask), config)
     return _follow(found, ring, config)
 
 
@@ -108,7 +109,7 @@ def distance_to_ring(image: Tensor, mask: Tensor, config: StatisticsConfig | Non
     """
     config = config or StatisticsConfig()
     image, mask = image.float(), mask.float()
-    found, ring = _measure(image, image, mask, _whole_object(mask), outside(mask), config)
+    found, ring = _measure(image, image, mask, once(_whole_object, mask), once(outside, mask), config)
     known = ((found.amount > 0) & (ring.amount > 0)).to(image)
     means = (found.mean - ring.mean).square()
     spreads = (found.variance.sqrt() - ring.variance.sqrt()).square()
@@ -187,12 +188,13 @@ def _measure(
     Args: inside, around: sRGB (B, 3, h, w), colours of the object's and of the background's pixels;
         mask (B, 1, h, w); own, clean (B, 1, h, w): shares of each cell that the two cover.
     """
-    core = regions.core(mask, config.margin)
+    core = once(regions.core, mask, config.margin)
     large = core.sum((1, 2, 3), keepdim=True) >= _LEAST_CORE * own.sum((1, 2, 3), keepdim=True)
-    found = measure(srgb_to_lab(inside), torch.where(large, core, own))
+    lab = once(srgb_to_lab, inside)
+    found = measure(lab, torch.where(large, core, own))
     weight = clean
     if config.rings:
-        near = regions.Surroundings(mask, config.rings[-1])
+        near = once(regions.Surroundings, mask, config.rings[-1])
         own_clean = clean[near.row]
         weight = own_clean
         enough = _LEAST_BACKGROUND * mask.shape[-2] * mask.shape[-1]
@@ -200,7 +202,7 @@ def _measure(
             ring = near.bands(width, config.gap) * own_clean
             weight = torch.where(ring.sum((1, 2, 3), keepdim=True) >= enough, ring, weight)
         weight = near.together(weight)
-    return found, measure(srgb_to_lab(around), weight)
+    return found, measure(lab if around is inside else srgb_to_lab(around), weight)
 
 
 def _joint(variance: Tensor, config: StatisticsConfig) -> Tensor:

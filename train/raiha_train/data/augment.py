@@ -80,18 +80,25 @@ def take(pictures: Tensor, boxes: Tensor, size: int, flip: Tensor) -> Tensor:
     return at_places(block_means(pictures, factor), grid)
 
 
-def random_views(
-    pictures: Tensor, mask: Tensor, size: int, config: CropConfig, generator: torch.Generator
+def draw_view(mask: Tensor, config: CropConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A crop and whether it is flipped, for each mask (B, 1, H, W), 0..1: boxes (B, 4) and (B,) bool.
+
+    Args: generator: on the CPU; waits for the mask where it is not.
+    """
+    boxes = choose_boxes(mask, config, generator)
+    return boxes, torch.rand(len(mask), generator=generator) < config.flip
+
+
+def take_with_mask(
+    pictures: Tensor, mask: Tensor, view: tuple[Tensor, Tensor], size: int
 ) -> tuple[Tensor, Tensor]:
-    """Crop and flip photos and their masks at random, each photo and its mask alike.
+    """What `draw_view` gave, of photos and their masks alike.
 
     Args:
         pictures: (B, 3, H, W), sRGB 0..1. mask: (B, 1, H, W), 0..1. size: the side S of what comes back.
-        generator: on the CPU.
     Returns: pictures (B, 3, S, S) and masks (B, 1, S, S), 0..1; a mask's edge is soft from the resize.
     """
-    boxes = choose_boxes(mask, config, generator)
-    flip = torch.rand(len(mask), generator=generator) < config.flip
+    boxes, flip = view
     both = take(torch.cat([pictures, mask.to(pictures)], 1), boxes, size, flip)
     return both[:, :3].clamp(0, 1), both[:, 3:].clamp(0, 1)
 

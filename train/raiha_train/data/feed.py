@@ -23,7 +23,7 @@ from raiha_core.resizing import area_means
 
 from ..experiment import Experiment
 from ..seeds import generator
-from .augment import random_views, self_references
+from .augment import draw_view, self_references, take, take_with_mask
 from .batch import Batch
 from .cache import Photos
 from .random_masks import random_regions
@@ -193,7 +193,7 @@ class Feed:
         g = generator("micro-batch", e.seed, k)
         truth, mask = self._floats(raw.truth), self._floats(raw.mask)
         if raw.composite is not None:
-            pair, mask = _views([truth, self._floats(raw.composite)], mask, e, g)
+            pair, mask, known = self._views([truth, self._floats(raw.composite)], mask, raw, g)
             truth, composite = pair
             if e.true_background:
                 composite = composite * mask + truth * (1 - mask)
@@ -201,21 +201,42 @@ class Feed:
             assert self.synthesis is not None
             assert raw.donor is not None
             assert raw.donor_mask is not None
-            (truth,), mask = _views([truth], mask, e, g)
+            (truth,), mask, known = self._views([truth], mask, raw, g)
             donor, donor_mask = (
                 area_means(self._floats(x), (truth.shape[-2], truth.shape[-1]))
                 for x in (raw.donor, raw.donor_mask)
             )
             truth, composite, _ = self.synthesis.recolour(truth, mask, donor, donor_mask, g)
-        references = self._references(raw, truth, mask, g)
+        references = self._references(raw, truth, known, g)
         return Batch(composite=composite, mask=mask, target=truth, ids=raw.ids, references=references)
 
     def _floats(self, values: Tensor) -> Tensor:
         """Bytes as floats 0..1, on the device."""
         return values.to(self.device, non_blocking=True).float() / 255
 
+    def _views(
+        self, pictures: list[Tensor], mask: Tensor, raw: Raw, g: torch.Generator
+    ) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The same crops and flips of pictures (B, 3, P, P) and their mask, at the experiment's size.
+
+        Returns: the pictures, the mask, and the mask on the CPU, whose values wait for no GPU.
+        """
+        size = self.experiment.size
+        whole = mask if mask.device.type == "cpu" else raw.mask.float() / 255
+        view = draw_view(whole, self.experiment.crop, g)
+        views, small = [], mask
+        for picture in pictures:
+            seen, small = take_with_mask(picture, mask, view, size)
+            views.append(seen)
+        if small.device.type == "cpu":
+            return views, small, small
+        return views, small, take(whole, view[0], size, view[1]).clamp(0, 1)
+
     def _references(self, raw: Raw, truth: Tensor, mask: Tensor, g: torch.Generator) -> ReferenceBatch | None:
-        """None, retrieved or made from the truth, drawn per sample or per micro-batch."""
+        """None, retrieved or made from the truth, drawn per sample or per micro-batch.
+
+        Args: mask: on the CPU.
+        """
         shares = self.experiment.references
         draw = torch.rand(1 if shares.per_batch else len(truth), generator=g).expand(len(truth))
         draw = draw * (shares.none + shares.retrieved + shares.augmented)
@@ -260,22 +281,10 @@ class Feed:
                     content[b, slot] = stored[row].to(content)
                     made[b, slot] = False
         if made.any():
+            rows, slots = (place.to(images.device) for place in made.nonzero(as_tuple=True))
             with torch.no_grad():
-                content[made.to(images.device)] = self.encoder.encode(images[made.to(images.device)]).content
+                content[rows, slots] = self.encoder.encode(images[rows, slots]).content
         return content, spec
-
-
-def _views(
-    pictures: list[Tensor], mask: Tensor, e: Experiment, g: torch.Generator
-) -> tuple[list[Tensor], Tensor]:
-    """The same crops and flips of pictures (B, 3, P, P) and their mask, at the experiment's size."""
-    state = g.get_state()
-    views, small = [], mask
-    for picture in pictures:
-        g.set_state(state)  # the same boxes for the truth and its composite
-        view, small = random_views(picture, mask, e.size, e.crop, g)
-        views.append(view)
-    return views, small
 
 
 def with_waits(items: Iterator[Item]) -> Iterator[tuple[Item, float]]:

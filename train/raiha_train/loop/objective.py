@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from raiha_core import render
 from raiha_core.models.network import Network
 from raiha_core.models.statistics import distance_to_ring
+from raiha_core.remembered import remembering
 from raiha_core.render import LabTransfer, Prediction
 
 from ..data.batch import Batch
@@ -44,6 +45,12 @@ class Objective(nn.Module):
             content: patch features of the composites (B, D, g, g), where the network reads them.
             generator: on the batch's device, draws what the contrast compares.
         """
+        with remembering():  # the network, what renders its answer and the weights ask the same of the batch
+            return self._score(batch, content, generator)
+
+    def _score(
+        self, batch: Batch, content: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         prediction = self.network(batch.composite, batch.mask, content, batch.references)
         new = render.apply(prediction, batch.composite, batch.mask).float()
         weight = None

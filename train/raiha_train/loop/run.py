@@ -195,12 +195,13 @@ class Run:
         waited, last = 0.0, time.perf_counter()
         for (k, raw), seconds in with_waits(prefetch(feed, self.numbers())):
             waited += seconds
-            batch = feed.finish(raw, k)
             seed = generator("network", experiment.seed, k).initial_seed()
             torch.manual_seed(seed)  # dropout
             rate = set_rate(self.optimizer, self.state.step, self.steps, experiment)
             with accelerator.accumulate(model):
-                content = content_of(self.network, batch, self.data.encoder)
+                with self.trusting():
+                    batch = feed.finish(raw, k)
+                    content = content_of(self.network, batch, self.data.encoder)
                 with accelerator.autocast(), self.trusting():
                     loss, terms = model(batch, content, torch.Generator(accelerator.device).manual_seed(seed))
                 norm = loss.detach()

@@ -182,7 +182,7 @@ class RegionContrast(nn.Module):
             every_usable, _ = gather_keys(usable)
         own = torch.arange(len(anchor), device=anchor.device) + first
         exists = every_usable.repeat(len(anchor), 1)
-        exists[torch.arange(len(anchor)), own] = False  # its own is the positive
+        exists = exists.scatter(1, own[:, None], value=False)  # its own is the positive
         negatives = torch.cat(((anchor * pasted).sum(1, keepdim=True), anchor @ every.T), 1)
         exists = torch.cat((torch.ones_like(exists[:, :1]), exists), 1)
         loss = info_nce((anchor * positive).sum(1), negatives, exists, self.config.temperature)
