@@ -19,6 +19,7 @@ from ..gallery.plan import BadFile
 from ..gallery.protocol import Progress
 from ..gallery.remove import remove
 from ..gallery.repair import repair
+from ..retrieval.kernel import running
 from .encoder_options import add_encoder_weights
 from .reading import add_reading_options
 from .values import count, device
@@ -224,7 +225,8 @@ def _run_remove(arguments: argparse.Namespace) -> int:
 
 def _run_info(arguments: argparse.Namespace) -> int:
     found = info(arguments.store, photos=arguments.photos)
-    _tell(arguments, found.to_json(), _describe(found))
+    search = running()
+    _tell(arguments, {**found.to_json(), "search": search}, [*_describe(found), f"searched by {search}"])
     return 0
 
 

@@ -1,15 +1,16 @@
 """A few int8 numbers per patch, from which no cosine of eq. 3 or 5 can be larger than it seems.
 
 With W orthonormal, a = q W and b = x W, the cosine is q.x = a.b. The first H columns of b are stored as
-whole numbers n with b_H = n / s + r, the rest in blocks t of which only the lengths |b_t| are stored,
+whole numbers n with b_k = n_k / s_k + r_k, the rest in blocks t of which only the lengths |b_t| are stored,
 and so is e = |r|. By Cauchy and Schwarz, for every q and x,
 
-    q.x = a_H.n / s + a_H.r + sum_t a_t.b_t  <=  a_H.n / s + |a_H| e + sum_t |a_t| |b_t|.
+    q.x = sum_k a_k n_k / s_k + a_H.r + sum_t a_t.b_t  <=  sum_k a_k n_k / s_k + |a_H| e + sum_t |a_t| |b_t|.
 
 Lengths and e are stored rounded up, so the right side only grows; it is one product of the stored numbers
 with a column made from q. Any W keeps the bound; one that gathers the energy in front makes it tight.
 `SLACK` is larger than all that float64 loses on the way and than a W that is orthonormal to within
-`DEFECT` may add; `rounding` is what the float32 product itself may lose.
+`DEFECT` may add; `rounding` is what the float32 product itself may lose, and `WholeQuery` carries what is
+lost where the column is rounded to whole numbers.
 
 Shapes: n photos of P patches, D content numbers, m patches of a query, K stored numbers per patch.
 """
@@ -22,13 +23,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-HEAD = 59  # H; with 4 tail lengths and 1 error these are 64 numbers
+HEAD = 91  # H; with 4 tail lengths and 1 error these are 96 numbers
 TAILS = 4
 LONGEST = 1.02  # of a stored vector; a longer one was never normalised, and its photo is scanned
 DEFECT = 1e-9  # of the rotation from an orthonormal one, any entry
 SLACK = 1e-6
-_ROOM = 1.25  # photos that come later may have larger numbers than those of the first build
-_ERRORS = 4  # the largest error that a stored number can tell, in units of the usual one
+_ROOM = 1.5  # photos that come later may have larger numbers than those of the first build
+_ERRORS = 24  # the largest error that a stored number can tell, in units of the usual one
+_LEAST = 0.3  # of what the widest column can tell
+_WHOLE = 32767  # of int16; products with 127 of up to 500 numbers stay within int32
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,16 @@ class Rotation:
     """What all indexes of a gallery share: fixed at its first build, because any rotation is right."""
 
     basis: Tensor  # (D, D) float64, orthonormal, columns by falling energy
-    scale: float  # s
+    scale: Tensor  # (H,) float64, s
 
     def __post_init__(self) -> None:
         if self.basis.ndim != 2 or self.basis.shape[0] != self.basis.shape[1]:
             raise ValueError(f"a rotation is square, got {tuple(self.basis.shape)}")
+        if self.scale.shape != (self.head,):
+            raise ValueError(f"a rotation of {self.dim} has {self.head} scales, got {len(self.scale)}")
         defect = (self.basis.T @ self.basis - torch.eye(self.dim, dtype=torch.float64)).abs().amax().item()
-        if not defect <= DEFECT or not 0 < self.scale < float("inf"):
-            raise ValueError(f"no rotation: off by {defect:g}, scale {self.scale:g}")
+        if not defect <= DEFECT or not bool(((self.scale > 0) & self.scale.isfinite()).all()):
+            raise ValueError(f"no rotation: off by {defect:g}, scales {self.scale.tolist()!r:.80}")
 
     @property
     def dim(self) -> int:
@@ -67,12 +72,12 @@ class Rotation:
 
     @property
     def most_error(self) -> float:
-        return _ERRORS * (self.head / 12) ** 0.5 / self.scale
+        return _ERRORS * (self.scale.reciprocal().square().sum().item() / 12) ** 0.5
 
     @cached_property
     def digest(self) -> str:
-        numbers = self.basis.contiguous().numpy().tobytes()
-        return hashlib.sha256(numbers + repr(self.scale).encode()).hexdigest()
+        parts = [part.contiguous().numpy().tobytes() for part in (self.basis, self.scale)]
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def fit_rotation(content: Tensor) -> Rotation:
@@ -80,8 +85,11 @@ def fit_rotation(content: Tensor) -> Rotation:
     flat = content.reshape(-1, content.shape[-1]).double().nan_to_num(0, 0, 0)
     _, vectors = torch.linalg.eigh(flat.T @ flat)
     basis = vectors.flip(1).contiguous()
-    largest = (flat @ basis[:, :HEAD]).abs().amax().item() if len(flat) else 0.0
-    return Rotation(basis, 127 / (min(_ROOM * largest, LONGEST) or 1.0))
+    head = (flat @ basis[:, :HEAD]).abs()
+    largest = head.amax(0) if len(flat) else torch.zeros(min(HEAD, len(basis)), dtype=torch.float64)
+    widest = max(largest.amax().item(), _LEAST)
+    # a column that was hardly used may be used by a later photo
+    return Rotation(basis, 127 / (_ROOM * largest).clamp(_LEAST * widest, LONGEST))
 
 
 def encode_photos(rotation: Rotation, content: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,13 +108,47 @@ def encode_photos(rotation: Rotation, content: Tensor) -> tuple[Tensor, Tensor]:
     return numbers.to(torch.int8), covered.all(1)
 
 
-def encode_query(rotation: Rotation, content: Tensor) -> Tensor:
-    """(m, D) float16 -> (K, m) float32, whose product with stored numbers is the bound."""
+def query_columns(rotation: Rotation, content: Tensor) -> Tensor:
+    """(m, D) float16 -> (K, m) float64, whose product with stored numbers is the bound.
+
+    Rounded to float32, the product loses what `rounding` says; to whole numbers, what `WholeQuery` says.
+    """
     rotated = content.double() @ rotation.basis
     head = rotated[:, : rotation.head]
     lengths = [rotated[:, tail].norm(dim=1) * (LONGEST / 127) for tail in rotation.tails]
     error = head.norm(dim=1) * (rotation.most_error / 127)
-    return torch.cat([head.T / rotation.scale, torch.stack([*lengths, error])]).float().contiguous()
+    return torch.cat([head.T / rotation.scale[:, None], torch.stack([*lengths, error])])
+
+
+@dataclass(frozen=True, slots=True)
+class WholeQuery:
+    """The columns in whole numbers: `score` = their product with stored numbers, exactly.
+
+    A column times f, rounded, is off by d_k per number, and no stored number exceeds 127: hence
+    bound <= (score + 127 sum_k |d_k|) / f.
+    """
+
+    numbers: Tensor  # (m, K) int16
+    least: Tensor  # (m,) int32: a pair whose score is below cannot reach the threshold
+    unit: Tensor  # (m,) float64: bound <= score * unit + slack
+    slack: Tensor  # (m,) float64
+
+
+def whole_query(columns: Tensor, threshold: float) -> WholeQuery:
+    """(K, m) float64 columns -> whole numbers for products in int32."""
+    columns = columns.T.contiguous()
+    factor = _WHOLE / columns.abs().amax(1).clamp_min(1e-30)
+    scaled = columns * factor[:, None]
+    whole = scaled.round()
+    lost = 127 * (scaled - whole).abs().sum(1)
+    least = (factor * (threshold - SLACK) - lost).floor() - 1
+    limits = torch.iinfo(torch.int32)
+    return WholeQuery(
+        whole.to(torch.int16),
+        least.clamp(limits.min, limits.max).to(torch.int32),  # no score is as large as the latter
+        factor.reciprocal(),
+        lost / factor + SLACK,
+    )
 
 
 def rounding(rotation: Rotation) -> float:

@@ -9,8 +9,9 @@ Shapes: n photos, P patches each, D content numbers, K numbers of the index per 
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -57,47 +58,76 @@ class PatchIndex:
                 covered[here] = index.covered.numpy()[row_in[here]] != 0
         self.covered = covered  # (photos,) bool
 
-    def numbers(self, rows: np.ndarray, room: Tensor) -> Tensor:
-        """The numbers of covered photos, (n * P, K) float32, written into `room`."""
-        patches = len(room) // max(1, len(rows))
-        wide = room.view(len(rows), patches, -1)
+    def in_order(self, rows: np.ndarray) -> np.ndarray:
+        """The same rows as they lie on the disk."""
+        return rows[np.lexsort((self._row_in[rows], self._shard_of[rows]))]
+
+    def addresses(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where numbers, content and histograms of covered photos lie in memory, as long as this lives."""
+        of, inside = self._shard_of[rows], self._row_in[rows]
+        numbers, content, histogram = (starts[of] + inside * size for starts, size in self._places)
+        return numbers, content, histogram
+
+    @cached_property
+    def _places(self) -> list[tuple[np.ndarray, int]]:
+        """Per kind of number: the address of each shard's, and the bytes of one photo's."""
+        kinds: list[list[Tensor | None]] = [
+            [None if index is None else index.numbers for index in self._indexes],
+            [shard.content for shard in self._shards],
+            [shard.histogram for shard in self._shards],
+        ]
+        places = []
+        for kind in kinds:
+            starts = np.array([0 if part is None else part.data_ptr() for part in kind], dtype=np.int64)
+            size = next(part[0].numel() * part.element_size() for part in kind if part is not None)
+            places.append((starts, size))
+        return places
+
+    def numbers(self, rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """At most `size` covered photos at a time: (positions in `rows`, their numbers (n, P, K) int8)."""
         for here, shard, inside in self._parts(rows):
             index = self._indexes[shard]
             assert index is not None, "only covered photos are asked for"
-            if bool((inside.diff() == 1).all()) and bool((here.diff() == 1).all()):  # side by side
-                wide[here[0] : here[-1] + 1] = index.numbers[inside[0] : inside[-1] + 1]
-            else:
-                wide[here] = index.numbers[inside].float()
-        return room
+            for start in range(0, len(here), size):
+                part = inside[start : start + size]
+                first, last = int(part[0]), int(part[-1]) + 1
+                beside = last - first == len(part) and bool((np.diff(part) == 1).all())
+                yield (
+                    here[start : start + size],
+                    index.numbers[first:last] if beside else index.numbers[torch.from_numpy(part)],
+                )
 
     def content(self, rows: np.ndarray, patches: np.ndarray) -> Tensor:
         """Single patches of photos, pairwise: (m, D) float16."""
-        dim = self.rotation.dim
-        found = torch.empty(len(rows), dim, dtype=torch.float16)
+        found = torch.empty(len(rows), self.rotation.dim, dtype=torch.float16)
         for here, shard, inside in self._parts(rows):
             stored = self._shards[shard].content
-            place = inside * stored.shape[1] + torch.from_numpy(patches)[here]
+            place = torch.from_numpy(inside * stored.shape[1] + patches[here])
             part = stored.flatten(0, 1).index_select(0, place)
             if len(part) == len(rows):
                 return part
-            found[here] = part
+            found[torch.from_numpy(here)] = part
         return found
 
-    def histograms(self, rows: np.ndarray) -> Tensor:
-        """All histograms of photos: (n * P, K) uint8."""
-        found = [(here, self._shards[shard].histogram[inside]) for here, shard, inside in self._parts(rows)]
-        joined = torch.empty(len(rows), *found[0][1].shape[1:], dtype=torch.uint8)
-        for here, part in found:
-            joined[here] = part
-        return joined.flatten(0, 1)
+    def histograms(self, rows: np.ndarray, patches: np.ndarray) -> Tensor:
+        """Their histograms: (m, K) uint8."""
+        bins = self._shards[0].histogram.shape[2]
+        found = torch.empty(len(rows), bins, dtype=torch.uint8)
+        for here, shard, inside in self._parts(rows):
+            stored = self._shards[shard].histogram
+            place = torch.from_numpy(inside * stored.shape[1] + patches[here])
+            found[torch.from_numpy(here)] = stored.flatten(0, 1).index_select(0, place)
+        return found
 
-    def _parts(self, rows: np.ndarray) -> list[tuple[Tensor, int, Tensor]]:
+    def _parts(self, rows: np.ndarray) -> list[tuple[np.ndarray, int, np.ndarray]]:
         """Which of the rows lie in which shard, and where: (positions, shard, rows inside)."""
         of, inside = self._shard_of[rows], self._row_in[rows]
+        if len(of) and (of == of[0]).all():
+            return [(np.arange(len(rows)), int(of[0]), inside)]
         parts = []
         for number in np.unique(of):
             here = np.flatnonzero(of == number)
-            parts.append((torch.from_numpy(here), int(number), torch.from_numpy(inside[here])))
+            parts.append((here, int(number), inside[here]))
         return parts
 
 
@@ -157,7 +187,7 @@ def _sample(layout: Layout, state: State, most: int = 8) -> Tensor:
 
 def _write_rotation(layout: Layout, rotation: Rotation) -> None:
     durable.make_folder(layout.index)
-    tensors = {"basis": rotation.basis, "scale": torch.tensor([rotation.scale], dtype=torch.float64)}
+    tensors = {"basis": rotation.basis, "scale": rotation.scale}
     with durable.durable_path(layout.rotation) as temporary:
         temporary.write_bytes(save(tensors))
 
@@ -166,7 +196,7 @@ def read_rotation(layout: Layout) -> Rotation | None:
     """The gallery's rotation, None where it is missing or broken: it can always be made again."""
     try:
         tensors = load(read_regular(layout.rotation, _LARGEST))
-        return Rotation(tensors["basis"], float(tensors["scale"][0]))
+        return Rotation(tensors["basis"].double(), tensors["scale"].double())
     except Exception as error:  # safetensors has an error type of its own, which is no ValueError
         if isinstance(error, (*_BROKEN, RuntimeError)) or type(error).__module__.startswith("safetensors"):
             return None

@@ -153,6 +153,29 @@ def appearance_of_pairs(first: Tensor, second: Tensor, threshold: float) -> tupl
     return cosine, settle_ties(cosine >= threshold, cosine, first, second, threshold)
 
 
+def raise_light(
+    best: Tensor,
+    photo: Tensor,
+    similar: Tensor,
+    first: tuple[Tensor, Tensor],
+    second: tuple[Tensor, Tensor],
+    threshold: float,
+) -> None:
+    """Raise the best appearance cosine of photos by pairs of histograms whose content reaches.
+
+    The best pair of a photo is among those whose float32 cosine is nearly the largest: only these are
+    computed exactly.
+
+    Args: best: (n,) float64, changed in place; photo, similar: (M,) int64 and float32 cosines, good to
+        `APPEARANCE_BAND`; first, second: histograms (any, K) uint8, and which of them, (M,).
+    """
+    most = torch.full(best.shape, -torch.inf, device=best.device).scatter_reduce_(0, photo, similar, "amax")
+    near = (similar >= (most - 2 * APPEARANCE_BAND)[photo]).nonzero()[:, 0]
+    for part in near.split(PAIRS_AT_ONCE):
+        cosine, reaches = appearance_of_pairs(first[0][first[1][part]], second[0][second[1][part]], threshold)
+        best.scatter_reduce_(0, photo[part][reaches], cosine[reaches], "amax")
+
+
 def direction(histogram: Tensor) -> Tensor:
     """Histograms (..., K) uint8 -> float32, of length 1 where they are not empty."""
     wide = histogram.float()
@@ -187,14 +210,13 @@ def illumination(
     columns = (open_photos[:, None] * patches + torch.arange(patches, device=device)).flatten()
     similar = direction(histogram) @ direction(photo_histograms[columns]).T
     pairs = (likely[:, columns] & (similar >= appearance_threshold - APPEARANCE_BAND)).nonzero()
-    for chunk in pairs.split(PAIRS_AT_ONCE):
+    for chunk in pairs.split(16 * PAIRS_AT_ONCE):
         i, j = chunk[:, 0], columns[chunk[:, 1]]
+        alike = similar[i, chunk[:, 1]]
         unsure = (score[i, j] < content_threshold + margin).nonzero()[:, 0]
         good = torch.ones(len(i), dtype=torch.bool, device=device)
         exact = (content.exact[i[unsure]].double() * photos.exact[j[unsure]].double()).sum(1)
         good[unsure] = exact >= content_threshold
-        i, j = i[good], j[good]
-        cosine, reaches = appearance_of_pairs(histogram[i], photo_histograms[j], appearance_threshold)
-        photo, cosine = j[reaches] // patches, cosine[reaches]
-        best.scatter_reduce_(0, photo, cosine, "amax")
+        i, j, alike = i[good], j[good], alike[good]
+        raise_light(best, j // patches, alike, (histogram, i), (photo_histograms, j), appearance_threshold)
     return best.masked_fill_(best == -torch.inf, torch.nan).cpu().numpy()

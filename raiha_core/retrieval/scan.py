@@ -120,12 +120,11 @@ def _steps(
     index = gallery.index if device.type == "cpu" else None
     if index is not None:
         rows = np.flatnonzero(wanted.numpy() & index.covered)
-        bounded = BoundedPass(queries, request, allowed.numpy(), index)
-        if len(rows) and bounded.pays(rows):
+        bounded = BoundedPass(queries, request, allowed.numpy(), index) if len(rows) else None
+        if bounded is not None and bounded.pays(rows):
             wanted = wanted & ~torch.from_numpy(index.covered)
-            for start in range(0, len(rows), block):
-                part = rows[start : start + block]
-                yield len(part), bounded.step(part)
+            for count, found in bounded.steps(rows):
+                yield count, ((query, one.rows, one.share, one.light, one.content) for query, one in found)
     if not wanted.any():
         return
     run, spec = _Pass(queries, request, (allowed & wanted).numpy(), device), gallery.spec
