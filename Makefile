@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 
-.PHONY: demo test lint bench setup
+.PHONY: demo test lint bench setup torture
 
 setup: $(STAMP)
 
@@ -30,3 +30,7 @@ test: lint
 
 bench: $(STAMP)
 	$(BIN)/python train/bench/run.py
+
+# BUDGET=minutes samples every part, SEED=n decides every trial, ONLY=part[:trial] runs a part of it
+torture: $(STAMP)
+	$(BIN)/python -m tests.torture.run $(if $(BUDGET),--budget $(BUDGET)) --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY))

@@ -5,12 +5,14 @@ A device or a pipe would hang a reader or fill its memory; a link would lead a w
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+_SEPARATORS = re.compile(r"[/\\]" if os.sep == "\\" else "/")
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe must not hang us
 
 
@@ -45,6 +47,11 @@ def file_digest(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def stays_inside(path: str) -> bool:
+    """Whether a path, as it stands, leads to nothing but what lies below the folder that it is read from."""
+    return not path.startswith("/") and ".." not in _SEPARATORS.split(path)
 
 
 def is_link(path: Path) -> bool:

@@ -81,6 +81,10 @@ def test_bad_lists_name_themselves(root):
     (root / "twice.txt").write_text("HCOCO/composite_images/c1_1_1.jpg\n" * 2, encoding="utf-8")
     with pytest.raises(ValueError, match="1 items stand twice in the list, the first is 'c1_1_1'"):
         read_root(root, root / "twice.txt")
+    for way_out in ("../x/composite_images/c1_1_1.jpg", "/x/HCOCO/composite_images/c1_1_1.jpg"):
+        (root / "out.txt").write_text(way_out, encoding="utf-8")
+        with pytest.raises(ValueError, match="leads out of the data folder"):
+            read_root(root, root / "out.txt")
     (root / "empty.txt").write_text("\n", encoding="utf-8")
     with pytest.raises(ValueError, match="is empty"):
         read_root(root, root / "empty.txt")
@@ -114,12 +118,18 @@ def test_references_round_trip_and_name_their_bad_line(root, tmp_path):
         ({"refs": good["refs"] * 2}, "stands twice"),
         ({"mask": "HAdobe5k/masks/a0001_1.png"}, "is not the mask of"),
         ({"score": 1}, "the keys must be"),
+        ({"input": ["x"]}, "'input' must be a path"),
+        ({"refs": ["../../photo.jpg"]}, "leads out of the data folder"),
+        ({"refs": ["/etc/photo.jpg"]}, "leads out of the data folder"),
     ):
         (tmp_path / "bad.jsonl").write_text(
             json.dumps(good) + "\n" + json.dumps(good | change), encoding="utf-8"
         )
         with pytest.raises(ValueError, match=rf"line 2: .*{message}"):
             read_references(tmp_path / "bad.jsonl")
+    (tmp_path / "bad.jsonl").write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(ValueError, match="line 1: it is nested without end"):
+        read_references(tmp_path / "bad.jsonl")
     (tmp_path / "bad.jsonl").write_text('{"input":', encoding="utf-8")
     with pytest.raises(ValueError, match="line 1"):
         read_references(tmp_path / "bad.jsonl")

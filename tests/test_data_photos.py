@@ -47,7 +47,9 @@ def test_a_manifest_names_masks_and_groups_and_leaves_cut_outs_out(tmp_path):
     assert rows[0].mask == tmp_path / "a1.png"
 
 
-@pytest.mark.parametrize("line", ["{", '{"mask": "a.png"}', "[1]"])
+@pytest.mark.parametrize(
+    "line", ["{", '{"mask": "a.png"}', "[1]", '{"image": "a.png", "mask": [1]}', "[" * 100_000]
+)
 def test_a_bad_line_is_named_with_its_number(tmp_path, line):
     (tmp_path / "manifest.jsonl").write_text('{"image": "a.jpg"}\n' + line + "\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"manifest\.jsonl, line 2 is no photo"):

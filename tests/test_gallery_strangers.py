@@ -184,3 +184,27 @@ def test_a_dangling_lock_makes_no_file_elsewhere(place, photos, tmp_path):
         build(photos, place, encoder=FakeEncoder())
     assert not (tmp_path / "nowhere").exists()
     assert len(open_gallery(place)) == 4  # reading asks no lock
+
+
+@pytest.mark.parametrize("name", ["zz../secret.png", "z:../secret.png", "other.png", "z:/secret.png"])
+def test_no_id_leads_out_of_its_folder_by_the_folder_s_name(place, tmp_path, name):
+    # the first photo folder, which `photos` replaces, is given a name, and a photo that makes use of it
+    first = next(photo.id for photo in open_gallery(place).photos)
+
+    def change(line):
+        if line["kind"] == "folder":
+            return {**line, "name": "z"}
+        return {**line, "id": name if line["id"] == first else f"z:{line['id']}"} if "id" in line else line
+
+    rewrite(place, change)
+    with pytest.raises(ValueError, match="is damaged: not a manifest line"):
+        open_gallery(place, photos=tmp_path / "photos")
+    assert not check(place).sound
+
+
+def test_a_folder_keeps_the_name_by_which_its_photos_are_called(place):
+    batches = journal.read(place / "manifest.jsonl").batches
+    folder = next(line for batch in batches for line in batch if line["kind"] == "folder")
+    journal.append(place / "manifest.jsonl", [{**folder, "name": "z"}])
+    with pytest.raises(ValueError, match="a folder changes its name"):
+        open_gallery(place)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ..opening import read_list_text
+from ..regular import stays_inside
 from .item import Triple, require_unique
 
 SUBSETS = ("HAdobe5k", "HFlickr", "HCOCO", "Hday2night")
@@ -81,7 +82,12 @@ def number(image: str) -> int:
 
 
 def triple(root: Path, path: str) -> Triple:
-    """The item behind one line of a list file."""
+    """The item behind one line of a list file.
+
+    Raises: ValueError naming a path that leads out of the data folder, or is not of its form.
+    """
+    if not stays_inside(path):
+        raise ValueError(f"'{path:.200}' leads out of the data folder")
     name = parse_name(path)
     return Triple(
         id=name.stem, subset=name.subset, root=root, composite=path, mask=name.mask_path, real=name.real_path

@@ -17,6 +17,8 @@ import numpy as np
 
 from ..durable import write_text
 from ..opening import read_list_text
+from ..reasons import reason
+from ..regular import stays_inside
 from .iharmony4 import parse_name, triple
 from .item import Triple, require_unique
 
@@ -42,8 +44,12 @@ def _parse(line: str, empty: bool) -> Listed:
     if not isinstance(data, dict) or set(data) != set(KEYS):
         raise ValueError(f"the keys must be {', '.join(KEYS)}")
     refs = data["refs"]
+    if not isinstance(data["input"], str):
+        raise ValueError("'input' must be a path")
     if not isinstance(refs, list) or not (refs or empty) or not all(isinstance(ref, str) for ref in refs):
         raise ValueError(f"'refs' must be a list of {'paths' if empty else 'at least one path'}")
+    if outside := [ref for ref in refs if not stays_inside(ref)]:
+        raise ValueError(f"'{outside[0]:.200}' leads out of the data folder")
     if len(set(refs)) != len(refs):
         raise ValueError("a reference stands twice")
     if data["mask"] != parse_name(data["input"]).mask_path:
@@ -63,8 +69,9 @@ def parse_references(text: str, name: str, *, empty: bool = False) -> list[Liste
             continue
         try:
             listed.append(_parse(line, empty))
-        except ValueError as error:  # JSONDecodeError is one
-            raise ValueError(f"'{name}', line {number}: {error}") from None
+        except (ValueError, RecursionError) as error:  # JSONDecodeError is one
+            why = reason(error) if isinstance(error, RecursionError) else error
+            raise ValueError(f"'{name}', line {number}: {why}") from None
     require_unique([triple(Path(), entry.input) for entry in listed])
     return listed
 

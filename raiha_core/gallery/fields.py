@@ -1,8 +1,9 @@
 """What may stand in a line of a manifest: types and bounds, since a store may come from a stranger."""
 
-import os
 import re
 from collections.abc import Mapping
+
+from ..regular import stays_inside
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHARD = re.compile(r"[0-9]{6,12}")
@@ -10,7 +11,6 @@ _VIEW = re.compile(r"|[0-9a-f]{66}")
 _LONGEST_NAME = 1 << 14  # characters of a path
 _LONGEST_TEXT = 1 << 20  # of a group or a reason
 _BIGGEST = (1 << 63) - 1
-_SEPARATORS = re.compile(r"[/\\]" if os.sep == "\\" else "/")
 
 
 def text_field(line: Mapping, name: str, default: str | None = None, most: int = _LONGEST_TEXT) -> str:
@@ -44,7 +44,7 @@ def path_field(line: Mapping, name: str) -> str:
 def inner_path_field(line: Mapping, name: str, default: str | None = None) -> str:
     """A path that stays below its folder. Raises: as `text_field`."""
     value = text_field(line, name, default, _LONGEST_NAME)
-    if value.startswith("/") or ".." in _SEPARATORS.split(value):
+    if not stays_inside(value):
         raise ValueError(f"'{name}' leads out of its folder: {value!r:.80}")
     return value
 

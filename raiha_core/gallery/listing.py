@@ -75,7 +75,7 @@ def read_groups(path: Path) -> Mapping[str, str]:
                 if not isinstance(row, dict) or not row.get("id") or row.get("group") is None:
                     raise ValueError(f"{path}: row {number} has no id and group")
                 groups[str(row["id"])] = str(row["group"])
-        except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, RecursionError) as error:
             raise ValueError(f"{path} is not a table of groups: {reason(error)}") from None
     return groups
 

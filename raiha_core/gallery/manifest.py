@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..reasons import reason
+from ..regular import stays_inside
 from . import fields
 from .journal import Line
 
@@ -38,6 +39,12 @@ class Folder:
 
     def id_of(self, file: str) -> str:
         return f"{self.name}:{file}" if self.name else file
+
+    def holds(self, photo_id: str) -> bool:
+        """Whether an id is one of this folder's, and its path stays inside."""
+        if self.name and not photo_id.startswith(f"{self.name}:"):
+            return False
+        return stays_inside(self.file_of(photo_id))
 
     def file_of(self, photo_id: str) -> str:
         """The path inside the folder that an id of this folder stands for."""
@@ -132,7 +139,10 @@ class State:
                 self.excluded.add(name)
         elif kind == "folder":
             self._named = fields.number_field(line, "index", most=len(self.folders))
-            self.folders[self._named : self._named + 1] = [folder_from_line(line)]
+            known, new = self.folders[self._named : self._named + 1], folder_from_line(line)
+            if known and known[0].name != new.name:
+                raise ValueError("a folder changes its name, by which its photos are called")
+            self.folders[self._named : self._named + 1] = [new]
         elif kind == "begin":
             self._begin(line)
         elif kind == "end":
@@ -141,6 +151,8 @@ class State:
             raise ValueError("of an unknown kind")
 
     def _add(self, entry: Entry) -> None:
+        if not self.folders[entry.folder].holds(entry.photo.id):
+            raise ValueError("the photo is not of its folder")
         self.live[entry.photo.id] = self.by_content[entry.photo.sha256] = entry
         self.excluded.discard(entry.photo.id)
         if self.promises:  # the last one that was begun is the one that is being kept

@@ -217,7 +217,8 @@ def _recover(state: State, spec: FeatureSpec, salvage: _Salvage) -> tuple[str, .
         places |= {entry.photo.sha256: entry for entry in notes.entries if entry.shard == name}
         for entry in notes.entries:
             key, place = entry.photo.id, places.get(entry.photo.sha256)
-            if key not in state.live and key not in state.excluded and place is not None:
+            known = key in state.live or key in state.excluded
+            if place is not None and not known and state.folders[entry.folder].holds(key):
                 back[key] = replace(entry, shard=place.shard, row=place.row)
     state.live |= back
     in_use = {entry.shard for entry in state.live.values()}

@@ -1,5 +1,5 @@
 """Every part of the torture, in the order in which they run."""
 
-from . import disks, files, kills, readers
+from . import disks, files, kills, own, readers, truths
 
-PARTS = (*kills.PARTS, *disks.PARTS, *readers.PARTS, *files.PARTS)
+PARTS = (*kills.PARTS, *disks.PARTS, *readers.PARTS, *files.PARTS, *own.PARTS, *truths.PARTS)

@@ -54,7 +54,9 @@ def read_manifest(manifest: Path) -> list[dict[str, Any]]:
             entry = json.loads(line)
             if not isinstance(entry["image"], str):
                 raise TypeError("image is no name")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if not isinstance(entry.get("mask"), str | None):
+                raise TypeError("mask is no name")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{manifest}, line {number} is no photo: {error!r}") from None
         entries.append(entry)
     return entries
