@@ -1,11 +1,11 @@
-"""A trunk that smooths what it halves: one kernel for two steps, steadier maps, old weights as a start."""
+"""A trunk that smooths what it halves: where, how, steadier maps, old weights as a start."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
 from raiha_core import checkpoint
-from raiha_core.features.antialiasing import GROWTH, fitted, widened
+from raiha_core.features.antialiasing import halved
 from raiha_core.features.efficientnet import B0, LITE0, EfficientNet, convolve_same
 from raiha_core.models.backbone import LITE0_NAME, Backbone
 from raiha_train.loop import train
@@ -16,46 +16,44 @@ from tests.training_cases import PLUS, arguments, write_config
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def every_answer(layer: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
-    """The answers of a halving convolution at stride 1, one more on each side."""
-    kernel, stride = layer.kernel_size[0], layer.stride[0]
-    before = [max((-(-side // stride) - 1) * stride + kernel - side, 0) // 2 for side in x.shape[-2:]]
-    wide = F.pad(x, (before[1] + 1, kernel, before[0] + 1, kernel))
-    return F.conv2d(wide, layer.weight, groups=layer.groups)
-
-
-@pytest.mark.parametrize("size", [(12, 12), (13, 8), (7, 9)])
+@pytest.mark.parametrize("size", [(28, 28), (29, 24), (23, 25)])
 @pytest.mark.parametrize(("kernel", "groups"), [(3, 1), (5, 4)])
-def test_one_wider_convolution_is_the_convolution_and_the_filter(kernel, groups, size):
-    # Oracle: answers at every place, smoothed by sums of neighbours, then every second one.
+def test_a_smooth_half_lies_where_the_halving_convolution_answers(kernel, groups, size):
+    # Oracle: where answers rise evenly from cell to cell, a symmetric filter leaves each as it is.
     torch.manual_seed(0)
-    narrow = torch.nn.Conv2d(4, 4, kernel, 2, groups=groups, bias=False).double()
-    wide = torch.nn.Conv2d(4, 4, kernel + GROWTH, 2, groups=groups, bias=False).double()
-    wide.load_state_dict({"weight": widened(narrow.weight.detach())})
-    x = torch.randn(2, 4, *size, dtype=torch.float64)
+    halving = torch.nn.Conv2d(4, 4, kernel, 2, groups=groups, bias=False).double()
+    dense = torch.nn.Conv2d(4, 4, kernel, 1, kernel // 2, groups=groups, bias=False).double()
+    dense.load_state_dict(halving.state_dict())
+    down, across = (torch.arange(side, dtype=torch.float64) for side in size)
+    x = (down[:, None] + 0.3 * across).expand(2, 4, *size)
     with torch.no_grad():
-        y = every_answer(narrow, x)
-        y = (y[..., :-2, :] + 2 * y[..., 1:-1, :] + y[..., 2:, :]) / 4
-        y = (y[..., :-2] + 2 * y[..., 1:-1] + y[..., 2:]) / 4
-        found = convolve_same(wide, x)
-        wanted = y[..., ::2, ::2][..., : found.shape[-2], : found.shape[-1]]
-    torch.testing.assert_close(found, wanted)
+        every, wanted = dense(x), convolve_same(halving, x)
+        inner = every[..., kernel // 2 : -(kernel // 2), kernel // 2 : -(kernel // 2)]
+        wide = F.pad(inner, (kernel // 2,) * 4, mode="replicate")  # the edge is another matter
+        found = halved(wide)
+    assert found.shape == wanted.shape
+    torch.testing.assert_close(found[..., 4:-4, 4:-4], wanted[..., 4:-4, 4:-4])
 
 
-def test_only_what_halves_a_map_is_wider_and_smooth_maps_hardly_change():
+def test_the_filter_keeps_a_constant_removes_a_checkerboard_and_weighs_as_written():
+    # Oracle: by hand. A single bright cell at an odd place is seen with the filter's own weights.
+    assert torch.equal(halved(torch.full((1, 2, 8, 8), 3.0)), torch.full((1, 2, 4, 4), 3.0))
+    stripes = torch.tensor([0.0, 1.0]).repeat(6).expand(1, 1, 12, 12)
+    torch.testing.assert_close(halved(stripes)[..., 2:4], torch.full((1, 1, 6, 2), 0.5))
+    spot = torch.zeros(1, 1, 15, 15)
+    spot[..., 7, 8] = 1  # even cells are kept of odd sides
+    found = halved(spot)[0, 0]
+    assert torch.equal(found[:, 4], 0.5 * torch.tensor([0, 0, -1, 9, 9, -1, 0, 0]) / 32)
+
+
+def test_a_smooth_trunk_has_the_same_weights():
     usual = EfficientNet(LITE0)
     smooth = EfficientNet(type(LITE0)(activation="relu6", squeeze=0, antialias=True))
-    own = smooth.state_dict()
-    wider = {name for name, tensor in usual.state_dict().items() if own[name].shape != tensor.shape}
-    assert wider == {"conv_stem.weight", *(f"blocks.{stage}.0.conv_dw.weight" for stage in (1, 2, 3, 5))}
-    state = fitted(usual.state_dict(), own)
-    for name, tensor in state.items():
-        assert tensor.shape == own[name].shape
-        if name in wider:
-            torch.testing.assert_close(tensor.sum((2, 3)), usual.state_dict()[name].sum((2, 3)))
-        else:
-            assert tensor is usual.state_dict()[name] or torch.equal(tensor, usual.state_dict()[name])
-    assert fitted(state, own).keys() == state.keys()
+    shapes = [{name: t.shape for name, t in net.state_dict().items()} for net in (usual, smooth)]
+    assert shapes[0] == shapes[1]
+    x = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        assert [level.shape for level in smooth.eval()(x)] == [level.shape for level in usual.eval()(x)]
     assert not B0.antialias
 
 
@@ -120,4 +118,4 @@ def test_a_run_begins_with_weights_that_smoothed_nothing(tmp_path, photos):  # n
     )
     assert new.config.antialias
     a, b = (loaded.network.backbone.body.conv_stem.weight for loaded in (old, new))
-    torch.testing.assert_close(b, widened(a))  # the stem is frozen
+    assert torch.equal(a, b)  # the stem is frozen

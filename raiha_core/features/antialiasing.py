@@ -1,38 +1,27 @@
-"""Convolutions that halve a map without aliasing: the old one and a binomial filter, as one wider kernel.
+"""Halving a map without aliasing: it is smoothed behind the activation before every second cell is kept.
 
-A convolution with stride 2 keeps every second answer, so that a shift by one pixel shows other ones. Smoothed
-by [1, 2, 1] / 4 in both directions before every second is kept, they hardly differ. As nothing lies between
-the convolution and the filter, both are one convolution, two cells wider.
-Source: Zhang, "Making Convolutional Networks Shift-Invariant Again", arXiv:1904.11486; there the filter
-follows the activation.
+A convolution with stride 2 keeps every second answer, so that a shift by one pixel shows other ones. Here it
+answers at every cell, and what its activation leaves is smoothed, as in Zhang, "Making Convolutional Networks
+Shift-Invariant Again", arXiv:1904.11486. The filter is a half-band one: beside that source's binomial ones it
+leaves more of what the smaller map can hold, and less of what it cannot.
+Shapes: B images, C channels, h x w a map.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-BINOMIAL = (0.25, 0.5, 0.25)
-GROWTH = len(BINOMIAL) - 1  # cells by which a kernel grows
+HALF_BAND = (-1 / 32, 0.0, 9 / 32, 16 / 32, 9 / 32, 0.0, -1 / 32)
 
 
-def widened(kernel: Tensor) -> Tensor:
-    """A kernel (C', C, k, k) and the filter behind it as one kernel, (C', C, k + 2, k + 2)."""
-    taps = torch.tensor(BINOMIAL, dtype=torch.float64)
-    filtered = F.conv2d(
-        kernel.double().flatten(0, 1)[:, None], torch.outer(taps, taps)[None, None], padding=GROWTH
-    )
-    return filtered.view(*kernel.shape[:2], *filtered.shape[-2:]).to(kernel.dtype)
+def halved(x: Tensor) -> Tensor:
+    """(B, C, h, w) -> (B, C, h/2, w/2), rounded up: smoothed, at the cells at which SAME convolutions answer.
 
-
-def fitted(given: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state for a network whose halving kernels are wider, and else the same.
-
-    Kernels that are two cells narrower than the network's are widened; all else is left as it is.
+    Those are the odd ones of an even side, the even ones of an odd one. Beyond the edge its cells go on.
     """
-
-    def fit(name: str, tensor: Tensor) -> Tensor:
-        wanted = own[name].shape if name in own else tensor.shape
-        narrower = tensor.ndim == 4 and wanted == (*tensor.shape[:2], *(k + GROWTH for k in tensor.shape[2:]))
-        return widened(tensor) if narrower else tensor
-
-    return {name: fit(name, tensor) for name, tensor in given.items()}
+    taps = torch.tensor(HALF_BAND, dtype=torch.float32, device=x.device)
+    kernel = torch.outer(taps, taps).to(x.dtype).expand(x.shape[1], 1, -1, -1)
+    reach = len(HALF_BAND) // 2
+    down, across = (1 - side % 2 for side in x.shape[-2:])
+    padded = F.pad(x, (reach - across, reach, reach - down, reach), mode="replicate")
+    return F.conv2d(padded, kernel, stride=2, groups=x.shape[1])

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .antialiasing import GROWTH
+from .antialiasing import halved
 
 BATCH_NORM_EPSILON = 1e-3  # of the batch norms, as trained
 STEM = 32  # channels
@@ -35,7 +35,7 @@ class Flavour:
 
     activation: str  # of torch.nn.functional, which computes it in place
     squeeze: float  # channels of a block's squeeze-and-excitation per channel it reads; 0: it has none
-    # what halves a map smooths it first, within its own kernel: `antialiasing.widened`
+    # what halves a map answers at every cell, and is smoothed behind its activation: `antialiasing.halved`
     antialias: bool = False
 
 
@@ -54,8 +54,9 @@ class EfficientNet(nn.Module):
         Args: operations: the namespace of layer classes (Conv2d, BatchNorm2d); a host hands in casting ones.
         """
         super().__init__()
-        self.activation = flavour.activation
-        self.conv_stem = operations.Conv2d(3, STEM, reducing(3, flavour), 2, bias=False)
+        self.activation, self.antialias = flavour.activation, flavour.antialias
+        stride, margin = (1, 1) if self.antialias else (2, 0)
+        self.conv_stem = operations.Conv2d(3, STEM, 3, stride, margin, bias=False)
         self.bn1 = operations.BatchNorm2d(STEM, eps=BATCH_NORM_EPSILON)
         self.blocks = stages(flavour, operations)
         self.train(self.training)
@@ -70,6 +71,8 @@ class EfficientNet(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised picture (B, 3, s, s) -> maps (B, C, s/2^n, s/2^n), linear: the last of each size."""
         x = _activate(self.bn1(convolve_same(self.conv_stem, x)), self.activation)
+        if self.antialias:
+            x = halved(x)
         maps: list[Tensor] = []
         following = [stride for _, _, stride, _, _ in STAGES[1:]]
         for stage, stride in zip(self.blocks, (*following, 2), strict=True):
@@ -92,11 +95,6 @@ def stages(flavour: Flavour, operations: Any = nn) -> nn.ModuleList:
     return found
 
 
-def reducing(kernel: int, flavour: Flavour) -> int:
-    """The side of a kernel that halves a map."""
-    return kernel + GROWTH if flavour.antialias else kernel
-
-
 class InvertedResidual(nn.Module):
     """Widen, convolve each channel for itself, weigh the channels, narrow; the first stage does not widen."""
 
@@ -114,7 +112,8 @@ class InvertedResidual(nn.Module):
         self.activation = flavour.activation
         self.skip = stride == 1 and width == channels
         inner = width * expansion
-        kernel = kernel if stride == 1 else reducing(kernel, flavour)
+        self.smooths = flavour.antialias and stride == 2
+        step = 1 if self.smooths else stride
 
         def pointwise(inputs: int, outputs: int) -> nn.Module:
             return operations.Conv2d(inputs, outputs, 1, bias=False)
@@ -123,7 +122,7 @@ class InvertedResidual(nn.Module):
             return operations.BatchNorm2d(of, eps=BATCH_NORM_EPSILON)
 
         depthwise = operations.Conv2d(
-            inner, inner, kernel, stride, kernel // 2 if stride == 1 else 0, groups=inner, bias=False
+            inner, inner, kernel, step, kernel // 2 if step == 1 else 0, groups=inner, bias=False
         )
         squeeze = Squeeze(inner, round(width * flavour.squeeze), operations) if flavour.squeeze else None
         # timm numbers the norms by their order, and calls the narrowing layer by another name where there
@@ -148,6 +147,8 @@ class InvertedResidual(nn.Module):
             (self.bn2, self.conv_pwl, self.bn3) if self.widens else (self.bn1, self.conv_pw, self.bn2)
         )
         y = _activate(middle(convolve_same(self.conv_dw, y)), self.activation)
+        if self.smooths:
+            y = halved(y)
         if self.se is not None:
             y = self.se(y)
         y = last(narrow(y))

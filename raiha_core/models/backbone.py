@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..features.antialiasing import fitted
 from ..features.efficientnet import LITE0, EfficientNet
 from ..features.encoders import lite0_state
 from ..features.tv_ops import ensure_torchvision
@@ -52,7 +51,7 @@ class Backbone(nn.Module):
         if name == LITE0_NAME:
             self.body: nn.Module = EfficientNet(replace(LITE0, antialias=antialias), operations)
             if pretrained:
-                load_strictly(self.body, fitted(lite0_state(), self.body.state_dict()), "EfficientNet-Lite0")
+                load_strictly(self.body, lite0_state(), "EfficientNet-Lite0")
             self.channels: tuple[int, ...] = EfficientNet.CHANNELS[1:]
             self.mean: tuple[float, ...] = _HALF
             self.deviation: tuple[float, ...] = _HALF

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 
 from raiha_core import __version__, checkpoint
-from raiha_core.features.antialiasing import fitted
 from raiha_core.models.network import Network
 
 from ..data.training_data import TrainingData
@@ -52,7 +51,7 @@ def begin_with(network: Network, path: Path, data: str | None) -> str:
     if data is not None and about.get("data_fingerprint") != data:
         raise ValueError(f"{path} was trained on other data: {about.get('data_fingerprint')} != {data}")
     own = network.state_dict()
-    given = fitted(loaded.network.state_dict(), own)  # for a network that smooths what it halves
+    given = loaded.network.state_dict()
     unknown = sorted(set(given) - set(own))
     other = sorted(name for name in set(given) & set(own) if given[name].shape != own[name].shape)
     if unknown or other:
