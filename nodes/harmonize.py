@@ -26,7 +26,7 @@ from .models import (
 from .notes import show_notes
 from .sockets import HarmonizerSocket, NamedPhoto, PictureReferences, ReferenceList, References, require
 from .tensors import alpha_of, from_pair, invert_input, to_image
-from .wheel import control_inputs, controls_of
+from .wheel import control_inputs, controls_of, local_light_input
 
 _LOG = logging.getLogger("raiha")
 PAINTED = "what the background mask leaves out was painted over with the background's colours"
@@ -129,6 +129,7 @@ class Harmonize(io.ComfyNode):
                 invert_input(),
                 *control_inputs(),
                 _frames_input(),
+                local_light_input(),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -163,13 +164,23 @@ class Harmonize(io.ComfyNode):
         context: float = 0.0,
         background: Tensor | None = None,
         frames: str = PER_FRAME,
+        local_light: float = 0.0,
     ) -> io.NodeOutput:
         if harmonizer is None:
             model = usual_harmonizer()
         else:
             model = require(harmonizer, ManagedHarmonizer, "harmonizer")
         controls = controls_of(
-            light, colour, contrast, reference_strength, limit, keep_hue, grow, feather, context
+            light,
+            colour,
+            contrast,
+            reference_strength,
+            limit,
+            keep_hue,
+            grow,
+            feather,
+            context,
+            local_light,
         )
         photos, encoder, given = _photos(references, model)
         pixels, weight, notes = from_pair(composite, mask, invert=invert_mask)

@@ -81,6 +81,19 @@ def _of_the_change() -> list[io.Input]:
     ]
 
 
+def local_light_input() -> io.Input:
+    """The last of Harmonize's inputs, which are never reordered."""
+    return _number(
+        "local_light",
+        0.0,
+        0.0,
+        MOST,
+        0.05,
+        "Turns the light across the object to that of the background along its border, where one side is "
+        "too bright: 0 never, 1 as far as it is likely right, 2 all the way.",
+    )
+
+
 def _of_the_region() -> list[io.Input]:
     return [
         _pixels(
@@ -119,6 +132,7 @@ def controls_of(
     grow: int,
     feather: int,
     context: float,
+    local_light: float,
 ) -> Controls:
     return Controls(
         light=light,
@@ -130,4 +144,5 @@ def controls_of(
         grow=grow,
         feather=feather,
         context=BY_HARMONIZER if context < 0 else context,
+        local_light=local_light,
     )

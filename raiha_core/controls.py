@@ -45,9 +45,10 @@ class Controls:
     # what is seen around the object, in lengths of its longer side; 0: the whole picture; -1: as the
     # harmonizer sees best
     context: float = BY_HARMONIZER
+    local_light: float = 0.0  # 0..2, of the ramp of brightness that the border suggests (`local_light`)
 
     def __post_init__(self) -> None:
-        for name in ("light", "colour", "contrast"):
+        for name in ("light", "colour", "contrast", "local_light"):
             require_strength(getattr(self, name), name)
         if self.reference_strength != BY_GATE and not 0 <= self.reference_strength <= 1:
             raise ValueError(
@@ -68,7 +69,7 @@ class Controls:
     def change_pixels(self) -> bool:
         """Whether `adjusted` has more to do than to blend."""
         apart = (self.light, self.colour, self.contrast) != (1.0, 1.0, 1.0)
-        return apart or self.keep_hue or self.limit < UNLIMITED
+        return apart or self.keep_hue or self.limit < UNLIMITED or self.local_light > 0
 
 
 def adjusted(composite: Tensor, answer: Tensor, mask: Tensor, strength: float, controls: Controls) -> Tensor:

@@ -21,6 +21,7 @@ from .features.encoders import Encoder
 from .features.patches import PatchFeatures
 from .features.references import Belief, Reference
 from .harmonizer import DEFAULT_MODEL, Harmonizer, load_harmonizer, shipped_gate
+from .local_light import LightRamp, border_ramp, light_across
 from .mask_shape import shaped
 from .models.following import follow
 from .network_view import painted_over, window_around, window_by_share
@@ -249,9 +250,10 @@ def _harmonize_one(
     beliefs: tuple[Belief, ...] = ()
     if references and asked.gated:
         prediction, beliefs = _follow(prediction, composite, mask, references, (seen, inside), asked)
-    rendered = _render(prediction, near, inside, asked)
+    ramp = border_ramp(seen, inside) if asked.controls.local_light > 0 else None
+    rendered = _render(prediction, near, inside, ramp, asked)
     if by_itself and references and 0 < share < 1:
-        alone = _render(_predict(seen, inside, (), features, asked), near, inside, asked)
+        alone = _render(_predict(seen, inside, (), features, asked), near, inside, ramp, asked)
         rendered = render.paste(near, torch.lerp(alone, rendered, share), (inside > 0).to(near))
     if bright:
         rendered = torch.where(inside > 0, rendered, composite[part])
@@ -272,13 +274,17 @@ def _predict(
     return asked.harmonizer.predict(seen, inside, [read], encoder=asked.encoder, features=features)
 
 
-def _render(prediction: render.Prediction, near: Tensor, inside: Tensor, asked: _Asked) -> Tensor:
+def _render(
+    prediction: render.Prediction, near: Tensor, inside: Tensor, ramp: LightRamp | None, asked: _Asked
+) -> Tensor:
     controls = asked.controls
     if asked.strength <= 1 and not controls.change_pixels:
         return render.apply(prediction, near, inside, strength=asked.strength, exact=asked.exact)
     answer = render.apply(prediction, near, inside, exact=asked.exact, unblended=True)
     if asked.exact and prediction.step is not None and prediction.step.blends:
         inside = (inside > 0).to(inside)  # the answer is blended already
+    if ramp is not None:
+        answer = light_across(answer, inside, ramp, controls.local_light)
     return adjusted(near, answer, inside, asked.strength, controls)
 
 

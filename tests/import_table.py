@@ -30,6 +30,7 @@ FIRST: dict[str, set[str]] = {
     "foreground": {"colour_fill", "resizing"},
     "paste": {"foreground", "mask_shape", "resizing"},
     "controls": {"color", "mask_shape", "precision", "render", "strips"},
+    "local_light": {"color", "masked_statistics", "precision", "regions", "render", "resizing", "strips"},
     "mask_meaning": {"masks", "render", "strips"},
     "cutout": {"mask_meaning", "masks"},
     "mask_files": {"codecs", "mask_meaning"},

@@ -45,6 +45,14 @@ def add_control_options(parser: argparse.ArgumentParser) -> None:
         help="what is seen around the object, in lengths of its longer side; 0: the whole picture; "
         "-1: less of it for small objects, where the model sees better so (-1)",
     )
+    group.add_argument(
+        "--local-light",
+        type=strength,
+        default=usual.local_light,
+        metavar="X",
+        help="0..2, turn the light across the object to that along its border: 1 as far as it is likely "
+        "right, 2 all the way (0)",
+    )
 
 
 def controls_of(arguments: argparse.Namespace) -> Controls:
@@ -59,4 +67,5 @@ def controls_of(arguments: argparse.Namespace) -> Controls:
         grow=arguments.grow,
         feather=arguments.feather,
         context=arguments.context,
+        local_light=arguments.local_light,
     )
