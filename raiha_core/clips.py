@@ -17,7 +17,7 @@ from .color import srgb_to_lab
 from .masked_statistics import measure
 from .render import LabTransfer, Prediction, apply
 from .resizing import area_means
-from .strips import any_pixel
+from .strips import with_objects
 
 PER_FRAME, FIRST, MEAN, SMOOTH = "per frame", "first frame", "mean of all", "smooth"
 MODES = (PER_FRAME, FIRST, MEAN, SMOOTH)
@@ -50,7 +50,7 @@ def look_at(composite: Tensor, harmonized: Tensor, mask: Tensor) -> Look:
     size = _small_size(height, width)
     frame = area_means(composite.float(), size)
     small = srgb_to_lab(area_means(frame, (12, 12)))[0].cpu()
-    if not any_pixel(mask, lambda part: part > 0):
+    if not with_objects(mask).any():
         return Look(torch.zeros(6), torch.zeros(3), small, False)
     weight = area_means(mask.float(), size)
     weight = weight * (weight > weight.amax() / 2)  # cells at the rim hold background too

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import masks
 from .render import shrink
-from .strips import any_pixel, count_pixels, rows_where, value_range
+from .strips import any_pixel, count_pixels, row_strips, value_range, with_objects
 
 LARGEST_LABEL = 20  # codes up to here are labels: no soft mask is so faint everywhere
 NEARLY_BLACK = 2.01 / 255  # codes 1 and 2 of 255: Photoshop's and JPEG's black
@@ -72,7 +72,8 @@ def understand(
     require_given(mask, size, origin.mask)
     mask = masks.clamped(mask)
     notes: tuple[str, ...] = ()
-    if any_pixel(mask, lambda part: (part > 0) & (part < 1)):  # else there is nothing to understand
+    # a soft value anywhere; else there is nothing to understand. As a product it takes a fifth of the time
+    if any(bool((strip * (1 - strip)).amax() > 0) for strip in row_strips(mask)):
         refuse_void(mask, origin.mask)
         for rule in (_wire_labels, blackened):
             mask, note = rule(mask, origin.mask)
@@ -240,7 +241,7 @@ def empty_note(mask: Tensor, filled: Tensor | None = None) -> str | None:
 
     Args: filled: (B,) bool, which masks have one, where that is known.
     """
-    filled = rows_where(mask, lambda part: part > 0) if filled is None else filled
+    filled = with_objects(mask) if filled is None else filled
     empty = (~filled).nonzero().flatten().tolist()
     if not empty:
         return None

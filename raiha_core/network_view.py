@@ -38,6 +38,8 @@ def window_by_share(mask: Tensor, least: float) -> Window:
     Args: mask: not empty; least: 0 is the whole picture.
     """
     height, width = mask.shape[-2:]
+    if least <= 0:
+        return Window(slice(0, height), slice(0, width))
     amount = float(mask.sum(dtype=torch.float64))
     if amount >= least * height * width:
         return Window(slice(0, height), slice(0, width))

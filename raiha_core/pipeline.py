@@ -26,7 +26,7 @@ from .mask_shape import shaped
 from .models.following import follow
 from .network_view import painted_over, window_around, window_by_share
 from .retrieval.rematch import in_space
-from .strips import rows_where, value_range
+from .strips import value_range, with_objects
 
 GivenReferences = Sequence[Reference] | Sequence[Sequence[Reference]]
 
@@ -50,7 +50,7 @@ def per_composite(references: GivenReferences, batch: int) -> list[Sequence[Refe
 
 def _rows_with_an_object(mask: Tensor) -> list[int]:
     """Indices of the images whose mask is not empty; warns about the others."""
-    filled = rows_where(mask, lambda part: part > 0)
+    filled = with_objects(mask)
     if note := mask_meaning.empty_note(mask, filled):
         warnings.warn(note, HarmonizeWarning, stacklevel=3)
     return filled.nonzero().flatten().tolist()

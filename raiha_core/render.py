@@ -19,7 +19,7 @@ from .enlargement import Enlarged, Window, shrink
 from .masks import repeated
 from .precision import has_double, widen
 from .remembered import once, remembers
-from .strips import in_strips, row_strips
+from .strips import in_strips, touched_columns, touched_rows
 from .value_reading import may_read
 
 STRIP_PIXELS = 1 << 18  # rendered at a time; the working memory is about 100 floats for each
@@ -142,20 +142,23 @@ def apply(
     whole_lab = once(srgb_to_lab, widen(composite)) if shares else None
 
     def write(part: slice) -> None:
-        window = Window(part, columns)
-        old = composite[..., window.rows, columns]
+        across = _columns(mask[..., part, :], columns)
+        if across.start == across.stop:
+            return
+        window = Window(part, across)
+        old = composite[..., part, across]
         if changed is None or prediction.step is None:
             new = widen(old)
         else:
             new = _stepped(prediction.step.halo, changed, composite, window)
-        lab = None if whole_lab is None else whole_lab[..., window.rows, columns]
+        lab = None if whole_lab is None else whole_lab[..., part, across]
         new = cast("Tensor", _Clamp.apply(_transform(prediction, field, new, window, lab)))
         if prediction.after is not None:
             new = cast("Tensor", _Clamp.apply(prediction.after(new)))
-        weight = widen(mask[..., window.rows, columns])
+        weight = widen(mask[..., part, across])
         if whole:
             weight = (weight > 0).to(weight)
-        result[..., window.rows, columns] = paste(old, new, weight * strength)
+        result[..., part, across] = paste(old, new, weight * strength)
 
     in_strips(write, rows, max(1, STRIP_PIXELS // (len(composite) * composite.shape[-1])))
     return result
@@ -237,19 +240,22 @@ def _extent(mask: Tensor) -> tuple[slice, slice]:
     """Rows and columns of the box around the masks of all images; empty where all are."""
     if not may_read(mask):
         return slice(0, mask.shape[-2]), slice(0, mask.shape[-1])
-    across, down = [], []  # what each strip says of its rows, and of the columns
-    for strip in row_strips(mask):
-        touched = (strip > 0).any(0)[0]
-        across.append(touched.any(1))
-        down.append(touched.any(0))
-    rows = torch.cat(across).nonzero().flatten()
-    columns = torch.stack(down).any(0).nonzero().flatten()
+    rows = touched_rows(mask)
     if not len(rows):
         return slice(0, 0), slice(0, 0)
+    columns = touched_columns(mask[..., rows[0] : rows[-1] + 1, :])
     return (
         slice(int(rows[0]), int(rows[-1]) + 1),
         slice(int(columns[0]), int(columns[-1]) + 1),
     )
+
+
+def _columns(strip: Tensor, most: slice) -> slice:
+    """Those of the columns that the masks of a strip touch: a round object has few at its top."""
+    if strip.device.type != "cpu" or not may_read(strip):  # elsewhere the answer would wait for all work
+        return most
+    columns = touched_columns(strip)
+    return slice(int(columns[0]), int(columns[-1]) + 1) if len(columns) else slice(0, 0)
 
 
 def _field(prediction: Prediction, composite: Tensor, mask: Tensor) -> Enlarged | None:

@@ -35,7 +35,7 @@ def test_questions_about_strips_are_those_about_the_picture(small_strips):
     mask = noise(3, 1, 13, 9)
     mask[1] = 0
     mask[:, :, :4] = 0
-    assert strips.rows_where(mask, lambda part: part > 0.2).tolist() == [True, False, True]
+    assert strips.with_objects(mask - 0.2).tolist() == [True, False, True]
     assert strips.count_pixels(mask, lambda part: part > 0.2) == int((mask > 0.2).sum())
     assert strips.value_range(mask) == (0.0, mask.amax().item())
     assert strips.touched_rows(mask).tolist() == list(range(4, 13))
