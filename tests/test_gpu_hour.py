@@ -36,7 +36,7 @@ def test_the_rehearsal_measures_everything(tmp_path, capsys):
 
 def test_what_fails_and_what_is_too_late_is_said_and_the_rest_goes_on(tmp_path, capsys):
     hour = script()
-    report = hour.Report(out=tmp_path / "t.md", device="cpu", until=float("inf"))
+    report = hour.Measured(out=tmp_path / "t.md", device="cpu", until=float("inf"))
 
     def broken():
         raise RuntimeError("no kernel\nfor this")

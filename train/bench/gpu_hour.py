@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-NEEDED = ("torch", "timm", "einops", "safetensors", "accelerate", "numpy", "PIL", "tqdm")
-TRAINED = ("raiha", "raiha-plus", "pctnet-cnn")
-HEAD = "| what | setting | figure | unit | peak MiB |\n|---|---|---|---|---|\n"
+_NEEDED = ("torch", "timm", "einops", "safetensors", "accelerate", "numpy", "PIL", "tqdm")
+_TRAINED = ("raiha", "raiha-plus", "pctnet-cnn")
+_HEAD = "| what | setting | figure | unit | peak MiB |\n|---|---|---|---|---|\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,13 +37,13 @@ class Sizes:
     rendered: tuple[str, ...] = ("statistics", "raiha-plus", "pctnet-cnn")
 
 
-TINY = Sizes(
+_TINY = Sizes(
     train=32, batch=2, repeats=1, photo=96, photos=4, photo_side=48, queries=2, rendered=("statistics",)
 )
 
 
 @dataclass
-class Report:
+class Measured:
     """The table so far, and the time that is left."""
 
     out: Path
@@ -54,7 +54,7 @@ class Report:
     def write(self, what: str, setting: str, figure: str, unit: str = "", memory: str = "") -> None:
         self.rows.append(f"| {what} | {setting} | {figure} | {unit} | {memory} |")
         print(self.rows[-1], flush=True)
-        self.out.write_text(HEAD + "\n".join(self.rows) + "\n", encoding="utf-8")
+        self.out.write_text(_HEAD + "\n".join(self.rows) + "\n", encoding="utf-8")
 
     def measure(self, what: str, setting: str, unit: str, work: Callable[[], float]) -> None:
         """A row of what `work` returns; where it fails, of the reason."""
@@ -89,7 +89,7 @@ def memory_of(device: str) -> Iterator[list[str]]:
 
 def missing() -> list[str]:
     """The packages that are not here."""
-    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    return [name for name in _NEEDED if importlib.util.find_spec(name) is None]
 
 
 def make_step(name: str, sizes: Sizes, device: str, precision: str, compiled: bool) -> Callable[[], object]:
@@ -155,7 +155,7 @@ def per_second(step: Callable[[], object], pictures: int, repeats: int, device: 
     return rate(lambda _: step(), pictures, repeats, device)
 
 
-def training(report: Report, sizes: Sizes, authors: Path | None) -> None:
+def training(report: Measured, sizes: Sizes, authors: Path | None) -> None:
     setting = f"{sizes.train} px, batch {sizes.batch}"
     if authors is not None:
 
@@ -164,9 +164,9 @@ def training(report: Report, sizes: Sizes, authors: Path | None) -> None:
             return per_second(step, sizes.batch, sizes.repeats, report.device)
 
         report.measure("training, the authors' loop", setting, "img/s", theirs)
-    for name in TRAINED[:1] if sizes is TINY else TRAINED:
+    for name in _TRAINED[:1] if sizes is _TINY else _TRAINED:
         for precision, compiled in (("fp32", False), ("bf16", False), ("fp32", True), ("bf16", True)):
-            if compiled and sizes is TINY:
+            if compiled and sizes is _TINY:
                 continue  # a compiler takes longer than all the rest
 
             def ours(name: str = name, precision: str = precision, compiled: bool = compiled) -> float:
@@ -191,7 +191,7 @@ def harmonizer_of(name: str, folder: Path, device: str) -> object:
     return load_harmonizer(file, device)
 
 
-def rendering(report: Report, sizes: Sizes) -> None:
+def rendering(report: Measured, sizes: Sizes) -> None:
     import torch
 
     from raiha_core.pipeline import harmonize
@@ -213,7 +213,7 @@ def rendering(report: Report, sizes: Sizes) -> None:
         report.measure(f"harmonize, {name}", f"{side} x {side} px", "s", seconds)
 
 
-def galleries(report: Report, sizes: Sizes) -> None:
+def galleries(report: Measured, sizes: Sizes) -> None:
     import numpy as np
     import torch
     from PIL import Image
@@ -221,6 +221,7 @@ def galleries(report: Report, sizes: Sizes) -> None:
     from raiha_core.features.encoders import build_encoder
     from raiha_core.gallery.build import build
     from raiha_core.gallery.store import open_gallery
+    from raiha_core.resizing import BICUBIC, resize_codes
     from raiha_core.retrieval.search import make_query, search_many
 
     draws, side = np.random.default_rng(0), sizes.photo_side
@@ -228,13 +229,14 @@ def galleries(report: Report, sizes: Sizes) -> None:
         photos, store = Path(folder) / "photos", Path(folder) / "store"
         photos.mkdir()
         for i in range(sizes.photos):
-            coarse = Image.fromarray(draws.integers(0, 255, (7, 9, 3), dtype=np.uint8))
-            coarse.resize((side, side * 3 // 4), Image.Resampling.BICUBIC).save(photos / f"{i}.jpg")
+            coarse = draws.integers(0, 255, (7, 9, 3), dtype=np.uint8)
+            pixels = resize_codes(coarse, (side, side * 3 // 4), BICUBIC)
+            Image.fromarray(pixels).save(photos / f"{i}.jpg")
 
         def built() -> float:
             encoder = build_encoder("lite0", device=report.device)
             begun = time.perf_counter()
-            build(photos, store, encoder=encoder, workers=1 if sizes is TINY else 8)
+            build(photos, store, encoder=encoder, workers=1 if sizes is _TINY else 8)
             return sizes.photos / (time.perf_counter() - begun)
 
         report.measure("gallery build, lite0", f"{sizes.photos} photos of {side} px", "photos/s", built)
@@ -269,10 +271,10 @@ def main(argv: list[str] | None = None) -> int:
     import torch
 
     until = time.monotonic() + 54 * arguments.minutes
-    report = Report(out=arguments.out, device=arguments.device, until=until)
+    report = Measured(out=arguments.out, device=arguments.device, until=until)
     name = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else arguments.device
     report.write("machine", f"torch {torch.__version__}", name)
-    sizes = TINY if arguments.tiny else Sizes()
+    sizes = _TINY if arguments.tiny else Sizes()
     training(report, sizes, arguments.authors)
     rendering(report, sizes)
     galleries(report, sizes)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from raiha_core.data.item import Triple
 from raiha_core.data.pictures import Bytes
@@ -21,14 +22,15 @@ PICTURES_SHOWN = 4
 CELL, GAP, LINE = 240, 6, 18
 
 
-def _cell(pixels: Bytes) -> Image.Image:
+def cell(pixels: Bytes) -> Image.Image:
+    """A picture (H, W, 3) uint8 in the middle of a white square of CELL pixels, never enlarged."""
     picture = shrink_within(Image.fromarray(pixels).convert("RGB"), CELL)
-    cell = Image.new("RGB", (CELL, CELL), "white")
-    cell.paste(picture, ((CELL - picture.width) // 2, (CELL - picture.height) // 2))
-    return cell
+    square = Image.new("RGB", (CELL, CELL), "white")
+    square.paste(picture, ((CELL - picture.width) // 2, (CELL - picture.height) // 2))
+    return square
 
 
-def _outlined(prepared: Prepared) -> Bytes:
+def dimmed(prepared: Prepared) -> Bytes:
     """The composite, dimmed outside the object."""
     weight = prepared.mask[..., None].astype(np.float32) / 255
     return (prepared.composite * (0.25 + 0.75 * weight)).astype(np.uint8)
@@ -37,19 +39,26 @@ def _outlined(prepared: Prepared) -> Bytes:
 def _row(item: Triple, protocol: Protocol, source: Predictor, reference: str) -> list[Image.Image]:
     prepared = load_triple(protocol, item)
     prediction = source.predict([PredictionRequest(item, prepared, [reference])])[0][0]
+    result = levels_of(protocol, prediction)
+    return [cell(x) for x in (dimmed(prepared), prepared.composite, result, prepared.truth)]
+
+
+def levels_of(protocol: Protocol, prediction: Tensor) -> Bytes:
+    """A prediction (1, 3, H, W) as the protocol scores it, (H, W, 3) uint8."""
     pixels = encode(protocol, prediction)
     if pixels.is_floating_point():
         pixels = (pixels * 255).round().byte()
-    result = np.ascontiguousarray(pixels[0].permute(1, 2, 0).numpy())
-    return [_cell(x) for x in (_outlined(prepared), prepared.composite, result, prepared.truth)]
+    return np.ascontiguousarray(pixels[0].permute(1, 2, 0).numpy())
 
 
-def sheet(rows: Sequence[tuple[str, list[Image.Image]]]) -> Image.Image:
+def sheet(
+    rows: Sequence[tuple[str, list[Image.Image]]],
+    titles: Sequence[str] = ("object", "composite", "result", "truth"),
+) -> Image.Image:
     """A white RGB sheet: one row per picture, and a line of text over each.
 
-    Args: rows: the text, and up to four cells of CELL x CELL pixels: object, composite, result, truth.
+    Args: rows: the text, and a cell of CELL x CELL pixels for each title.
     """
-    titles = ("object", "composite", "result", "truth")
     width = len(titles) * (CELL + GAP) + GAP
     canvas = Image.new("RGB", (width, LINE + len(rows) * (CELL + LINE + GAP)), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(12)
@@ -58,8 +67,8 @@ def sheet(rows: Sequence[tuple[str, list[Image.Image]]]) -> Image.Image:
     for number, (text, cells) in enumerate(rows):
         top = LINE + number * (CELL + LINE + GAP)
         draw.text((GAP, top + 2), text, fill="black", font=font)
-        for column, cell in enumerate(cells):
-            canvas.paste(cell, (GAP + column * (CELL + GAP), top + LINE))
+        for column, picture in enumerate(cells):
+            canvas.paste(picture, (GAP + column * (CELL + GAP), top + LINE))
     return canvas
 
 
