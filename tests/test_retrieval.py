@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from raiha_core.retrieval import oracle
 from raiha_core.retrieval.exact import appearance_of_pairs
+from raiha_core.retrieval.explain import explain
 from raiha_core.retrieval.search import Exclusion, search_many
 from tests.retrieval_cases import make_gallery, make_query, make_spec, random_patches, true_set
 
@@ -277,3 +278,24 @@ def test_nan_in_a_gallery_is_refused():
     bad[2, 3, 1] = torch.nan
     with pytest.raises(ValueError, match="NaN"):
         search_many(make_gallery(spec, bad, histogram), [query], exclude=Exclusion())
+
+
+def test_a_search_within_an_answer_explains_only_what_it_returns(monkeypatch):
+    spec = make_spec()
+    content, histogram = random_patches(spec, 12, 5)
+    gallery = make_gallery(spec, content, histogram)
+    query = make_query(spec, content[0], histogram[0], [0, 1])
+    explained = []
+    monkeypatch.setattr(
+        "raiha_core.retrieval.answer.explain", lambda *args: explained.append(1) or explain(*args)
+    )
+    first = search_many(gallery, [query], by="content", top_k=None, content_threshold=0.3)[0]
+    assert len(first) > 4
+    second = search_many(gallery, [query], by="illumination", top_k=2, within=[first], content_threshold=0.3)[
+        0
+    ]
+    assert not explained
+    both = search_many(gallery, [query], by="both", top_k=2, content_threshold=0.3)[0]
+    assert repr(second.items[:]) == repr(both.items) == repr(second.items)
+    assert len(explained) == 4
+    assert first.items[-1].row == first.rows[-1]

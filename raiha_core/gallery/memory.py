@@ -4,7 +4,7 @@ Shapes: N pictures, P patches each, D content numbers, K histogram bins.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from ..features.spec import FeatureSpec
 from ..reasons import reason
 from .index import PatchIndex
 from .manifest import Photo
-from .protocol import Block, PatchEncoder, content_fingerprint
+from .protocol import Block, PatchEncoder, content_fingerprint, rows_of_photos
 from .shots import view_of
 
 
@@ -55,6 +55,9 @@ class MemoryGallery:
         if len(index) and (int(index.min()) < 0 or int(index.max()) >= len(self)):
             raise IndexError(f"rows {index.tolist()} are not all in 0..{len(self) - 1}")
         return Block(index, self._patches.content[index], self._patches.histogram[index])
+
+    def rows_of(self, kind: str, names: Collection[str]) -> dict[str, list[int]]:
+        return rows_of_photos(self.photos, kind, names)
 
     def trouble(self, row: int, *, quick: bool = False) -> str:
         return ""

@@ -5,7 +5,7 @@ Shapes: n photos in a block, P patches per photo, D content numbers, K histogram
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from ..features.spec import FeatureSpec
 from .index import PatchIndex
 from .manifest import Photo
 
-__all__ = ["Block", "Gallery", "PatchEncoder", "Photo", "Progress", "content_fingerprint"]
+__all__ = ["Block", "Gallery", "PatchEncoder", "Photo", "Progress", "content_fingerprint", "rows_of_photos"]
 
 
 Progress = Callable[[int, int, str], object]  # done, total, id of the photo just done
@@ -69,6 +69,9 @@ class Gallery(Protocol):
     def gather(self, rows: Sequence[int]) -> Block:
         """The photos at `rows`, in that order. Raises: IndexError for a row that is not there."""
 
+    def rows_of(self, kind: str, names: Collection[str]) -> dict[str, list[int]]:
+        """Rows of the photos whose `kind` ("sha256", "group" or "id") is one of `names`, by name."""
+
     def trouble(self, row: int, *, quick: bool = False) -> str:
         """Why the photo cannot be loaded, in one sentence; "" where it can. `quick` reads no file."""
 
@@ -99,3 +102,15 @@ def content_fingerprint(spec: FeatureSpec, photos: Iterable[Photo]) -> str:
     for photo in photos:
         digest.update(json.dumps([photo.id, photo.sha256, photo.group]).encode())
     return digest.hexdigest()
+
+
+def rows_of_photos(photos: Iterable[Photo], kind: str, names: Collection[str]) -> dict[str, list[int]]:
+    """Rows of the photos whose `kind` ("sha256", "group" or "id") is one of `names`, by name."""
+    found: dict[str, list[int]] = {}
+    if names:
+        wanted = set(names)
+        for row, photo in enumerate(photos):
+            name = getattr(photo, kind)
+            if name in wanted:
+                found.setdefault(name, []).append(row)
+    return found

@@ -7,7 +7,7 @@ Shapes: n photos in a block, P patches per photo, D content numbers, K histogram
 """
 
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +36,7 @@ from .layout import (
 from .lock import is_being_written
 from .manifest import Promise, State, last_whole, replay
 from .plan import has_times
-from .protocol import Block, content_fingerprint
+from .protocol import Block, content_fingerprint, rows_of_photos
 from .shards import Shard, open_shard
 
 _THRESHOLDS = ("content_threshold", "appearance_threshold")
@@ -234,6 +234,9 @@ class StoredGallery:
         if len(index) and (index.min() < 0 or index.max() >= len(self)):
             raise IndexError(f"rows {index.tolist()} are not all in 0..{len(self) - 1}")
         return self._block(index)
+
+    def rows_of(self, kind: str, names: Collection[str]) -> dict[str, list[int]]:
+        return rows_of_photos(self.photos, kind, names)
 
     def trouble(self, row: int, *, quick: bool = False) -> str:
         """Why the photo cannot be loaded, in one sentence; "" where it can.

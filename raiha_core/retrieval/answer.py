@@ -4,15 +4,17 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from torch import Tensor
+
 from ..gallery.protocol import Gallery
 from .candidates import Candidate, Candidates
 from .explain import explain
+from .explained import Explained
 from .query import Query
 from .ranking import Hit, best_first, draw, rank_score
 from .request import LIKENESS, Request
 from .shots import Shots
 
-GATHER = 64  # photos read at once to be explained
 MOST_NOTES = 3  # photos that are named when they cannot be loaded
 
 
@@ -137,45 +139,44 @@ def _completes(before: Candidates, query: Query, request: Request) -> bool:
 
 def _with_light(hits: Sequence[Hit], before: Candidates) -> list[Hit]:
     """The hits with the illumination agreement that the earlier search found, where this one asked none."""
-    known = {item.row: item.illumination for item in before.items}
+    known = {hit.row: hit.illumination for hit in before.hits}
     return [
         replace(hit, illumination=known[hit.row]) if math.isnan(hit.illumination) else hit for hit in hits
     ]
 
 
-def _explained(asked: Asked, request: Request, chosen: Sequence[Hit]) -> tuple[Candidate, ...]:
+def _explained(asked: Asked, request: Request, chosen: Sequence[Hit]) -> Explained:
     photos = asked.gallery.photos
     appearance_threshold = None if request.by == "content" else request.appearance_threshold
     shown = int(asked.query.foreground.sum())
-    items = []
-    for start in range(0, len(chosen), GATHER):
-        part = chosen[start : start + GATHER]
-        stored = asked.gallery.gather([hit.row for hit in part])
-        for hit, content, histogram in zip(part, stored.content, stored.histogram, strict=True):
-            least = request.content_threshold
-            if request.by == LIKENESS:  # the best pair is always shown: there is no cut
-                least = min(least, hit.content)
-            reasons = explain(asked.query, content, histogram, least, appearance_threshold)
-            items.append(
-                Candidate(
-                    photo=photos[hit.row],
-                    row=hit.row,
-                    score=(
-                        rank_score(hit.coverage, hit.illumination, hit.content, shown)
-                        if hit.score is None
-                        else hit.score
-                    ),
-                    content=hit.content,
-                    coverage=hit.coverage,
-                    illumination=hit.illumination,
-                    content_matches=reasons.content_matches,
-                    illumination_matches=reasons.illumination_matches,
-                    similarity_margin=reasons.similarity_margin,
-                    object_pairs=reasons.object_pairs,
-                    background_pairs=reasons.background_pairs,
-                )
-            )
-    return tuple(items)
+
+    def candidate(hit: Hit, content: Tensor, histogram: Tensor) -> Candidate:
+        least = request.content_threshold
+        if request.by == LIKENESS:  # the best pair is always shown: there is no cut
+            least = min(least, hit.content)
+        reasons = explain(asked.query, content, histogram, least, appearance_threshold)
+        score = hit.score
+        if score is None:
+            score = rank_score(hit.coverage, hit.illumination, hit.content, shown)
+        return Candidate(
+            photo=photos[hit.row],
+            row=hit.row,
+            score=score,
+            content=hit.content,
+            coverage=hit.coverage,
+            illumination=hit.illumination,
+            content_matches=reasons.content_matches,
+            illumination_matches=reasons.illumination_matches,
+            similarity_margin=reasons.similarity_margin,
+            object_pairs=reasons.object_pairs,
+            background_pairs=reasons.background_pairs,
+        )
+
+    def several(hits: Sequence[Hit]) -> list[Candidate]:
+        stored = asked.gallery.gather([hit.row for hit in hits])
+        return [candidate(*each) for each in zip(hits, stored.content, stored.histogram, strict=True)]
+
+    return Explained(chosen, several)
 
 
 def _why_empty(asked: Asked, hits: Sequence[Hit]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 Shapes: P patches, D content numbers, K histogram bins, G patches per side.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from einops import rearrange
@@ -14,7 +15,7 @@ from ..features.spec import FeatureSpec, differences
 from ..gallery.manifest import Photo
 from ..gallery.protocol import Gallery, PatchEncoder
 from .query import Query
-from .ranking import rank_light
+from .ranking import Hit, rank_light
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +49,7 @@ class Candidates:
 
     gallery: Gallery
     spec: FeatureSpec
-    items: tuple[Candidate, ...]
+    items: Sequence[Candidate]  # `Explained`, where a search made them
     by: str  # "both", "content", "illumination" or "likeness"
     content_threshold: float
     appearance_threshold: float
@@ -62,6 +63,16 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.items)
 
+    @property
+    def hits(self) -> Sequence[Hit | Candidate]:
+        """Rows, light and what else ranks, without the reasons."""
+        return getattr(self.items, "hits", self.items)
+
+    @property
+    def rows(self) -> list[int]:
+        """Of `gallery.photos`, in the order of `items`."""
+        return [hit.row for hit in self.hits]
+
 
 def references(candidates: Candidates, *, encoder: PatchEncoder | None = None) -> tuple[Reference, ...]:
     """The candidates with their pixels and features, as `pipeline.harmonize` takes them.
@@ -73,7 +84,7 @@ def references(candidates: Candidates, *, encoder: PatchEncoder | None = None) -
     """
     if not candidates.items:
         return ()
-    stored = candidates.gallery.gather([item.row for item in candidates.items])
+    stored = candidates.gallery.gather(candidates.rows)
     other = encoder if encoder is not None and differences(encoder.spec, candidates.spec) else None
     found = []
     for index, item in enumerate(candidates.items):

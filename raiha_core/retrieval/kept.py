@@ -86,7 +86,7 @@ class KeptReferences:
         assert self._held is not None
         if self._gallery is None:
             self._gallery = _KeptPictures(found.gallery)
-        self._gallery.forget_all_but({item.row for item in self._held.items})
+        self._gallery.forget_all_but(set(self._held.rows))
         return replace(found, gallery=self._gallery)
 
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ..islands import without_specks
 from ..mask_meaning import MaskWarning, understand
 from .answer import Asked, Rule, answer, answer_in_order
 from .candidates import Candidate, Candidates, references
+from .exclusion import Exclusion, NamedPhotos
 from .likeness import content_bounds, in_order
 from .query import Query, make_query, query_from_patches
 from .request import LIKENESS, Request
@@ -34,45 +35,6 @@ __all__ = [
     "search",
     "search_many",
 ]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exclusion:
-    """Photos that one query must not get; applied before ranking and before the random draw."""
-
-    sha256: Collection[str] = ()  # content hashes: the query's own photo and its copies
-    groups: Collection[str] = ()  # sequence, camera, same real picture
-    ids: Collection[str] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("sha256", "groups", "ids"):
-            if isinstance(getattr(self, name), str):
-                raise ValueError(f"exclude {name}: give a list of names, not the single string")
-
-    def __bool__(self) -> bool:
-        return bool(self.sha256 or self.groups or self.ids)
-
-
-class _Photos:
-    """Rows of a gallery by hash, group and id, looked up once for all queries."""
-
-    def __init__(self, gallery: Gallery) -> None:
-        self.rows: dict[str, dict[str, list[int]]] = {"sha256": {}, "group": {}, "id": {}}
-        for row, photo in enumerate(gallery.photos):
-            for key, table in self.rows.items():
-                table.setdefault(getattr(photo, key), []).append(row)
-
-    def excluded(self, exclusion: Exclusion) -> tuple[list[int], list[str]]:
-        """Rows to leave out, and one note per name of a group or id that the gallery does not know."""
-        rows: set[int] = set()
-        notes = []
-        for key, names in (("sha256", exclusion.sha256), ("group", exclusion.groups), ("id", exclusion.ids)):
-            for name in sorted(set(names) - {""}):  # "" is no group
-                found = self.rows[key].get(name, [])
-                rows.update(found)
-                if not found and key != "sha256":
-                    notes.append(f"no photo of the gallery has the {key} '{name}', which was to be excluded")
-        return sorted(rows), notes
 
 
 def search_many(
@@ -263,11 +225,11 @@ def _allowed(
     allowed = torch.ones(len(queries), len(gallery), dtype=torch.bool)
     notes: list[list[str]] = []
     excluded = []
-    table = _Photos(gallery) if any(exclusions) else None
+    table = NamedPhotos(gallery, exclusions) if any(exclusions) else None
     for query, (exclusion, before) in enumerate(zip(exclusions, earlier, strict=True)):
         if before is not None:
             allowed[query] = False
-            allowed[query, [item.row for item in before.items]] = True
+            allowed[query, before.rows] = True
         candidates = int(allowed[query].sum())
         said: list[str] = []
         if table is not None and exclusion:
