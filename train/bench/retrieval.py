@@ -1,11 +1,12 @@
-"""Seconds per query of the exact search, beside a brute force of the same features in the same run.
+"""Seconds per query of the exact search, native and in torch, beside brute force and faiss in the same run.
 
-    python train/bench/retrieval.py STORE [--masks FOLDER] [--sizes 1000 10000] [--queries 8]
+Example: python train/bench/retrieval.py STORE --photos 1000 5000 --json rows.json --plot speed.png
 
-STORE is a gallery of real photos: speed depends on how features spread, so random vectors show nothing.
-Queries are photos of the store with their masks (FOLDER/STEM.png), or with a box in the middle where there
-is none; a query's own photo and its group are excluded. Where the store holds fewer photos than asked for,
-it is repeated with noise, and the table says so.
+STORE is a gallery of real photos (several may be given): speed depends on how features spread, so random
+vectors show nothing. Without one, the shipped scenes are encoded. Queries are photos of the store with their
+masks (--masks FOLDER with STEM.png), or with a box in the middle. Where there are too few photos, copies
+moved by noise fill up, never exact duplicates. `--shares` adds rows at the thresholds which those
+shares of the photos reach, and rows of random vectors: there the plan must not lose to brute force.
 """
 
 import argparse
@@ -16,40 +17,48 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from search_engines import Answer, SearchEngine, engines
 from torch import Tensor
 
 from raiha_core.durable import write_text
-from raiha_core.features.encoders import STRICT_THRESHOLDS
+from raiha_core.features.encoders import STRICT_THRESHOLDS, build_encoder
 from raiha_core.features.patches import StoredPatches, normalise
+from raiha_core.gallery.bound import encode_photos, fit_rotation
+from raiha_core.gallery.index import PatchIndex, ShardIndex
 from raiha_core.gallery.manifest import Photo
-from raiha_core.gallery.memory import MemoryGallery
+from raiha_core.gallery.memory import MemoryGallery, memory_gallery
 from raiha_core.gallery.protocol import Gallery
+from raiha_core.gallery.shards import Shard
 from raiha_core.gallery.store import open_gallery
-from raiha_core.images import read_mask
+from raiha_core.images import list_photos, read_mask, read_picture
+from raiha_core.retrieval.bounded_torch import TorchSearch
+from raiha_core.retrieval.query import Query, query_from_patches
 from raiha_core.retrieval.request import Request
 from raiha_core.retrieval.scan import scan
-from raiha_core.retrieval.search import Exclusion, Query, query_from_patches, search_many
 
+SCENES = Path(__file__).resolve().parents[2] / "assets" / "scenes" / "photos"
 NOISE = 0.03  # per number of a unit vector with 320: cosine of about 0.88 with the original
-PHOTOS_AT_ONCE = 32  # photos per step of the brute force; the fastest of 16, 32, 64, 128 here
+SAMPLE = 256  # photos by which the share of pruned patches is told
+MOST_LEAST = 0.01  # the lowest threshold asked for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchTiming:
-    """One line of the table; seconds are CPU seconds per query."""
+    """One line of the table."""
 
+    engine: str
     photos: int
-    repeated: bool  # the gallery was filled up with noisy copies
-    by: str
+    real: int  # of these; the others are copies moved by noise, or random vectors
+    mode: str
     threshold: float
-    qualify_median: float
-    brute: float  # median over queries
-    search: float
-    search_p90: float
-    search_wall: float
-    batched: float  # all queries in one pass, mean
-    sets_differ: int  # queries for which the float32 brute force finds another set
+    qualify: float  # share of the photos, mean over queries
+    seconds: float  # CPU seconds per query, the best of the repeats, mean over queries
+    ratio: float  # of brute force to this
+    equal: bool  # the set, and where the engine ranks: scores and order, of every query
+    memory: float  # MB read beside the gallery's own features
+    pruned: float  # share of the patches that the bound passes over
 
 
 def masks_of(gallery: Gallery, folder: Path | None, count: int) -> list[tuple[int, Tensor]]:
@@ -99,126 +108,251 @@ def _copy(photo: Photo, number: int) -> Photo:
     return Photo(**values)
 
 
-def brute_force(gallery: Gallery, query: Query, by: str, eps_c: float, eps_a: float) -> Tensor:
-    """What one would write first: every product in float32, then compare and reduce. Returns: (N,) bool."""
-    objects, behind = query.content[query.foreground].float(), query.content[query.background].float()
-    colours = normalise(query.histogram[query.background].float(), 1)
-    found = []
-    buffer = torch.empty(PHOTOS_AT_ONCE * gallery.spec.patches, gallery.spec.dim)
-    for block in gallery.blocks(PHOTOS_AT_ONCE):
-        shape = (-1, len(block), gallery.spec.patches)
-        wide = buffer[: len(block) * gallery.spec.patches].copy_(block.content.flatten(0, 1))
-        good = (objects @ wide.T).view(shape).amax(2).amax(0) >= eps_c
-        if by == "both":
-            light = normalise(block.histogram.flatten(0, 1).float(), 1)
-            pairs = (behind @ wide.T >= eps_c) & (colours @ light.T >= eps_a)
-            good &= pairs.view(shape).any(2).any(0)
-        found.append(good)
-    return torch.cat(found)
+def joined(galleries: Sequence[Gallery]) -> MemoryGallery:
+    """Several galleries of one space as one, in memory; of equal files the first."""
+    photos, content, histogram, seen = [], [], [], set()
+    for gallery in galleries:
+        rows = [row for row, photo in enumerate(gallery.photos) if photo.sha256 not in seen]
+        seen |= {gallery.photos[row].sha256 for row in rows}
+        block = gallery.gather(rows)
+        photos += [gallery.photos[row] for row in rows]
+        content.append(block.content)
+        histogram.append(block.histogram)
+    patches = StoredPatches(torch.cat(content), torch.cat(histogram))
+    return MemoryGallery("photos", galleries[0].spec, photos, [], patches)
 
 
-def _seconds(work: Callable[[], object]) -> tuple[float, float, object]:
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = work()
-    return time.process_time() - cpu, time.perf_counter() - wall, result
+def scenes() -> MemoryGallery:
+    """The shipped photos, encoded now."""
+    pictures = [read_picture(path).pixels for path in list_photos(SCENES)]
+    return memory_gallery(pictures, build_encoder("lite0"))
 
 
-def time_searches(
-    gallery: Gallery, queries: Sequence[Query], rows: Sequence[int], by: str, eps_c: float, repeated: bool
-) -> SearchTiming:
-    eps_a = gallery.spec.appearance_threshold
-    photos = [gallery.photos[row] for row in rows]
-    excluded = [Exclusion(ids=[photo.id], groups=[_group(photo)]) for photo in photos]
-    options = {"by": by, "content_threshold": eps_c}
-    request = Request(by=by, content_threshold=eps_c, appearance_threshold=eps_a)
-    search_many(gallery, queries[:1], **options)  # warms caches and allocator
-    brute, single, wall, qualify, differ = [], [], [], [], 0
-    for query, exclusion in zip(queries, excluded, strict=True):
-        cpu, _, plain = _seconds(lambda query=query: brute_force(gallery, query, by, eps_c, eps_a))
-        brute.append(cpu)
-        cpu, waited, answers = _seconds(
-            lambda query=query, exclusion=exclusion: search_many(
-                gallery, [query], exclude=exclusion, **options
+def with_index(gallery: MemoryGallery) -> MemoryGallery:
+    """The same gallery with an index in memory, as a store has one for each shard."""
+    block = next(gallery.blocks(len(gallery)))
+    rotation = fit_rotation(block.content[:: max(1, len(block) // 500)])
+    parts = [encode_photos(rotation, part) for part in block.content.split(64)]
+    numbers, covered = (torch.cat(each) for each in zip(*parts, strict=True))
+    shard = Shard(block.content, block.histogram, torch.empty(0))
+    places = np.zeros(len(gallery), dtype=np.int64), np.arange(len(gallery))
+    gallery.index = PatchIndex(rotation, [shard], [ShardIndex(numbers, covered.to(torch.uint8))], *places)
+    return gallery
+
+
+def random_gallery(like: Gallery, size: int) -> MemoryGallery:
+    """Vectors of no structure, which no bound can tell apart."""
+    spec, generator = like.spec, torch.Generator().manual_seed(1)
+    content = normalise(torch.randn(size, spec.patches, spec.dim, generator=generator), 2).half()
+    histogram = like.gather([row % len(like) for row in range(size)]).histogram
+    photos = [_copy(like.photos[row % len(like)], row) for row in range(size)]
+    return MemoryGallery("random", spec, photos, [], StoredPatches(content, histogram))
+
+
+def _best_of(work: Callable[[], Answer], repeats: int) -> tuple[float, Answer]:
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        answer = work()
+        times.append(time.process_time() - start)
+    return min(times), answer
+
+
+def _is_equal(answer: Answer, truth: list) -> bool:
+    if isinstance(answer, Tensor):
+        return answer.nonzero()[:, 0].tolist() == [hit.row for hit in truth]
+    return repr(answer) == repr(truth)
+
+
+class _Bench:
+    """One gallery and its queries; the truth is a scan of all photos without an index."""
+
+    def __init__(self, gallery: MemoryGallery, queries: Sequence[Query], real: int, repeats: int) -> None:
+        self.gallery, self.queries, self.real, self.repeats = gallery, queries, real, repeats
+        self._truth: dict[tuple[int, Request], list] = {}
+
+    def truth(self, number: int, request: Request) -> list:
+        if (number, request) not in self._truth:
+            index, self.gallery.index = self.gallery.index, None
+            everyone = torch.ones(1, len(self.gallery), dtype=torch.bool)
+            found = scan(self.gallery, [self.queries[number]], request, everyone)[0]
+            self.gallery.index = index
+            self._truth[number, request] = found
+        return self._truth[number, request]
+
+    def request(self, by: str, threshold: float) -> Request:
+        appearance = self.gallery.spec.appearance_threshold
+        return Request(by=by, content_threshold=threshold, appearance_threshold=appearance)
+
+    def rows(self, engine: SearchEngine, asked: Sequence[Sequence[Request]]) -> list[SearchTiming]:
+        """A row per question; `ratio` is filled in by `compared`. Args: asked: of each row, per query."""
+        engine.search(self.queries[0], asked[0][0])  # warms caches and allocator
+        found = []
+        for requests in asked:
+            by, times, equal, share = requests[0].by, [], True, []
+            for number, (query, request) in enumerate(zip(self.queries, requests, strict=True)):
+                seconds, answer = _best_of(
+                    lambda query=query, request=request: engine.search(query, request), self.repeats
+                )
+                truth = self.truth(number, request)
+                times.append(seconds)
+                equal &= _is_equal(answer, truth)
+                share.append(len(truth) / len(self.gallery))
+            found.append(
+                SearchTiming(
+                    engine=engine.name,
+                    photos=len(self.gallery),
+                    real=self.real,
+                    mode=by,
+                    threshold=statistics.mean(request.content_threshold for request in requests),
+                    qualify=statistics.mean(share),
+                    seconds=statistics.mean(times),
+                    ratio=1.0,
+                    equal=equal,
+                    memory=engine.megabytes,
+                    pruned=self._pruned(requests),
+                )
             )
-        )
-        single.append(cpu)
-        wall.append(waited)
-        qualify.append(answers[0].qualified)
-        everyone = torch.ones(1, len(gallery), dtype=torch.bool)
-        truth = torch.zeros(len(gallery), dtype=torch.bool)
-        truth[[hit.row for hit in scan(gallery, [query], request, everyone)[0]]] = True
-        differ += not torch.equal(truth, plain)
-    batched = _seconds(lambda: search_many(gallery, queries, exclude=excluded, **options))[0] / len(queries)
-    return SearchTiming(
-        photos=len(gallery),
-        repeated=repeated,
-        by=by,
-        threshold=eps_c,
-        qualify_median=statistics.median(qualify),
-        brute=statistics.median(brute),
-        search=statistics.median(single),
-        search_p90=sorted(single)[int(0.9 * (len(single) - 1))],
-        search_wall=statistics.median(wall),
-        batched=batched,
-        sets_differ=differ,
-    )
+        return found
+
+    def _pruned(self, requests: Sequence[Request]) -> float:
+        index = self.gallery.index
+        assert index is not None
+        some = np.linspace(0, len(self.gallery) - 1, min(SAMPLE, len(self.gallery))).astype(int)
+        left = [
+            TorchSearch([query], request, index).left(0, some)
+            for query, request in zip(self.queries, requests, strict=True)
+        ]
+        return 1 - statistics.mean(left)
+
+    def thresholds_of(self, shares: Sequence[float]) -> list[list[float]]:
+        """Per share of the photos and query: the content threshold that this share reaches."""
+        everyone = torch.ones(1, len(self.gallery), dtype=torch.bool)
+        found: list[list[float]] = [[] for _ in shares]
+        for query in self.queries:
+            request = self.request("content", MOST_LEAST)
+            best = np.sort([hit.content for hit in scan(self.gallery, [query], request, everyone)[0]])[::-1]
+            for number, share in enumerate(shares):
+                place = min(len(best) - 1, round(share * len(self.gallery)))
+                at = float(best[place]) if share else min(1.0, float(best[0]) + 0.05)
+                found[number].append(min(1.0, max(MOST_LEAST, at)))
+        return found
 
 
-def table(rows: Sequence[SearchTiming]) -> str:
-    """Markdown, one line per gallery size, question and threshold."""
+def compared(rows: Sequence[SearchTiming], brute: Sequence[SearchTiming]) -> list[SearchTiming]:
+    """The rows of an engine with their ratio to brute force's rows of the same questions."""
+    return [
+        SearchTiming(**{**asdict(row), "ratio": plain.seconds / row.seconds})
+        for row, plain in zip(rows, brute, strict=True)
+    ]
+
+
+def measure(bench: _Bench, asked: Sequence[Sequence[Request]], faiss: bool) -> list[SearchTiming]:
+    rows: list[SearchTiming] = []
+    brute: dict[str, list[SearchTiming]] = {}
+    for engine in engines(bench.gallery, faiss=faiss):
+        for by in engine.by:
+            mine = [requests for requests in asked if requests[0].by == by]
+            if not mine:
+                continue
+            timed = bench.rows(engine, mine)
+            brute.setdefault(by, timed)
+            rows += compared(timed, brute[by])
+            print(table(rows[-len(timed) :], header=len(rows) == len(timed)), flush=True)
+    return rows
+
+
+def measure_shares(bench: _Bench, shares: Sequence[float]) -> list[SearchTiming]:
+    each = bench.thresholds_of(shares)
+    return measure(bench, [[bench.request("content", eps) for eps in one] for one in each], False)
+
+
+def table(rows: Sequence[SearchTiming], *, header: bool = True) -> str:
+    """Markdown, one line per engine, gallery and question."""
     lines = [
-        "| photos | search | content threshold | qualify (median) | brute force s | search s (p90; wall) | "
-        "speed | all queries at once, s each |",
-        "|---|---|---|---|---|---|---|---|",
+        "| engine | photos (real) | mode | content threshold | qualify | s per query | brute force / it | "
+        "equal | MB | pruned |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        size = f"{row.photos:,}" + (" (noisy copies)" if row.repeated else "")
         lines.append(
-            f"| {size} | {row.by} | {row.threshold:g} | {row.qualify_median:g} | {row.brute:.3f} | "
-            f"{row.search:.3f} ({row.search_p90:.3f}; {row.search_wall:.3f}) | "
-            f"{row.brute / row.search:.1f}x | {row.batched:.3f} |"
+            f"| {row.engine} | {row.photos:,} ({row.real:,}) | {row.mode} | {row.threshold:.3f} | "
+            f"{row.qualify:.1%} | {row.seconds:.4f} | {row.ratio:.1f}x | {'yes' if row.equal else 'no'} | "
+            f"{row.memory:.0f} | {row.pruned:.1%} |"
         )
-    return "\n".join(lines)
+    return "\n".join(lines if header else lines[2:])
+
+
+def plot(rows: Sequence[SearchTiming], path: Path) -> None:
+    """Seconds per query over the number of photos, one line per engine, one panel per question."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    panels = sorted({(row.mode, round(row.threshold, 3)) for row in rows if row.real})
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.5 * len(panels), 4), squeeze=False)
+    for axis, (mode, threshold) in zip(axes[0], panels, strict=True):
+        here = [row for row in rows if (row.mode, round(row.threshold, 3)) == (mode, threshold) and row.real]
+        for name in dict.fromkeys(row.engine for row in here):
+            line = sorted((row.photos, row.seconds) for row in here if row.engine == name)
+            axis.plot(*zip(*line, strict=True), marker="o", label=name)
+        axis.set(xscale="log", yscale="log", xlabel="photos", ylabel="CPU s per query")
+        axis.set_title(f"{mode}, content {threshold:g}")
+        axis.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
 
 
 def main(argv: Sequence[str] | None = None) -> list[SearchTiming]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("store", type=Path)
+    parser.add_argument("stores", type=Path, nargs="*", metavar="STORE")
     parser.add_argument("--masks", type=Path, help="folder with STEM.png per photo (default: a box)")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10000])
+    parser.add_argument("--photos", type=int, nargs="+", default=[1000, 5000], help="sizes (1000 5000)")
     parser.add_argument("--queries", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=2, help="of which the fastest counts (2)")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="also write the rows as JSON")
+    parser.add_argument("--shares", type=float, nargs="*", default=[], help="such as 0 0.01 0.05 0.25 1")
+    parser.add_argument("--no-faiss", action="store_true", help="leave faiss out, whose indexes take long")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    parser.add_argument("--plot", type=Path, help="draw them there")
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
-    stored = open_gallery(arguments.store)
+    opened = [open_gallery(store, allow_partial=True) for store in arguments.stores]
+    stored = joined(opened) if opened else scenes()
     asked = masks_of(stored, arguments.masks, arguments.queries)
     thresholds = [stored.spec.content_threshold]
     thresholds += [t for t in [STRICT_THRESHOLDS.get(stored.spec.encoder)] if t is not None]
-    rows = []
-    for size in arguments.sizes:
-        gallery, places, repeated = resized(stored, size, [row for row, _ in asked])
-        block = gallery.gather(places)
-        queries = [
-            query_from_patches(content, histogram, mask, gallery.spec, query_id=gallery.photos[place].id)
-            for place, content, histogram, (_, mask) in zip(
-                places, block.content, block.histogram, asked, strict=True
-            )
+    print(f"{stored.spec.name}, {len(asked)} queries, {arguments.threads} thread(s), CPU seconds per query\n")
+    rows: list[SearchTiming] = []
+    for size in arguments.photos:
+        gallery, places, _ = resized(stored, size, [row for row, _ in asked])
+        queries = queries_of(gallery, places, [mask for _, mask in asked])
+        bench = _Bench(with_index(gallery), queries, min(size, len(stored)), arguments.repeats)
+        questions = [
+            [bench.request(by, eps)] * len(queries) for by in ("content", "both") for eps in thresholds
         ]
-        for by in ("content", "both"):
-            rows += [time_searches(gallery, queries, places, by, eps, repeated) for eps in thresholds]
-    patches = statistics.median(int(query.foreground.sum()) for query in queries)
-    print(
-        f"{stored.spec.name}, {len(asked)} queries of {patches:g} object patches (median), "
-        f"{arguments.threads} thread(s), CPU seconds per query\n"
-    )
-    print(table(rows))
-    print(
-        f"\nqueries for which the float32 brute force finds another set: {sum(r.sets_differ for r in rows)}"
-    )
-    if arguments.out:
-        write_text(arguments.out, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+        rows += measure(bench, questions, not arguments.no_faiss)
+        if arguments.shares:
+            rows += measure_shares(bench, arguments.shares)
+            random = with_index(random_gallery(stored, min(size, 1000)))
+            rows += measure_shares(_Bench(random, queries, 0, arguments.repeats), arguments.shares)
+        if arguments.json:  # after every size, so that a kill loses little
+            write_text(arguments.json, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    if arguments.plot:
+        plot(rows, arguments.plot)
     return rows
+
+
+def queries_of(gallery: Gallery, places: Sequence[int], masks: Sequence[Tensor]) -> list[Query]:
+    """Those of the photos at `places` with these masks that have a background."""
+    block = gallery.gather(places)
+    each = zip(places, block.content, block.histogram, masks, strict=True)
+    found = [
+        query_from_patches(content, histogram, mask, gallery.spec, query_id=gallery.photos[place].id)
+        for place, content, histogram, mask in each
+    ]
+    return [query for query in found if query.background.any()]
 
 
 if __name__ == "__main__":

@@ -41,7 +41,6 @@ def triples(folder: Path) -> Path:
 
 def benches(scratch: Path) -> dict[str, list[list[str]]]:
     """Name -> commands, without the interpreter, that make its tables."""
-    store = str(scratch / "store")
 
     def bench(name: str, *rest: str) -> list[str]:
         return [str(BENCHES / f"{name}.py"), *rest]
@@ -53,8 +52,7 @@ def benches(scratch: Path) -> dict[str, list[list[str]]]:
             bench("gallery", str(SCENE_PHOTOS), "--workers", "1", "--repeats", "1", "--synthetic", "5000")
         ],
         "retrieval": [
-            ["-m", "raiha_core", "gallery", "build", str(SCENE_PHOTOS), store],
-            bench("retrieval", store, "--sizes", "500", "--queries", "4"),
+            bench("retrieval", "--photos", "500", "--queries", "4", "--no-faiss"),
         ],
         "models": [bench("models", "--sizes", "256", "--repeats", "1")],
         "statistics": [bench("statistics_preset", "--data", str(triples(scratch / "triples")))],
