@@ -37,7 +37,7 @@ def engine(request, monkeypatch):
         kernel()
     except ValueError as error:
         pytest.skip(str(error))
-    monkeypatch.setattr(bounded, "MOST_LEFT", 1.0)  # also where it does not pay
+    monkeypatch.setattr(bounded, "MOST_BURDEN", 100.0)  # also where it does not pay
     monkeypatch.setattr(bounded_torch.TorchSearch, "stretch", 5)
     monkeypatch.setattr(bounded_kernel.KernelSearch, "stretch", 5)
     return request.param

@@ -15,13 +15,15 @@ from .request import Request
 
 SAMPLE = 64  # photos at most by which it is decided whether the bound pays
 LEAST_SAMPLE, SAMPLE_SHARE = 8, 50  # and at least, and one in so many: looking must cost next to nothing
-MOST_LEFT = 0.4  # share of the patches that may survive; beyond, the plain pass is faster
+MOST_BURDEN = 1.0  # of the plain pass
 
 
 class Engine(Protocol):
     """What compares queries with the covered photos of an index."""
 
     stretch: int  # photos per call
+
+    def burden(self, query: int, rows: np.ndarray) -> float: ...
 
     def find(self, query: int, rows: np.ndarray) -> Found: ...
 
@@ -37,11 +39,11 @@ class BoundedPass:
         self._found = kernel()
 
     def pays(self, rows: np.ndarray) -> bool:
-        """Whether few enough patches of a sample of the photos survive; the answer is the same either way."""
+        """Whether a sample of the photos takes less work than the plain pass; the answer is the same."""
         count = min(SAMPLE, max(LEAST_SAMPLE, len(rows) // SAMPLE_SHARE))
         some = rows[np.linspace(0, len(rows) - 1, min(len(rows), count)).astype(int)]
-        left = [self.twin.left(query, some) for query in range(len(self.queries))]
-        return sum(left) <= MOST_LEFT * len(left)
+        burden = [self.engine.burden(query, some) for query in range(len(self.queries))]
+        return sum(burden) <= MOST_BURDEN * len(burden)
 
     @cached_property
     def engine(self) -> Engine:

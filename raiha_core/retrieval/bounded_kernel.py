@@ -23,6 +23,8 @@ LEAST_PER_THREAD = 64
 _LANES = 16
 _CONTENT, _LIGHT = 1, 2
 _QUALIFIES, _UNDECIDED = 1, 2
+# Of the time that comparing all pairs takes: the bound, and all pairs one by one (measured, AVX-512).
+_OF_BOUND, _OF_READING = 0.1, 2.5
 MOST_BINS = 1 << 15  # of a histogram: sums of squares within int32
 
 
@@ -94,8 +96,25 @@ class KernelSearch:
         near = band(spec.dim, torch.device("cpu"))
         self._question = _Question(asked, eps, self.request.appearance_threshold, near, TIE)
 
+    def burden(self, query: int, rows: np.ndarray) -> float:
+        """The work for some covered photos, where that of comparing all pairs in full is 1."""
+        sides = self.twin.behind if self.request.by == "illumination" else self.twin.objects
+        read = self._compare(query, rows)[1]
+        return _OF_BOUND + _OF_READING * read / (len(rows) * self._shape.patches * max(1, len(sides[query])))
+
     def find(self, query: int, rows: np.ndarray) -> Found:
         """What qualifies among some covered photos."""
+        (state, found, content, light), _ = self._compare(query, rows)
+        passing = np.flatnonzero(state == _QUALIFIES)
+        share = found[passing] / max(1, len(self.twin.objects[query]))
+        certain = Found(rows[passing], share, light[passing], content[passing])
+        if self.request.by == "illumination":
+            certain = self.twin.with_content(query, certain)
+        left = rows[state == _UNDECIDED]
+        return certain.joined(self.twin.find(query, left)) if len(left) else certain
+
+    def _compare(self, query: int, rows: np.ndarray) -> tuple[tuple[np.ndarray, ...], int]:
+        """The kernel's answer for each photo, and how many stored vectors it read."""
         n = len(rows)
         outputs = (np.empty(n, np.uint8), np.zeros(n, np.int32), np.empty(n), np.full(n, np.nan))
         threads = max(1, min(torch.get_num_threads(), n // LEAST_PER_THREAD))
@@ -107,20 +126,13 @@ class KernelSearch:
             return self._call(query, [array[part] for array in (*places, *outputs)])
 
         if threads == 1:
-            codes = [work(part) for part in parts]
+            read = [work(part) for part in parts]
         else:
             with ThreadPoolExecutor(threads) as pool:
-                codes = list(pool.map(work, parts))
-        if any(codes):
+                read = list(pool.map(work, parts))
+        if min(read, default=0) < 0:
             raise MemoryError("there is not enough memory to compare photos")
-        state, found, content, light = outputs
-        passing = np.flatnonzero(state == _QUALIFIES)
-        share = found[passing] / max(1, len(self.twin.objects[query]))
-        certain = Found(rows[passing], share, light[passing], content[passing])
-        if self.request.by == "illumination":
-            certain = self.twin.with_content(query, certain)
-        left = rows[state == _UNDECIDED]
-        return certain.joined(self.twin.find(query, left)) if len(left) else certain
+        return outputs, sum(read)
 
     def _call(self, query: int, arrays: Sequence[np.ndarray]) -> int:
         return self.kernel.library.raiha_search(

@@ -68,6 +68,7 @@ typedef struct { /* memory of one call, used again for every photo */
     int64_t *top;    /* (m): the pair of the largest score */
     char *found;     /* (m) */
     double *squares; /* (P): of a photo's colours, -1 where not computed */
+    int64_t read;    /* stored vectors that were read to decide a pair: what the bound did not save */
 } Room;
 
 typedef struct { /* the inner loops, for one kind of processor */
@@ -307,6 +308,7 @@ static int32_t match_content(const Level *level, const Shape *shape, const Side 
         if (room->top[i] < 0) continue;
         const uint16_t *stored = photo + room->pairs[room->top[i]].patch * dim;
         float cosine = level->dot(stored, side->exact + i * dim, dim);
+        room->read++;
         room->cosines[room->top[i]] = cosine;
         if (cosine > largest) largest = cosine;
         if (reaches(cosine, stored, side->exact + i * dim, dim, question)) room->found[i] = 1, found++;
@@ -318,6 +320,7 @@ static int32_t match_content(const Level *level, const Shape *shape, const Side 
         if (room->found[i] && above <= (double)largest - band) continue; /* neither decides nor is the best */
         const uint16_t *stored = photo + room->pairs[p].patch * dim;
         float cosine = level->dot(stored, side->exact + i * dim, dim);
+        room->read++;
         room->cosines[p] = cosine;
         if (cosine > largest) largest = cosine;
         if (!room->found[i] && reaches(cosine, stored, side->exact + i * dim, dim, question))
@@ -350,6 +353,7 @@ static int match_light(const Level *level, const Shape *shape, const Side *side,
         if (cosine < question->appearance_threshold || cosine <= best) continue;
         const uint16_t *stored = photo + j * dim;
         const float *row = side->exact + i * dim;
+        room->read++;
         if (reaches(level->dot(stored, row, dim), stored, row, dim, question)) best = cosine;
     }
     if (best < 0) return FAILS;
@@ -381,7 +385,8 @@ static void free_room(Room *room) {
 /* One query and `photos` photos, of which only the addresses are given.
 
    Writes for each: state (FAILS, QUALIFIES, UNDECIDED); how many patches of the object are found and the
-   best cosine where content is asked; the light where it is asked. Returns 0, or -1 where memory ends. */
+   best cosine where content is asked; the light where it is asked.
+   Returns: how many stored vectors were read, or -1 where memory ends. */
 EXPORT int64_t raiha_search(int64_t level_number, const Shape *shape, const Side *object, const Side *behind,
                             const Question *question, int64_t photos, const int8_t *const *numbers,
                             const uint16_t *const *content, const uint8_t *const *colours, uint8_t *state,
@@ -406,5 +411,5 @@ EXPORT int64_t raiha_search(int64_t level_number, const Shape *shape, const Side
         }
     }
     free_room(&room);
-    return 0;
+    return room.read;
 }
