@@ -11,6 +11,8 @@ from torch import Tensor
 
 STRIP_NUMBERS = 1 << 20  # looked at together: what a comparison makes of them stays in the processor's cache
 
+_TOGETHER = 32  # numbers that the processor's widest routines take at once
+
 
 def row_strips(picture: Tensor) -> Iterator[Tensor]:
     """The picture (B, C, H, W) in strips of whole rows, as views, top to bottom; at least one."""
@@ -75,10 +77,11 @@ def in_strips(work: Callable[[slice], None], rows: slice, height: int) -> None:
     """Do `work` for `rows`, `height` of them at a time, top to bottom; fewer where memory is short.
 
     What runs out of memory is done again with strips half as high, so `work` must give the same whatever
-    the height and be fit to be repeated.
+    the height and be fit to be repeated. Heights are multiples of 32 rows, where they are that high: the
+    last few powers of a run are computed by another routine than the others, and may differ by a bit.
     Raises: torch.OutOfMemoryError where a single row is too much.
     """
-    top = rows.start
+    top, height = rows.start, _even(height)
     while top < rows.stop:
         part = slice(top, min(top + height, rows.stop))
         try:
@@ -90,5 +93,10 @@ def in_strips(work: Callable[[slice], None], rows: slice, height: int) -> None:
             top = part.stop
             continue
         # here and not in the handler: the error holds on to what the failed strip had made
-        height = (part.stop - part.start) // 2
+        height = _even((part.stop - part.start) // 2)
         torch.cuda.empty_cache()  # does nothing where no GPU was used
+
+
+def _even(height: int) -> int:
+    """The largest multiple of 32 rows up to `height`; itself where there is none."""
+    return height if height < _TOGETHER else height - height % _TOGETHER

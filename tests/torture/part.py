@@ -21,6 +21,7 @@ class Part:
     seconds: float  # the most that one trial may take; a longer one is killed, which is a failure
     mib: int = 1024  # the most memory that one trial may add
     share: float = 1.0  # of the time of a run that has a budget, relative to the other parts
+    by_number: bool = False  # the seed of a trial is its number
     cases: int = 1  # examples that one trial looks at, for the table
 
 

@@ -1,5 +1,14 @@
 """Every part of the torture, in the order in which they run."""
 
-from . import disks, files, kills, own, readers, truths
+from . import disks, files, kills, own, planted, readers, strangers, truths
 
-PARTS = (*kills.PARTS, *disks.PARTS, *readers.PARTS, *files.PARTS, *own.PARTS, *truths.PARTS)
+PARTS = (
+    *kills.PARTS,
+    *disks.PARTS,
+    *readers.PARTS,
+    *files.PARTS,
+    *own.PARTS,
+    *strangers.PARTS,
+    *truths.PARTS,
+    *planted.PARTS,
+)

@@ -77,7 +77,10 @@ def run(parts: Sequence[Part], arguments: argparse.Namespace) -> int:
             until = time.monotonic() + max(1.0, left * part.share / rest)
         todo = record.todo(part.name, part.full) if numbers is None else numbers
         todo = todo or ([] if record.tried(part.name) else [0])
-        trials = [(number, trial_seed(arguments.seed, part.name, number)) for number in todo]
+        trials = [
+            (number, number if part.by_number else trial_seed(arguments.seed, part.name, number))
+            for number in todo
+        ]
         for outcome in run_trials(part, trials, until):
             record.note(part.name, outcome.number, outcome.failure, outcome.seconds)
             if outcome.failure:

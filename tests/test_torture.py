@@ -1,0 +1,190 @@
+"""A short slice of each part of `make torture`, and what its runner promises.
+
+Oracle of the runner: parts that hang, take memory, die and fail on purpose.
+"""
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from tests.torture import child, run
+from tests.torture.part import Part, trial_seed
+from tests.torture.parts import PARTS
+from tests.torture.patching import all_faults, read_fault
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="trials run in forked children"),
+    pytest.mark.usefixtures("one_thread"),
+]
+
+ROOT = Path(__file__).parents[1]
+# trials of each part here; the rest of a part is for `make torture`
+TRIALS = {
+    "kills-gallery": 8,
+    "kills-folder": 2,
+    "disks-failing": 12,
+    "disks-power": 12,
+    "disks-files": 8,
+    "disks-full": 2,
+    "readers-beside": 1,
+    "readers-writers": 1,
+    "files-png": 30,
+    "files-jpeg": 30,
+    "files-tiff": 30,
+    "files-webp": 15,
+    "files-gif": 15,
+    "files-bmp": 15,
+    "files-avif": 15,
+    "files-other": 15,
+    "strangers-store": 8,
+    "strangers-stale": 2,
+    "strangers-weights": 5,
+    "strangers-fetch": 3,
+    "strangers-server": 4,
+}
+# these take a minute, or start the whole project again
+LONG = {"kills-command", "kills-batch", "kills-training", "planted-faults"}
+
+
+def call(parts, tmp_path, *words):
+    return run.run(parts, run.make_parser().parse_args([*words, "--out", str(tmp_path / "out")]))
+
+
+def part(name, trial, **limits):
+    return Part(name=name, trial=trial, **{"full": 3, "seconds": 20, **limits})
+
+
+def holds(seed, place):
+    assert not list(place.iterdir())
+    (place / "file").touch()
+
+
+def test_the_parts_have_names_of_their_own_and_keep_to_their_limits():
+    names = [part.name for part in PARTS]
+    assert len(set(names)) == len(names)
+    assert set(TRIALS) | LONG <= set(names) | {"kills-folder", "kills-batch", "kills-training"}
+
+
+@pytest.mark.parametrize("one", [one for one in PARTS if one.name not in LONG], ids=lambda one: one.name)
+def test_a_slice_of_each_part(one, tmp_path):
+    seeds = [(n, trial_seed(3, one.name, n)) for n in range(TRIALS.get(one.name, 1))]
+    found = list(child.run_trials(one, seeds))
+    assert [outcome.failure for outcome in found if outcome.failure] == []
+    assert len(found) == len(seeds)
+
+
+# ---- the runner
+
+
+def sleeps(seed, place):
+    time.sleep(60)
+
+
+def takes_memory(seed, place):
+    held = bytearray(os.urandom(1) * (300 << 20))
+    time.sleep(0.3)
+    return None if held else ""
+
+
+def dies(seed, place):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def raises(seed, place):
+    raise KeyError("x")
+
+
+@pytest.mark.parametrize(
+    ("trial", "limits", "told"),
+    [
+        (sleeps, {"seconds": 0.3}, "no end after 0.3 seconds"),
+        (takes_memory, {"mib": 100}, "MiB"),
+        (dies, {}, "the process died: signal SIGKILL"),
+        (raises, {}, "KeyError: 'x'"),
+        (lambda seed, place: "it broke", {}, "it broke"),
+    ],
+)
+def test_every_way_to_fail_is_a_failure_of_that_trial_and_the_others_go_on(
+    tmp_path, capsys, trial, limits, told
+):
+    def second(seed, place):
+        return trial(seed, place) if seed == trial_seed(1, "bad", 1) else holds(seed, place)
+
+    assert call([part("good", holds), part("bad", second, **limits)], tmp_path) == 1
+    shown = capsys.readouterr().out
+    assert told in shown
+    assert "again: make torture SEED=1 ONLY=bad:1" in shown
+    rows = {line.split()[0]: line.split()[1:5] for line in shown.splitlines() if line[:4] in ("good", "bad ")}
+    assert rows == {"good": ["3", "3", "3", "0"], "bad": ["3", "3", "3", "1"]}
+
+
+def test_a_run_goes_on_where_it_was_stopped_and_begins_with_what_failed(tmp_path, capsys):
+    log = tmp_path / "log"
+
+    def trial(seed, place):
+        with log.open("a") as file:
+            file.write(f"{numbers[seed]}\n")
+        return "bad" if numbers[seed] == 2 and not (tmp_path / "mended").exists() else None
+
+    numbers = {trial_seed(7, "x", n): n for n in range(6)}
+    parts = [part("x", trial, full=6)]
+    assert call(parts, tmp_path, "--seed", "7", "--stop-at-failure") == 1
+    assert call(parts, tmp_path, "--seed", "7", "--stop-at-failure") == 1  # it is still broken
+    (tmp_path / "mended").touch()
+    assert call(parts, tmp_path, "--seed", "7") == 0
+    assert log.read_text().split() == ["0", "1", "2", "2", "2", "3", "4", "5"]
+    assert call(parts, tmp_path, "--seed", "7") == 0  # ended: all of it again
+    assert len(log.read_text().split()) == 14
+    assert json.loads((tmp_path / "out" / "seed7.jsonl").read_text().splitlines()[-1]) == {"ended": True}
+
+
+def test_a_budget_samples_every_part_and_only_names_some(tmp_path, capsys):
+    def slow(seed, place):
+        time.sleep(0.05)
+
+    parts = [part("a", slow, full=1000), part("b-one", holds, full=2), part("b-two", holds, full=2)]
+    assert call(parts, tmp_path, "--budget", "0.01") == 0
+    rows = {line.split()[0]: int(line.split()[2]) for line in capsys.readouterr().out.splitlines()[1:4]}
+    assert 1 <= rows["a"] < 100
+    assert rows["b-one"] == rows["b-two"] == 2
+    assert call(parts, tmp_path, "--only", "b", "--seed", "2") == 0
+    assert "a " not in capsys.readouterr().out.split("\n", 1)[1][:20]
+    with pytest.raises(SystemExit, match="no part 'c'"):
+        call(parts, tmp_path, "--only", "c")
+
+
+# ---- planted faults
+
+
+def test_there_are_twenty_planted_faults_of_many_parts():
+    faults = all_faults()
+    assert len(faults) >= 20
+    assert {fault.part for fault in faults} <= {one.name for one in PARTS}
+    assert len({fault.part for fault in faults}) >= 10
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "tests" / "torture" / "faults").iterdir()), ids=lambda p: p.stem
+)
+def test_each_planted_fault_still_applies(path, tmp_path):
+    fault = read_fault(path)
+    for file in {hunk[0] for hunk in fault.hunks}:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    fault.apply(tmp_path)
+    for file in {hunk[0] for hunk in fault.hunks}:
+        text = (tmp_path / file).read_text(encoding="utf-8")
+        assert text != (ROOT / file).read_text(encoding="utf-8")
+        compile(text, file, "exec")
+    with pytest.raises(ValueError, match="does not apply"):
+        fault.apply(tmp_path)
+
+
+def test_slices_leave_hypothesis_as_it_was():
+    assert settings().derandomize
