@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 
-.PHONY: demo test lint bench setup torture
+.PHONY: demo test lint bench setup torture locks bom
 
 setup: $(STAMP)
 
@@ -34,3 +34,15 @@ bench: $(STAMP)
 # BUDGET=minutes samples every part, SEED=n decides every trial, ONLY=part[:trial] runs a part of it
 torture: $(STAMP)
 	$(BIN)/python -m tests.torture.run $(if $(BUDGET),--budget $(BUDGET)) --seed $(or $(SEED),1) $(if $(ONLY),--only $(ONLY))
+
+# what is installed, by version and hash (needs uv), and the same as a CycloneDX list in bom.json
+locks: $(STAMP)
+	$(BIN)/python tests/tools/make_locks.py
+
+bom: $(VENV)/bom/bin/cyclonedx-py
+	cat locks/hashed.txt locks/torch.txt > $(VENV)/bom/all.txt
+	$< requirements $(VENV)/bom/all.txt --pyproject pyproject.toml --output-reproducible -o bom.json
+
+$(VENV)/bom/bin/cyclonedx-py:
+	$(PYTHON) -m venv $(VENV)/bom
+	$(VENV)/bom/bin/python -m pip --disable-pip-version-check install cyclonedx-bom==7.5.0

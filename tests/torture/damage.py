@@ -4,9 +4,12 @@ import random
 import struct
 import zlib
 from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 
-from tests.png_files import chunk
+import numpy as np
+
+from tests.png_files import GREY, chunk, make_png
 
 Cuts = list[int]  # where the parts of a file begin, the end of the file last
 
@@ -103,8 +106,9 @@ def _cut(kind: str, data: bytes, rng: random.Random) -> bytes:
 
 def _flip(kind: str, data: bytes, rng: random.Random) -> bytes:
     cuts = parts_of(kind, data)
-    place = rng.randrange(max(1, len(cuts) - 1))
-    first, last = cuts[place], cuts[min(place + 1, len(cuts) - 1)]
+    spans = list(pairwise(cuts)) or [(0, 0)]
+    # as often in the part that holds the pixels as in all others together
+    first, last = max(spans, key=lambda span: span[1] - span[0]) if rng.random() < 0.5 else rng.choice(spans)
     if first == last:
         return data
     changed = bytearray(data)
@@ -154,12 +158,20 @@ def _behind(kind: str, data: bytes, rng: random.Random) -> bytes:
     return data + bytes(rng.randrange(256) for _ in range(rng.choice((1, 30, 5000))))
 
 
+@cache
+def _big() -> bytes:
+    """A hundred megabytes, packed."""
+    return zlib.compress(bytes(100_000_000), 1)
+
+
 def _bomb(kind: str, data: bytes, rng: random.Random) -> bytes:
     """Much from little: pixels, text and profiles that unpack to a hundred megabytes."""
     if kind != "png" or len(data) < 40:
         return _lie(kind, data, rng)
-    big = zlib.compress(bytes(100_000_000), 1)
-    which = rng.choice(("pixels", "profile", "text", "size"))
+    which = rng.choice(("pixels", "profile", "text", "size", "large"))
+    if which == "large":  # and nothing wrong with it
+        return make_png(np.zeros((1500, 3000), np.uint8), GREY, 8)
+    big = _big()
     if which == "pixels":
         at = data.index(b"IDAT") - 4 if b"IDAT" in data else 33
         return data[:at] + chunk(b"IDAT", big) + chunk(b"IEND", b"")

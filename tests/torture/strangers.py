@@ -96,7 +96,9 @@ def _hostile(rng: random.Random, store: Path, outside: Path) -> None:
         "index/rotation.safetensors",
     ]
     name = rng.choice(_NAMES)
-    way = rng.choice(("link", "link", "device", "pipe", "id", "folder", "inside", "leftover", "dangling"))
+    way = rng.choice(
+        ("link", "link", "device", "pipe", "id", "id", "id", "folder", "inside", "leftover", "dangling")
+    )
     if way == "link":
         _link(store / rng.choice(parts), outside / "target")
     elif way == "device":
