@@ -62,7 +62,8 @@ def test_every_locked_package_has_hashes_and_names_no_server():
 
 
 def test_torch_and_what_it_asks_for_are_told_from_the_rest():
-    text = "numpy==2 \\\n    --hash=sha256:00\ntorch==3 \\\n    --hash=sha256:11\ntorchmetrics==1 \\\n    --hash=sha256:22"
+    names = {"numpy": 2, "torch": 3, "torchmetrics": 1}
+    text = "\n".join(f"{name}=={n} \\\n    --hash=sha256:{n}{n}" for name, n in names.items())
     hashed, plain = split(text)
     assert (packages(hashed), packages(plain)) == ({"numpy", "torchmetrics"}, {"torch"})
     assert "hash" not in plain

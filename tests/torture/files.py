@@ -24,7 +24,7 @@ from .pictures import EXTENSIONS, MAKERS
 
 _MOST = 4_000_000  # pixels: what is decoded stays small beside the 1 GiB that a trial may take
 # bytes between the data and the end, and segments that make no pixels
-_HARMLESS = re.compile(r"extraneous bytes before marker 0xd9|[Aa]dobe|JFIF|colou?r", re.IGNORECASE)
+_HARMLESS = re.compile(r"extraneous bytes before marker 0xd9|adobe|jfif|colou?r", re.IGNORECASE)
 
 
 def _png_is_broken(data: bytes) -> bool:

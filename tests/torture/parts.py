@@ -1,9 +1,10 @@
 """Every part of the torture, in the order in which they run."""
 
-from . import disks, files, kills, own, planted, readers, strangers, truths
+from . import disks, files, kills, kills_runs, own, planted, readers, strangers, truths
 
 PARTS = (
     *kills.PARTS,
+    *kills_runs.PARTS,
     *disks.PARTS,
     *readers.PARTS,
     *files.PARTS,
