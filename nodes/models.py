@@ -24,6 +24,7 @@ from ..raiha_core.features.references import Reference
 from ..raiha_core.gallery.protocol import PatchEncoder
 from ..raiha_core.harmonizer import (
     DEFAULT_MODEL,
+    WITHOUT_WEIGHTS,
     Harmonizer,
     NetworkHarmonizer,
     absence,
@@ -70,7 +71,7 @@ def harmonizer_names() -> list[str]:
     offered = [file for file in files if not (file.endswith(".pth") and _is_converted(file, files))]
     # brought by `raiha fetch` where it did not know of this ComfyUI
     elsewhere = [name for name in user_weights() if f"{name}.safetensors" not in files]
-    return list(dict.fromkeys([*shipped_weights(), "statistics", *offered, *elsewhere]))
+    return list(dict.fromkeys([*shipped_weights(), *WITHOUT_WEIGHTS, *offered, *elsewhere]))
 
 
 def _is_converted(file: str, files: list[str]) -> bool:
@@ -272,7 +273,7 @@ def load_named_harmonizer(name: str) -> ManagedHarmonizer:
     """A harmonizer by one of `harmonizer_names`."""
     files = folder_paths.get_filename_list("raiha")
     source: str | Path = name
-    if name in files and name != "statistics" and name not in shipped_weights():
+    if name in files and name not in WITHOUT_WEIGHTS and name not in shipped_weights():
         source = Path(folder_paths.get_full_path_or_raise("raiha", name))
     if isinstance(source, Path) and source.suffix == ".pth":
         adopted = adopt(source, operations=operations)

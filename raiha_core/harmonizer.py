@@ -20,6 +20,7 @@ from .model_folders import user_weights
 from .models.blocks import Operations
 from .models.presets import SCORERS, filed
 from .models.reference_gate import FittedGate
+from .models.seam import SeamConfig, seam
 from .models.statistics import Statistics, StatisticsConfig
 
 WEIGHTS = Path(__file__).parent / "models" / "weights"
@@ -74,6 +75,29 @@ class StatisticsHarmonizer(Harmonizer):
         features: PatchFeatures | None = None,
     ) -> render.Prediction:
         return self.statistics.predict(composite, mask)
+
+
+class SeamHarmonizer(Harmonizer):
+    """The preset for regions that continue their surroundings, as after inpainting: no weights either."""
+
+    name = "seam"
+
+    def __init__(self, config: SeamConfig | None = None) -> None:
+        self.config = config or SeamConfig()
+
+    def predict(
+        self,
+        composite: Tensor,
+        mask: Tensor,
+        references: Sequence[Sequence[Reference]],
+        *,
+        encoder: Encoder | None = None,
+        features: PatchFeatures | None = None,
+    ) -> render.Prediction:
+        return seam(composite, mask, self.config)
+
+
+WITHOUT_WEIGHTS: dict[str, type[Harmonizer]] = {"statistics": StatisticsHarmonizer, "seam": SeamHarmonizer}
 
 
 class NetworkHarmonizer(Harmonizer):
@@ -167,12 +191,12 @@ def load_harmonizer(
     Raises: ValueError naming what was asked for and what there is; as `checkpoint.load`.
     """
     name = str(name_or_file)
-    if name == "statistics":
-        return StatisticsHarmonizer()
+    if name in WITHOUT_WEIGHTS:
+        return WITHOUT_WEIGHTS[name]()
     here = user_weights() | shipped_weights()
     path = here.get(name, Path(name_or_file))
     if not path.is_file():
-        raise ValueError(absence(name, ["statistics", *here]))
+        raise ValueError(absence(name, [*WITHOUT_WEIGHTS, *here]))
     if path.suffix == ".pth":
         raise ValueError(f"{path} is an authors' file: `raiha convert` opens it, once")
     loaded = checkpoint.load(path, device=device, operations=operations)

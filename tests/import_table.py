@@ -25,6 +25,7 @@ FIRST: dict[str, set[str]] = {
     "remembered": set(),
     "render": {"color", "enlargement", "masks", "precision", "remembered", "strips", "value_reading"},
     "mask_shape": {"resizing"},
+    "border_pairs": {"strips"},
     "colour_fill": {"resizing"},
     "network_view": {"colour_fill", "enlargement", "precision"},
     "foreground": {"colour_fill", "resizing"},

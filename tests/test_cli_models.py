@@ -19,7 +19,7 @@ def listed(capsys, *arguments):
 
 def test_every_preset_is_listed_with_its_cost(capsys):
     found = {entry["name"]: entry for entry in listed(capsys) if entry["file"] is None}
-    assert set(found) == {"statistics", *filed()}
+    assert set(found) == {"statistics", "seam", *filed()}
     assert all(set(entry) >= FIELDS for entry in found.values())
     assert (found["hdnet"]["parameters"], found["hdnet"]["macs_256"]) == (10_414_389, 28_959_917_824)
     assert found["raiha-released"]["parameters"] == 11_461_173

@@ -15,7 +15,10 @@ from ..models.network import NetworkConfig
 from ..models.presets import SCORERS, Preset, config_from_json, filed
 from ..models.published import Published
 
-STATISTICS = "statistics"  # the preset without weights; it is no network
+ABOUT = {  # the presets without weights, which are no networks
+    "statistics": "no weights: colour statistics of a ring around the object, or of the references",
+    "seam": "no weights: for regions that continue their surroundings (a repaint), the jump at their border",
+}
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -37,9 +40,8 @@ def preset_entry(name: str) -> dict[str, Any]:
     `macs_256` are multiply-adds for one picture of 256 x 256 pixels, 0 for a scorer.
     Raises: KeyError for a name that is no preset.
     """
-    if name == STATISTICS:
-        about = "no weights: colour statistics of a ring around the object, or of the references"
-        return _entry(name, name, about=about)
+    if name in ABOUT:
+        return _entry(name, name, about=ABOUT[name])
     preset = filed()[name]
     network = on_meta(preset)
     card = preset.published
@@ -140,7 +142,7 @@ def entries(name: str | None) -> list[dict[str, Any]]:
     Raises: ValueError listing what there is where nothing has that name.
     """
     here = user_weights() | shipped_weights()
-    presets = [STATISTICS, *filed()]
+    presets = [*ABOUT, *filed()]
     if name is None:
         files = dict(_readable(here))
         # a published network is listed once: by its file, or as what can be had

@@ -13,6 +13,10 @@ with what is on your disk. How to add one: [extending.md](extending.md).
 
 """
 TAIL = """
+- **Two presets have no weights** and are always here: `statistics`, colour statistics of a ring around the
+  object, and `seam`, for regions that continue their surroundings, as after inpainting: it takes away what
+  jumps across the region's border, smoothly inside, and does nothing where texture leaves that uncertain
+  (`train/bench/seam.py`). Give it the mask by which the repaint was blended in.
 - **Weights.** `raiha fetch NAME` brings the authors' file from their repository, verifies it by git's digest
   before it is read, converts it, and says its licence. Where the table says "by hand", their file lies on a
   cloud drive: `raiha convert FILE.pth -o NAME.safetensors` opens it; BargainNet's two files are given as the

@@ -54,7 +54,9 @@ In the frames a number stands on the object and on the patch of the photo that s
     "Raiha_LoadHarmonizer": """\
 `raiha-plus` is a small network that comes with the pack: it reads the object and what surrounds it, and
 references move it by their matched patches. `statistics` transfers colour statistics from a ring around
-the object and from the references' matched patches. Other networks are `.safetensors` files that
+the object and from the references' matched patches. `seam` is for repainted regions that continue their
+surroundings: connect the mask by which the repaint was blended in; what jumps across its border is taken
+away inside, smoothly, where the photo is calm enough to tell. Other networks are `.safetensors` files that
 `raiha fetch`, `raiha convert` or Raiha's training wrote, in `models/raiha`. The `.pth` of a published
 network's authors may lie there as it is: what it is comes from its tensors, nothing in it is run, and it is
 converted when it is first used, beside the file where that folder can be written. The log says what it is
