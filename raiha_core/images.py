@@ -26,7 +26,7 @@ from .codecs.raster import FileMetadata, PictureError, to_tensor, upright
 from .codecs.source import PictureSource, in_own_space, scaled
 from .durable import durable_path
 from .mask_files import read_mask as read_mask  # people import it from here
-from .strips import all_finite
+from .strips import all_finite, row_strips
 
 ENDINGS = tuple(ending for form in FORMATS.values() if not form.needs for ending in form.endings)
 
@@ -132,14 +132,17 @@ def _to_codes(path: Path, values: Tensor, bit_depth: int) -> np.ndarray:
     """(1, C, H, W) 0..1 -> (H, W, C) integers, rounded to the nearest; float32 as they are for 32 bits."""
     if not all_finite(values):
         raise ValueError(f"{path} is not written: the picture holds NaN or infinite values")
-    exact = values.detach().cpu().to(torch.float64 if values.dtype == torch.float64 else torch.float32)
+    kind = torch.float64 if values.dtype == torch.float64 else torch.float32
     if bit_depth == 32:
-        return exact[0].float().numpy().transpose(1, 2, 0).copy()
+        return values.detach().cpu().float()[0].numpy().transpose(1, 2, 0).copy()
     full = 2**bit_depth - 1
-    codes = (exact[0] * full).round_().clamp_(0, full).to(torch.int32)
-    kind = np.uint8 if bit_depth == 8 else np.uint16
-    # a copy always: the strides of one-pixel pictures count as contiguous, but not for imagecodecs
-    return codes.numpy().astype(kind).transpose(1, 2, 0).copy()
+    shape = (values.shape[2], values.shape[3], values.shape[1])
+    codes, top = np.empty(shape, np.uint8 if bit_depth == 8 else np.uint16), 0
+    for strip in row_strips(values.detach()):  # of a large picture two more copies in floats would not fit
+        part = (strip[0].cpu().to(kind) * full).round_().clamp_(0, full)
+        codes[top : top + part.shape[1]] = part.numpy().transpose(1, 2, 0)
+        top += part.shape[1]
+    return codes
 
 
 def _own_depth(form: WrittenFormat, source: PictureSource | None) -> int:
