@@ -156,8 +156,10 @@ class Tables(nn.Module):
         # means over all cells and not over the region's, as the authors take them
         pooled = torch.cat([(x * part).mean((2, 3), keepdim=True) for part in (inside, 1 - inside)], 1)
         shares = widen(self.choose(pooled.to(deepest.dtype))).flatten(1)
+        # a host that is short of memory leaves what no layer holds on the CPU
+        tables = torch.stack([table.to(shares.device) for table in self.tables])
         with without_autocast(shares):
-            return torch.einsum("bn,ncijk->bcijk", shares, widen(torch.stack(list(self.tables))))
+            return torch.einsum("bn,ncijk->bcijk", shares, widen(tables))
 
 
 class CDTNet(PictureNetwork):

@@ -108,5 +108,6 @@ class RunningScale(nn.Module):
                 pace = (1 / self.seen).clamp_min(0.005)
                 self.mean += pace * (x.mean(0) - self.mean)
                 self.square += pace * (x.square().mean(0) - self.square)
-        deviation = (self.square - self.mean.square()).clamp_min(1e-4).sqrt()
-        return ((x - self.mean) / deviation).clamp(-5, 5)
+        mean, square = self.mean.to(x.device), self.square.to(x.device)  # a host may leave them on the CPU
+        deviation = (square - mean.square()).clamp_min(1e-4).sqrt()
+        return ((x - mean) / deviation).clamp(-5, 5)
