@@ -72,7 +72,7 @@ def test_the_files_are_the_same_for_any_number_of_workers(photos, tmp_path):
         build(photos, tmp_path / f"store{workers}", encoder=FakeEncoder(), workers=workers)
         stores.append({name: data for name, (data, _) in tree(tmp_path / f"store{workers}").items()})
     assert len([name for name in stores[0] if name.startswith("shards/")]) == 3
-    assert len([name for name in stores[0] if name.startswith("index/")]) == 4  # and the rotation
+    assert len([name for name in stores[0] if name.startswith("index/")]) == 5  # and rotation, catalogue
     assert stores[0] == stores[1] == stores[2]
 
 

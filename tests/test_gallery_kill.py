@@ -110,10 +110,11 @@ def test_a_build_survives_a_kill_at_every_write(photos, tmp_path, how):
         assert digest(open_gallery(place)) == whole
         assert check(place).sound
         after = {name: data for name, (data, _) in tree(place).items()}
-        same = [name for name in files if name != "manifest.jsonl"]  # it tells of both beginnings
+        telling = ("manifest.jsonl", "index/catalogue.safetensors")  # of both beginnings
+        same = [name for name in files if name not in telling]
         assert {name: after[name] for name in same} == {name: files[name] for name in same}
-    # spec, begin, three shards and their lines, end; rotation, three indexes: each of them died once
-    assert n == 14
+    # spec, begin, three shards and their lines, end, rotation, three indexes, catalogue: each died once
+    assert n == 15
 
 
 @pytest.mark.parametrize("how", ["before", "torn", "after"])
@@ -154,7 +155,7 @@ def test_a_repair_survives_a_kill_at_every_write(photos, tmp_path, how):
         repair(place)
         assert digest(open_gallery(place)) == whole
         assert check(place).sound
-    assert n == 3  # the merged shard, then the manifest
+    assert n == 4  # the merged shard, the manifest, then its catalogue
 
 
 @pytest.mark.parametrize("how", ["before", "torn", "after"])
@@ -181,7 +182,7 @@ def test_an_add_that_was_killed_is_not_lost_by_building_the_other_folder(photos,
         add(trip, place, encoder=FakeEncoder())
         assert digest(open_gallery(place)) == whole
         assert check(place).sound
-    assert n == 9  # begin, two shards and their lines, end, two indexes: eight writes
+    assert n == 10  # begin, two shards and their lines, end, two indexes, the catalogue: nine writes
 
 
 def test_two_kills_in_a_row(photos, tmp_path):

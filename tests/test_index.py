@@ -234,6 +234,7 @@ def test_an_index_that_is_not_of_its_shard_is_passed_over(store, how):
 
 def test_adding_photos_leaves_the_other_indexes_alone(store, tmp_path):
     old = {path.name: path.stat().st_mtime_ns for path in (store / "index").iterdir()}
+    old.pop("catalogue.safetensors")  # tells of all photos
     write_photo(tmp_path / "more" / "new.png", seed=99)
     add(tmp_path / "more", store, encoder=FakeEncoder(), workers=1)
     new = {path.name: path.stat().st_mtime_ns for path in (store / "index").iterdir()}

@@ -8,6 +8,7 @@ from ..features.spec import differences
 from ..reasons import reason
 from ..regular import file_digest, is_link
 from . import journal
+from .catalogue import is_catalogue_spoilt
 from .index import is_spoilt
 from .layout import (
     Layout,
@@ -223,10 +224,15 @@ def _check_space(layout: Layout, state: State) -> list[Damage]:
 
 
 def _check_index(layout: Layout, state: State) -> list[Damage]:
+    spoilt = is_catalogue_spoilt(layout, state)
+    where, told = "index/catalogue", "the catalogue tells of other photos than the manifest"
     return [
-        Damage("index-damaged", f"index/{name}", f"the index of {name} has changed bytes")
-        for name in sorted(state.shards)
-        if is_spoilt(layout, name)
+        *([Damage("index-damaged", where, told)] if spoilt else []),
+        *(
+            Damage("index-damaged", f"index/{name}", f"the index of {name} has changed bytes")
+            for name in sorted(state.shards)
+            if is_spoilt(layout, name)
+        ),
     ]
 
 
@@ -250,7 +256,7 @@ def _shard_damage(path: Path, expected: ShardInfo, tail: str) -> Damage | None:
 def _check_photos(
     layout: Layout, state: State, photos: Path | None, fast: bool, total: int, progress: Progress | None
 ) -> list[Damage]:
-    roots = photo_paths(layout, state, photos)
+    roots = photo_paths(layout, state.folders, photos)
     damages = [
         Damage("photo-folder-missing", str(root), f"photo folder {root} is missing; say where it is")
         for root in roots

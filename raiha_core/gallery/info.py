@@ -62,7 +62,9 @@ def info(store: str | Path, *, photos: str | Path | None = None) -> GalleryInfo:
         bytes=sum(shard.bytes for shard in state.shards.values()),
         in_use=len({(entry.shard, entry.row) for entry in live}) / rows if rows else 1.0,
         unfinished=tuple(unfinished_work(layout, [one], state.folders) for one in state.promises),
-        folders=tuple(str(root) for root in photo_paths(layout, state, Path(photos) if photos else None)),
+        folders=tuple(
+            str(root) for root in photo_paths(layout, state.folders, Path(photos) if photos else None)
+        ),
         bad=tuple(BadFile(name, reason) for name, reason in state.bad),
         spec=spec.to_json(),
         calibration=read_calibration(layout),

@@ -57,6 +57,10 @@ class Layout:
         return self.index / f"rotation{SUFFIX}"
 
     @property
+    def catalogue(self) -> Path:
+        return self.index / f"catalogue{SUFFIX}"
+
+    @property
     def parts(self) -> tuple[Path, ...]:
         """All that a store consists of."""
         return (self.spec, self.manifest, self.shards, self.index, self.lock, self.calibration)
@@ -188,9 +192,9 @@ def folder_root(layout: Layout, folder: Folder) -> Path:
     return recorded
 
 
-def photo_paths(layout: Layout, state: State, photos: Path | None) -> list[Path]:
+def photo_paths(layout: Layout, folders: Sequence[Folder], photos: Path | None) -> list[Path]:
     """The root of each photo folder; `photos` takes the place of the first."""
-    roots = [folder_root(layout, folder) for folder in state.folders]
+    roots = [folder_root(layout, folder) for folder in folders]
     if photos is not None:
         if not photos.is_dir():
             raise ValueError(f"photo folder {photos} does not exist")

@@ -22,7 +22,7 @@ def remove(store: str | Path, patterns: Sequence[str] = (), *, groups: Sequence[
         raise ValueError("name a photo, a pattern, or a group to remove")
     with Writer(Path(store), None) as writer:
         state = writer.state
-        roots = photo_paths(writer.layout, state, None)
+        roots = photo_paths(writer.layout, state.folders, None)
         chosen: set[str] = set()
         for pattern in patterns:
             found = _matching(state, roots, pattern)

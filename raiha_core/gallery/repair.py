@@ -15,6 +15,7 @@ from ..features.spec import FeatureSpec, differences
 from ..reasons import reason
 from ..regular import file_digest
 from . import journal
+from .catalogue import is_catalogue_spoilt, write_catalogue
 from .index import is_spoilt
 from .layout import Layout, OtherFormatError, read_calibration, read_spec, refuse_links, write_spec
 from .lock import writer_lock
@@ -96,6 +97,7 @@ def repair(store: str | Path) -> RepairReport:
         unnamed = [name for name in shard_names(layout.shards) if name not in state.shards]
         if rewrite or unnamed:
             journal.rewrite(layout.manifest, _batches(state, seen))
+        write_catalogue(layout, state)
         for name in unnamed:
             with suppress(PermissionError):  # Windows does not delete what a reader has mapped
                 layout.shard(name).unlink()
@@ -115,7 +117,11 @@ def _drop_spoilt_indexes(layout: Layout, state: State) -> list[str]:
     spoilt = [name for name in sorted(state.shards) if is_spoilt(layout, name)]
     for name in spoilt:
         layout.index_of(name).unlink()
-    return [f"deleted the damaged index of {name}" for name in spoilt]
+    done = [f"deleted the damaged index of {name}" for name in spoilt]
+    if is_catalogue_spoilt(layout, state):
+        layout.catalogue.unlink()
+        done.append("deleted the catalogue, which told of other photos")
+    return done
 
 
 def _replayed(layout: Layout, found: journal.Journal) -> tuple[State, State]:

@@ -26,7 +26,7 @@ SUFFIX = ".safetensors"
 _MOST_PHOTOS = 128  # what a kill may cost: ten seconds of encoding on two cores
 _MOST_BYTES = 128 << 20  # and what a shard may take in memory before it is written
 _LONGEST_HEADER = 100 << 20  # the limit of the safetensors format
-_TYPES = {"F16": torch.float16, "U8": torch.uint8, "I8": torch.int8, "F32": torch.float32}
+_TYPES = {"F16": torch.float16, "U8": torch.uint8, "I8": torch.int8, "I64": torch.int64, "F32": torch.float32}
 _NAME = re.compile(r"\d{6,}")
 
 

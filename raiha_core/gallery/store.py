@@ -22,11 +22,11 @@ from ..images import read_picture
 from ..reasons import reason
 from ..regular import file_digest
 from . import journal
+from .catalogue import Catalogue, StoredPhotos, catalogue_of, read_catalogue
 from .index import PatchIndex, read_index, read_rotation
 from .layout import (
     Layout,
     cure,
-    locate,
     photo_paths,
     read_calibration,
     read_spec,
@@ -34,9 +34,9 @@ from .layout import (
     whole_journal,
 )
 from .lock import is_being_written
-from .manifest import Promise, State, last_whole, replay
+from .manifest import Promise, ShardInfo, State, last_whole, replay
 from .plan import has_times
-from .protocol import Block, content_fingerprint, rows_of_photos
+from .protocol import Block, content_fingerprint
 from .shards import Shard, open_shard
 
 _THRESHOLDS = ("content_threshold", "appearance_threshold")
@@ -62,29 +62,32 @@ def open_gallery(
     """
     layout = Layout(Path(path))
     spec = read_spec(layout)
+    known = None
     for look in range(_LOOKS):
         raw = journal.read_raw(layout.manifest)
-        found = whole_journal(layout, journal.parse(raw))
-        state = _readable_state(layout, found, allow_partial)
+        known, torn = read_catalogue(layout, raw), 0
+        if known is None:
+            found = whole_journal(layout, journal.parse(raw))
+            known, torn = _readable(layout, found, allow_partial), found.torn
         try:
-            shards = {name: _open(layout, spec, name, state) for name in _used_shards(state)}
+            shards = {name: _open(layout, spec, name, known.shards[name]) for name in known.used}
         except (ValueError, OSError):
-            if look == _LOOKS - 1 or _is_still(layout, raw, found):
+            if look == _LOOKS - 1 or _is_still(layout, raw, torn):
                 raise
             continue  # `repair` has replaced the manifest and the shards since we read it
-        _refuse_rows(layout, state)
-        if _is_still(layout, raw, found):  # else a shard may bear the name of an older one
+        if _is_still(layout, raw, torn):  # else a shard may bear the name of an older one
             break
+    assert known is not None, "the last look raises or ends"
     calibration = read_calibration(layout)
     if all(name in calibration for name in _THRESHOLDS):
         spec = _with_thresholds(layout, spec, calibration)
-    roots = photo_paths(layout, state, Path(photos) if photos is not None else None)
-    return StoredGallery(layout, spec, state, roots, shards, max_pixels)
+    roots = photo_paths(layout, known.folders, Path(photos) if photos is not None else None)
+    return StoredGallery(layout, spec, known, roots, shards, max_pixels)
 
 
-def _is_still(layout: Layout, raw: bytes, found: journal.Journal) -> bool:
+def _is_still(layout: Layout, raw: bytes, torn: int) -> bool:
     """Whether the manifest only grew since it was read as `raw`."""
-    return journal.read_raw(layout.manifest).startswith(raw[: len(raw) - found.torn])
+    return journal.read_raw(layout.manifest).startswith(raw[: len(raw) - torn])
 
 
 def _readable_state(layout: Layout, found: journal.Journal, allow_partial: bool) -> State:
@@ -107,23 +110,24 @@ def _readable_state(layout: Layout, found: journal.Journal, allow_partial: bool)
     )
 
 
-def _used_shards(state: State) -> list[str]:
-    return sorted({entry.shard for entry in state.live.values()})
-
-
-def _refuse_rows(layout: Layout, state: State) -> None:
-    """Raises: ValueError where a photo has no row in its shard."""
-    rows = {name: info.rows for name, info in state.shards.items()}
+def _readable(layout: Layout, found: journal.Journal, allow_partial: bool) -> Catalogue:
+    """What a reader may see, in columns. Raises: ValueError where a photo has no row in its shard."""
+    state = _readable_state(layout, found, allow_partial)
     for name, entry in state.live.items():
-        if entry.row >= rows.get(entry.shard, 0):
+        expected = state.shards.get(entry.shard)
+        if expected is None:
+            raise ValueError(
+                f"gallery {layout.root} is damaged: no line tells of {layout.shard(entry.shard).name}; "
+                f"{cure(layout)}"
+            )
+        if entry.row >= expected.rows:
             raise ValueError(f"gallery {layout.root} is damaged: '{name}' has no features; {cure(layout)}")
+    return catalogue_of(state)
 
 
-def _open(layout: Layout, spec: FeatureSpec, name: str, state: State) -> Shard:
+def _open(layout: Layout, spec: FeatureSpec, name: str, expected: ShardInfo) -> Shard:
     """Map a shard whose size is what the manifest says. Its numbers are proved by `check`, not here."""
-    path, expected = layout.shard(name), state.shards.get(name)
-    if expected is None:
-        raise ValueError(f"gallery {layout.root} is damaged: no line tells of {path.name}; {cure(layout)}")
+    path = layout.shard(name)
     try:
         size = path.stat().st_size
     except FileNotFoundError:
@@ -161,10 +165,10 @@ def _with_thresholds(layout: Layout, spec: FeatureSpec, calibration: dict) -> Fe
         ) from None
 
 
-def _notes(layout: Layout, state: State) -> tuple[str, ...]:
-    if not state.promises or is_being_written(layout.lock):
+def _notes(layout: Layout, known: Catalogue) -> tuple[str, ...]:
+    if not known.promises or is_being_written(layout.lock):
         return ()
-    work = unfinished_work(layout, state.promises, state.folders)
+    work = unfinished_work(layout, known.promises, known.folders)
     return (f"gallery {layout.root} is seen as it was before an interruption: {work}",)
 
 
@@ -175,7 +179,7 @@ class StoredGallery:
         self,
         layout: Layout,
         spec: FeatureSpec,
-        state: State,
+        known: Catalogue,
         roots: Sequence[Path],
         shards: dict[str, Shard],
         max_pixels: int,
@@ -184,16 +188,16 @@ class StoredGallery:
         self.layout = layout
         self.spec = spec
         self.name = layout.root.name or str(layout.root)
-        self.unfinished = bool(state.promises)  # what is under way is seen with allow_partial only
-        self.notes = _notes(layout, state)
-        entries = [entry for _, entry in sorted(state.live.items())]
-        self.photos = tuple(locate(state, roots, entry) for entry in entries)
-        names = sorted(shards)
+        self.unfinished = bool(known.promises)  # what is under way is seen with allow_partial only
+        self.notes = _notes(layout, known)
+        self.photos = StoredPhotos(known, roots)
+        names = list(shards)
         number = {name: n for n, name in enumerate(names)}
+        place = np.array([number.get(name, -1) for name in known.shards], dtype=np.int64)
         self._shards = [shards[name] for name in names]
-        self._shard_of = np.array([number[entry.shard] for entry in entries], dtype=np.int64)
-        self._row_in = np.array([entry.row for entry in entries], dtype=np.int64)
-        self._digests = [state.shards[name].sha256 for name in names]
+        self._shard_of = place[known.numbers["shard"]]
+        self._row_in = known.numbers["row"]
+        self._digests = [known.shards[name].sha256 for name in names]
         self._names = names
 
     def __len__(self) -> int:
@@ -236,7 +240,7 @@ class StoredGallery:
         return self._block(index)
 
     def rows_of(self, kind: str, names: Collection[str]) -> dict[str, list[int]]:
-        return rows_of_photos(self.photos, kind, names)
+        return self.photos.rows_of(kind, names)
 
     def trouble(self, row: int, *, quick: bool = False) -> str:
         """Why the photo cannot be loaded, in one sentence; "" where it can.

@@ -18,6 +18,7 @@ from ..durable import make_folder
 from ..features.patches import StoredPatches
 from ..features.spec import FeatureSpec, require_same_space
 from . import journal
+from .catalogue import write_catalogue
 from .index import build_index
 from .journal import Line
 from .layout import Layout, read_journal, read_spec, refuse_links, write_spec
@@ -100,6 +101,8 @@ class Writer:
     def remove(self, ids: Sequence[str]) -> None:
         """Take photos out for good, all or none."""
         self._append([{"kind": "remove", "id": name, "why": "asked"} for name in ids])
+        with disk_trouble(self.layout.root):
+            write_catalogue(self.layout, self.state)
 
     def _append(self, lines: Sequence[Line]) -> None:
         lines = [*self._folder, *lines]
@@ -166,6 +169,7 @@ class Writer:
             self._append([*removed, end_line(bad, self._work)])
         with disk_trouble(self.layout.root):
             build_index(self.layout, self.state)
+            write_catalogue(self.layout, self.state)
 
 
 def remove_leftovers(layout: Layout) -> list[Path]:
