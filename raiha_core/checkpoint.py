@@ -4,6 +4,7 @@ Source: this project. Foreign files go through `convert.py`.
 """
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata as packages
@@ -188,6 +189,13 @@ def _gate_apart(
     rest = {name: tensor for name, tensor in state.items() if not name.startswith(GATE)}
     if not own:
         return None, rest
+    if own.get("centre", torch.empty(0)).shape == (former_names.GATE_NUMBERS,):
+        warnings.warn(
+            f"{path} holds a gate of references of an earlier kind, which this version cannot use: the one "
+            "that comes with this version follows the references in its place",
+            stacklevel=3,
+        )
+        return None, rest
     gate = ReferenceGate()
     if found := state_differences(gate.state_dict(), own):
         raise ValueError(f"{path} holds a gate of references that does not fit: {found}")
@@ -247,7 +255,9 @@ def _parse(path: Path, text: str) -> Metadata:
     try:
         data = json.loads(text)
         if data["format"] != _FORMAT:
-            raise ValueError(f"it has format {data['format']}, this version reads {_FORMAT}")
+            written = data.get("code_version")
+            needed = f"; it needs Raiha {written:.40} or newer" if isinstance(written, str) else ""
+            raise ValueError(f"it has format {data['format']}, this version reads {_FORMAT}{needed}")
         said = {key: value for key, value in data.items() if key not in ("format", "feature_spec")}
         said |= {"config": former_names.config(data["config"]), "spec": data["feature_spec"]}
         about = records.from_json(Metadata, said, "it")

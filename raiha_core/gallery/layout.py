@@ -117,6 +117,7 @@ def read_spec(layout: Layout) -> FeatureSpec:
         if data["format"] != _FORMAT:
             raise OtherFormatError(
                 f"gallery {layout.root} has format {data['format']}, and this version reads {_FORMAT}"
+                f"{_needed(data)}"
             )
         return _bounded(spec_from_json(data["spec"]))
     except OtherFormatError:
@@ -125,6 +126,12 @@ def read_spec(layout: Layout) -> FeatureSpec:
         raise ValueError(
             f"gallery {layout.root} is damaged: spec.json: {reason(error)}; {cure(layout)}"
         ) from None
+
+
+def _needed(data: dict) -> str:
+    """Which version reads another format, where its file says so."""
+    version = data.get("needs")
+    return f"; it needs Raiha {version:.40} or newer" if isinstance(version, str) else ""
 
 
 def _bounded(spec: FeatureSpec) -> FeatureSpec:

@@ -1,6 +1,6 @@
 """Every part of the torture, in the order in which they run."""
 
-from . import disks, files, kills, kills_runs, own, planted, readers, strangers, truths
+from . import disks, files, kills, kills_runs, own, planted, readers, soak, strangers, truths
 
 PARTS = (
     *kills.PARTS,
@@ -11,5 +11,6 @@ PARTS = (
     *own.PARTS,
     *strangers.PARTS,
     *truths.PARTS,
+    *soak.PARTS,
     *planted.PARTS,
 )

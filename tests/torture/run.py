@@ -84,7 +84,8 @@ def run(parts: Sequence[Part], arguments: argparse.Namespace) -> int:
         for outcome in run_trials(part, trials, until):
             record.note(part.name, outcome.number, outcome.failure, outcome.seconds)
             if outcome.failure:
-                print(f"{part.name}:{outcome.number} {outcome.failure}", flush=True)
+                if len(record.failed[part.name]) <= _SHOWN:
+                    print(f"{part.name}:{outcome.number} {outcome.failure}", flush=True)
                 if arguments.stop_at_failure:
                     return 1
     record.end()

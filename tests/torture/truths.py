@@ -318,6 +318,9 @@ def lossless(number: int, place: Path) -> str | None:
         pixels = picture(seed, height, width)
         full = {8: 255, 16: 65535}.get(depth)
         codes = pixels if full is None else (pixels * full).round() / full
+        write_picture(place / f"near.{ending}", pixels, bit_depth=depth)
+        if (read_picture(place / f"near.{ending}").pixels - pixels).abs().max() > 0.501 / (full or 1):
+            return f"{ending}, {depth} bits: a value was not rounded to the nearest code"
         alpha = codes[:, :1].contiguous() if with_alpha and depth != 32 else None
         path = place / f"a.{ending}"
         write_picture(path, codes, bit_depth=depth, alpha=alpha)
