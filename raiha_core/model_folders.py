@@ -17,9 +17,12 @@ def comfyui_folder() -> Path | None:
     return models / "raiha" if PACK.parent.name == "custom_nodes" and models.is_dir() else None
 
 
-def platform_folder() -> Path:
-    """The user's data folder as the operating system has it."""
-    home = Path.home()
+def platform_folder() -> Path | None:
+    """The user's data folder as the operating system has it; None for a user who has no home."""
+    try:
+        home = Path.home()
+    except RuntimeError:  # a container may run as a user whom its system does not know
+        return None
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
     elif sys.platform == "darwin":

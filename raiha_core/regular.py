@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-_SEPARATORS = re.compile(r"[/\\]" if os.sep == "\\" else "/")
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe must not hang us
 
 
@@ -47,6 +46,14 @@ def file_digest(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def separators(sep: str) -> re.Pattern[str]:
+    """What parts a path on a system whose separator is `sep`: on Windows both kinds of slash."""
+    return re.compile(r"[/\\]" if sep == "\\" else "/")
+
+
+_SEPARATORS = separators(os.sep)
 
 
 def stays_inside(path: str) -> bool:

@@ -35,7 +35,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(arguments: argparse.Namespace) -> int:
     from ..fetch import fetch  # here, because what speaks with servers loads slowly
 
-    folder = arguments.to or user_folders()[0]
+    folders = user_folders()
+    if not (arguments.to or folders):
+        raise ValueError("this user has no home to keep weights in: name a folder with --to")
+    folder = arguments.to or folders[0]
     with tqdm(
         unit="B", unit_scale=True, desc=arguments.name, disable=not sys.stderr.isatty() or arguments.json
     ) as bar:

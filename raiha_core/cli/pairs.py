@@ -3,6 +3,8 @@
 import argparse
 import contextlib
 import os
+import sys
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -195,16 +197,26 @@ class Masks:
 
 def _outputs(composites: Iterable[Path], folder: Path, output: Path) -> dict[Path, Path]:
     """Composite -> result, sub-folders kept. Raises: ValueError where two would be one file."""
-    taken: dict[Path, Path] = {}
+    taken: dict[str, Path] = {}
+    results: dict[Path, Path] = {}
     for composite in composites:
         result = output / composite.relative_to(folder).with_name(f"{composite.stem}.png")
-        if result in taken:
+        name = _as_one_file(result)
+        if name in taken:
             raise ValueError(
-                f"{taken[result]} and {composite} would both become {result}; if one of them is a mask, "
+                f"{taken[name]} and {composite} would both become {result}; if one of them is a mask, "
                 f"name it NAME{MASK_ENDING}.png"
             )
-        taken[result] = composite
-    return {composite: result for result, composite in taken.items()}
+        taken[name] = composite
+        results[composite] = result
+    return results
+
+
+def _as_one_file(path: Path) -> str:
+    """What two names have in common that are one file here: Windows and macOS fold case."""
+    if sys.platform not in ("win32", "darwin"):
+        return str(path)
+    return unicodedata.normalize("NFC", str(path)).casefold()
 
 
 def folder_jobs(
