@@ -10,8 +10,9 @@ the object's mean to the truth's. `exponential` smooths the answers' changes wit
 is what artists use today: mean and deviation of Lab to those of the first frame's background, each frame by
 its own statistics, or all by those of all together (KJNodes' uniform mode, re-made here). `late` is the first
 frame after the cut from which on the error is within 1 of what each frame for itself has there.
-With --gallery: the pan again with references out of a folder of photos, searched anew for each frame or kept
-while they are as good; how often the set of photos changes, and how often the whole gallery was searched.
+With --gallery: the pan again with references out of a folder of photos, of which the photo itself is none,
+searched anew for each frame or kept while they are as good; how often the set of photos changes, and how
+often the whole gallery was searched.
 """
 
 import argparse
@@ -161,7 +162,8 @@ def with_references(
 
 def compare_references(photo: Tensor, model: Harmonizer, arguments: argparse.Namespace, mask: Tensor) -> None:
     encoder = build_encoder("lite0-fast")
-    pictures = [read_picture(path).pixels for path in list_photos(arguments.gallery)]
+    own = arguments.photo.resolve()
+    pictures = [read_picture(path).pixels for path in list_photos(arguments.gallery) if path.resolve() != own]
     gallery = memory_gallery([bilinear(p, (384, 384), antialias=True) for p in pictures], encoder)
     truth = list(make_clip(photo, "pan", arguments.frames, arguments.side).split(1))
     composites = [miscoloured(frame, mask) for frame in truth]
