@@ -32,7 +32,7 @@ from .sockets import (
     require,
 )
 from .tensors import alpha_of, from_image, from_mask, from_pair, invert_input, to_image
-from .wheel import control_inputs, controls_of
+from .wheel import control_inputs, controls_of, local_light_input
 
 _NOT_A_VIDEO = (
     "'{name}' must come from Load Video, Create Video or another node that gives a VIDEO, got {kind}"
@@ -83,6 +83,7 @@ def _inputs() -> list[io.Input]:
         ),
         invert_input(),
         *control_inputs(),
+        local_light_input(),
     ]
 
 
@@ -127,6 +128,7 @@ class HarmonizeVideo(io.ComfyNode):
         feather: int = 0,
         context: float = 0.0,
         background: Tensor | None = None,
+        local_light: float = 0.0,
     ) -> io.NodeOutput:
         if (mask is None) == (mask_video is None):
             raise ValueError("connect either 'mask' or 'mask_video', which says where the object is")
@@ -136,7 +138,16 @@ class HarmonizeVideo(io.ComfyNode):
             usual_harmonizer() if harmonizer is None else require(harmonizer, ManagedHarmonizer, "harmonizer")
         )
         controls = controls_of(
-            light, colour, contrast, reference_strength, limit, keep_hue, grow, feather, context
+            light,
+            colour,
+            contrast,
+            reference_strength,
+            limit,
+            keep_hue,
+            grow,
+            feather,
+            context,
+            local_light,
         )
         guide = _Guide(model, references, gallery, strength, controls, background)
         if not hasattr(video, "get_active_trim_window"):

@@ -83,10 +83,10 @@ def test_rendering_goes_on_after_running_out_of_memory(monkeypatch):
     whole = render.apply(render.Prediction(affine=affine), composite, mask)
     transform = render._transform
 
-    def scarce(prediction, field, image, window):
+    def scarce(prediction, field, image, window, lab=None):
         if window.rows.stop - window.rows.start > 6:
             raise torch.cuda.OutOfMemoryError("planted")
-        return transform(prediction, field, image, window)
+        return transform(prediction, field, image, window, lab)
 
     monkeypatch.setattr(render, "_transform", scarce)
     torch.testing.assert_close(render.apply(render.Prediction(affine=affine), composite, mask), whole)
