@@ -11,14 +11,14 @@ from .compat import ProgressBar, model_management
 from .models import ManagedEncoder, one_frame
 from .sockets import GalleryObject
 
-TOP_K = 4
+_MOST = 4
 
 
-def found_in(gallery: GalleryObject, encoder: ManagedEncoder) -> Find:
+def search_of(gallery: GalleryObject, encoder: ManagedEncoder) -> Find:
     """A search of the gallery as Retrieve References makes it at its defaults."""
 
     def find(pixels: Tensor, mask: Tensor, within: Candidates | None) -> Candidates:
-        return search(gallery, pixels, mask, encoder=encoder, by="both", top_k=TOP_K, within=within)
+        return search(gallery, pixels, mask, encoder=encoder, by="both", top_k=_MOST, within=within)
 
     return find
 

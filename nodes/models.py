@@ -42,6 +42,7 @@ _FOLDERS = {"raiha": {".safetensors", ".pth"}, "raiha_encoders": {".safetensors"
 NO_FILE = "(its own)"
 USUAL_ENCODER = "lite0"  # the encoder that comes with the pack
 _PLANES = 24  # float32 planes of the photo's size that rendering at full size may hold at once
+GivenForFrames = Sequence[Reference] | Callable[[int], Sequence[Reference]]
 CLIP_VISION = "comfy"  # the encoder is the model in the clip_vision socket
 
 
@@ -157,7 +158,7 @@ class ManagedHarmonizer:
         self,
         composite: Tensor,
         mask: Tensor,
-        references: Sequence[Reference] | Callable[[int], Sequence[Reference]],
+        references: GivenForFrames,
         encoder: ManagedEncoder | None,
         strength: float,
         controls: Controls | None = None,
@@ -174,15 +175,10 @@ class ManagedHarmonizer:
         device = self._placed(composite[:1], [] if encoder is None else [encoder.patcher])
         carried = model_management.intermediate_device()
 
-        def edged(place: int) -> Tensor:
-            """The mask outside which nothing changes."""
-            asked = controls or Controls()
-            return shaped(one_frame(mask, place), asked.grow, asked.feather)
+        asked = controls or Controls()
 
-        def photos(place: int) -> Sequence[Reference]:
-            if not callable(references):
-                return references
-            return references(place) if (one_frame(mask, place) > 0).any() else ()
+        def edged(place: int) -> Tensor:  # the mask outside which nothing changes
+            return shaped(one_frame(mask, place), asked.grow, asked.feather)
 
         def harmonized(place: int) -> Harmonized:
             with warnings.catch_warnings():
@@ -190,7 +186,7 @@ class ManagedHarmonizer:
                 return harmonize_with_beliefs(
                     one_frame(composite, place).to(device),
                     one_frame(mask, place).to(device),
-                    photos(place),
+                    _references_of(references, one_frame(mask, place), place),
                     self.harmonizer,
                     encoder=None if encoder is None else encoder.encoder,
                     strength=strength,
@@ -219,6 +215,12 @@ class ManagedHarmonizer:
             done, weight = image[place : place + 1].to(device), edged(place).to(device)
             image[place] = corrected(done, weight, looks[place], wanted)[0].to(carried)
         return Harmonized(image=image, beliefs=tuple(beliefs), notes=tuple(notes))
+
+
+def _references_of(given: GivenForFrames, mask: Tensor, place: int) -> Sequence[Reference]:
+    if not callable(given):
+        return given
+    return given(place) if (mask > 0).any() else ()
 
 
 def one_frame(part: Tensor, place: int) -> Tensor:

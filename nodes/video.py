@@ -19,7 +19,7 @@ from ..raiha_core.retrieval.kept import KeptReferences
 from ..raiha_core.video.harmonized import ClipWork, FrameMasks, harmonize_clip, masks_of_video, one_mask
 from ..raiha_core.video.reader import VideoReader
 from .compat import InputImpl, ProgressBar, folder_paths, io, model_management
-from .frames import found_in
+from .frames import search_of
 from .models import ManagedEncoder, ManagedHarmonizer, encoder_named, one_frame, usual_harmonizer
 from .notes import show_notes
 from .sockets import (
@@ -204,7 +204,7 @@ class _Guide:
         photos = self._photos
         if self._gallery is not None:
             assert self.encoder is not None
-            found = self._kept.of(pixels, mask, found_in(self._gallery, self.encoder))
+            found = self._kept.of(pixels, mask, search_of(self._gallery, self.encoder))
             photos = load_references(found, encoder=self.encoder)
             self.notes |= dict.fromkeys(found.notes)
         for photo in photos:

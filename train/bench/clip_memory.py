@@ -19,7 +19,7 @@ import torch
 HEIGHT, WIDTH = 1080, 1920
 
 
-def make_clip(path: Path, frames: int) -> None:
+def write_pan(path: Path, frames: int) -> None:
     """A pan over blocks of colour."""
     import av
     import numpy as np
@@ -67,7 +67,7 @@ def main() -> int:
     print("| frames | MiB | s |\n| ---: | ---: | ---: |")
     for frames in arguments.frames:
         with tempfile.TemporaryDirectory() as name:
-            make_clip(Path(name) / "clip.mp4", frames)
+            write_pan(Path(name) / "clip.mp4", frames)
             command = [sys.executable, __file__, "--folder", name]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
         memory, seconds = (float(part) for part in done.stdout.split()[-2:])
