@@ -174,7 +174,6 @@ class ManagedHarmonizer:
         frames = max(len(composite), len(mask))
         device = self._placed(composite[:1], [] if encoder is None else [encoder.patcher])
         carried = model_management.intermediate_device()
-
         asked = controls or Controls()
 
         def edged(place: int) -> Tensor:  # the mask outside which nothing changes
@@ -205,8 +204,8 @@ class ManagedHarmonizer:
             found = harmonized(place)
             image[place] = found.image[0].to(carried)
             if mode != PER_FRAME:
-                weight = edged(place).to(device)
-                looks.append(look_at(one_frame(composite, place).to(device), found.image, weight))
+                pair = (one_frame(composite, place).to(device), found.image)
+                looks.append(look_at(*pair, edged(place).to(device)))
             beliefs.append(found.beliefs[0])
             notes |= dict.fromkeys(found.notes)
             progress.update_absolute(place + 1, frames)

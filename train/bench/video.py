@@ -24,6 +24,7 @@ from torch import Tensor
 from raiha_core import clips
 from raiha_core.clips import FIRST, MEAN, MODES, PER_FRAME, SMOOTH, Look
 from raiha_core.color import srgb_to_lab
+from raiha_core.controls import BY_GATE, Controls
 from raiha_core.features.encoders import Encoder, build_encoder
 from raiha_core.gallery.memory import memory_gallery
 from raiha_core.gallery.protocol import Gallery
@@ -137,7 +138,7 @@ def with_references(
     model: Harmonizer,
     gallery: Gallery,
     encoder: Encoder,
-    by: str,
+    arguments: argparse.Namespace,
     keep: bool,
 ) -> tuple[list[Tensor], int, int]:
     """Answers, how often the set of photos changed, and searches of the whole gallery."""
@@ -146,7 +147,7 @@ def with_references(
     def find(picture: Tensor, region: Tensor, within: Candidates | None) -> Candidates:
         nonlocal searches
         searches += within is None
-        return search(gallery, picture, region, encoder=encoder, by=by, within=within)
+        return search(gallery, picture, region, encoder=encoder, by=arguments.by, within=within)
 
     for frame in composites:
         found = kept.of(frame, mask, find) if keep else find(frame, mask, None)
@@ -154,9 +155,8 @@ def with_references(
         changes += last is not None and rows != last
         last = rows
         references = load_references(found, encoder=encoder)
-        answers.append(
-            harmonize(frame, mask, references, model, encoder=encoder, features=found.query.features)
-        )
+        asked = Controls(reference_strength=arguments.reference_strength)
+        answers.append(harmonize(frame, mask, references, model, encoder=encoder, controls=asked))
     return answers, changes, searches
 
 
@@ -173,7 +173,7 @@ def compare_references(photo: Tensor, model: Harmonizer, arguments: argparse.Nam
     alone = [harmonize(frame, mask, model=model) for frame in composites]
     rows = [("none", alone, 0, 0)]
     for name, keep in (("anew for each frame", False), ("kept", True)):
-        rows.append((name, *with_references(composites, mask, model, gallery, encoder, arguments.by, keep)))
+        rows.append((name, *with_references(composites, mask, model, gallery, encoder, arguments, keep)))
     for name, answers, changes, searches in rows:
         looks = [clips.look_at(*pair, mask) for pair in zip(composites, answers, strict=True)]
         for mode in (PER_FRAME, SMOOTH):
@@ -198,6 +198,9 @@ def main() -> int:
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--gallery", type=Path, metavar="FOLDER", help="of photos, for references in a pan")
     parser.add_argument("--by", default=LIKENESS, help="how the gallery is searched (likeness)")
+    parser.add_argument(
+        "--reference-strength", type=float, default=BY_GATE, help="0..1 (as the gate believes)"
+    )
     parser.add_argument("--curve", type=Path, metavar="FILE", help="CSV of the object's Lab in each frame")
     arguments = parser.parse_args()
     photo = read_picture(arguments.photo).pixels
