@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .colour_fill import filled
 from .enlargement import Window
-from .precision import widen
+from .precision import has_double, widen
 
 LEAST_MARGIN = 16  # pixels: with less around it an object has no surroundings
 
@@ -40,7 +40,8 @@ def window_by_share(mask: Tensor, least: float) -> Window:
     height, width = mask.shape[-2:]
     if least <= 0:
         return Window(slice(0, height), slice(0, width))
-    amount = float(mask.sum(dtype=torch.float64))
+    exact = mask if has_double(mask.device) else mask.cpu()
+    amount = float(exact.sum(dtype=torch.float64))
     if amount >= least * height * width:
         return Window(slice(0, height), slice(0, width))
     inside = (mask > 0).any(0)[0]

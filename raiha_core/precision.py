@@ -18,6 +18,11 @@ def has_double(device: torch.device) -> bool:
     return device.type not in WITHOUT_DOUBLE
 
 
+def doubled(x: Tensor) -> Tensor:
+    """In float64: on its device, or on the CPU where that has none."""
+    return x.double() if has_double(x.device) else x.cpu().double()
+
+
 def without_autocast(x: Tensor) -> AbstractContextManager[object]:
     """Products inside keep their own precision, on any device (the meta device knows no autocast)."""
     return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)

@@ -22,6 +22,7 @@ from .model_folders import user_weights
 from .models.bargainnet import BargainNet
 from .models.style_code import StyleCode, StyleEncoder, distance, harmony
 from .pipeline import HarmonizeWarning
+from .precision import doubled
 
 SIDE = 256  # of the square at which the change is measured
 # Every twentieth part of held_out's 399 right pictures scores less than this: train/bench/score.py
@@ -93,8 +94,8 @@ def _one(
     said = harmonizer.predict(composite, mask, [()], encoder=encoder)
     small, weight = (shrink(x, (SIDE, SIDE)) for x in (composite, mask))
     new = render.apply(said, small, (weight > 0).to(weight))
-    moved = (srgb_to_lab(new) - srgb_to_lab(small)).double()
-    weight = weight.double() / weight.double().sum()
+    moved, weight = doubled(srgb_to_lab(new) - srgb_to_lab(small)), doubled(weight)
+    weight = weight / weight.sum()
     change = float((moved.square().sum(1, keepdim=True).sqrt() * weight).sum())
     lightness, red, yellow = (moved * weight).sum((0, 2, 3)).tolist()
     apart = None if second is None else distance(second, *_seen(composite, mask))

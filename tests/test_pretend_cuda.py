@@ -174,8 +174,58 @@ for name in sys.argv[2:]:
 
 
 def test_a_training_step_waits_twice_at_most_and_passes_in_deterministic_mode(tmp_path):
-    names = ["plus_small_data_256", "plus", "raiha", "rcl", "pctnet_cnn"]
+    names = ["plus_small_data_256", "plus", "rcl"]
     for line in pretend_cuda.run(CONFIGS_STEP, str(tmp_path), *names).splitlines():
         name, waits, doubles, *places = line.split("|")
         assert float(waits) <= 2, (name, places)
         assert doubles == "0", (name, places)
+
+
+ARTIST = """
+import torch
+from raiha_core import precision
+from raiha_core.features.encoders import build_encoder
+from raiha_core.gallery.memory import memory_gallery
+from raiha_core.harmonizer import load_harmonizer
+from raiha_core.pipeline import harmonize
+from raiha_core.retrieval.search import references, search
+from raiha_core.score import score
+from tests.pretend_cuda import pretending
+
+precision.WITHOUT_DOUBLE.add("cuda")
+draws = torch.Generator().manual_seed(0)
+small = torch.rand(1, 3, 6, 8, generator=draws)
+image = torch.nn.functional.interpolate(small, (72, 96), mode="bicubic").clamp(0, 1)
+mask = torch.zeros(1, 1, 72, 96)
+mask[..., 20:50, 30:70] = 1
+photos = [image.flip(-1), (image * 0.8 + 0.1).clamp(0, 1)]
+
+
+def both(device):
+    encoder = build_encoder("lite0", device=device)
+    model = load_harmonizer("raiha-plus", device)
+    here, inside = image.to(device), mask.to(device)
+    gallery = memory_gallery([p.to(device) for p in photos], encoder, ids=["a", "b"], name="two")
+    low = {"content_threshold": 0.05, "appearance_threshold": 0.05}
+    found = search(gallery, here, inside, encoder=encoder, device=device, **low)
+    shown = references(found)
+    plain = harmonize(here, inside, model=model)
+    guided = harmonize(here, inside, shown, model=model, encoder=encoder)
+    said = score(here, inside, model)
+    return plain.cpu(), guided.cpu(), [r.id for r in shown], len(said)
+
+
+expected = both("cpu")
+with pretending() as log:
+    there = both("cuda")
+    assert not log.doubles, log.doubles
+assert there[2] == expected[2] and len(there[2]) == 2, (expected[2], there[2])
+assert there[3] == expected[3]
+for one, other in zip(expected[:2], there[:2]):
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+assert float((expected[0] - expected[1]).abs().max()) > 0.05  # the references are followed
+"""
+
+
+def test_pictures_are_searched_harmonized_and_scored_there_as_on_the_cpu():
+    pretend_cuda.run(ARTIST)

@@ -106,6 +106,14 @@ def test_without_a_held_out_share_the_last_weights_are_kept_and_no_best(tmp_path
     assert "nothing was held out" in capsys.readouterr().out
 
 
+def test_compiling_is_for_gpus_and_refused_elsewhere_before_anything_is_packed(tmp_path):
+    photos = write_photos(tmp_path / "photos")
+    call = arguments(write_config(tmp_path, "quick"), photos, tmp_path / "run", "--set", "compile=true")
+    with pytest.raises(ValueError, match="compile pays on a GPU"):
+        train.main(call)
+    assert not (photos / "cache").exists()
+
+
 def test_a_dry_run_packs_nothing_and_decodes_one_micro_batch(tmp_path, monkeypatch, capsys):
     from raiha_train.data import cache
 

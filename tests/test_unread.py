@@ -7,6 +7,7 @@ from raiha_core.enlargement import shrink
 from raiha_core.masks import coverage, foreground_patches
 from raiha_core.models import region_colour, s2crnet
 from raiha_core.value_reading import may_read, unread
+from tests.network_cases import fill, small
 
 
 def test_values_are_read_but_inside_the_block_and_where_there_are_none():
@@ -35,6 +36,21 @@ def test_running_sums_in_a_fixed_order_are_running_sums(length):
     values = torch.randint(0, 9, (2, 3, length), generator=torch.Generator().manual_seed(0)).float()
     assert torch.equal(region_colour._scan(values), values.cumsum(-1))
     assert torch.equal(region_colour.running_sums(values), values.cumsum(-1))
+
+
+def test_a_training_step_of_raiha_plus_is_one_graph_for_a_compiler():
+    # Traced as `compile` traces it, run without its kernels; a value that is read would cut the graph.
+    network = fill(small("raiha-plus")).eval()
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(2, 1, 32, 32)
+    mask[0, :, 8:20, 8:24], mask[1, :, 2:10, 4:12], mask[1, :, 20:30, 16:28] = 1, 1, 1
+    traced = torch.compile(network, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        found, expected = traced(image, mask), network(image, mask)
+    for part in ("centre", "scale", "shift"):
+        torch.testing.assert_close(
+            getattr(found.lab, part), getattr(expected.lab, part), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_patches_of_the_object_are_the_same():

@@ -16,6 +16,7 @@ from ..gallery.memory import picture_digest
 from ..gallery.protocol import Gallery, PatchEncoder
 from ..islands import without_specks
 from ..mask_meaning import MaskWarning, understand
+from ..precision import has_double
 from .answer import Asked, Rule, answer, answer_in_order
 from .candidates import Candidate, Candidates, references
 from .exclusion import Exclusion, NamedPhotos
@@ -89,6 +90,8 @@ def search_many(
             query.spec, spec, f"the query '{query.id}'" if query.id else "the query", f"'{gallery.name}'"
         )
     allowed, each = _asked(gallery, queries, request, exclude, within)
+    if not has_double(torch.device(device)):  # what lies near a threshold is computed in it
+        device = "cpu"
     if by == LIKENESS:
         bounds = content_bounds(gallery, queries, allowed, block=block, device=device, progress=progress)
         return [_ranked(asked, row, rule) for asked, row in zip(each, bounds, strict=True)]

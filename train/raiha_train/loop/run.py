@@ -65,6 +65,10 @@ def run(
     network = PRESETS[experiment.preset].build(config=experiment.network)
     objective = Objective(network, experiment)
     accelerator = make_accelerator(experiment, output, tracker)
+    if experiment.compile and accelerator.device.type == "cpu":
+        raise ValueError(
+            "compile pays on a GPU: on the CPU compiling takes longer than it saves; set compile=false"
+        )
     data = open_training_data(
         experiment,
         data=arguments.data,
