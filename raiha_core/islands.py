@@ -46,6 +46,25 @@ def label_islands(inside: Tensor) -> Tensor:
     Where no value may be read (`value_reading`), there are `_ROUNDS` of them, whatever the shape.
     """
     batch, _, height, width = inside.shape
+    if not may_read(inside):
+        return _labels(inside)
+    rows, columns = (inside.any(0)[0].any(axis).nonzero().flatten() for axis in (1, 0))
+    label = torch.full((batch, height, width), -1, dtype=torch.int64, device=inside.device)
+    if not len(rows):
+        return label.flatten(1)
+    # only the box around what is inside: most of a picture is none of it
+    top, left = int(rows[0]), int(columns[0])
+    box = inside[..., top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+    found = _labels(box)
+    y, x = found // box.shape[-1] + top, found % box.shape[-1] + left
+    numbers = torch.where(found >= 0, y * width + x, -1).view(box[:, 0].shape)
+    label[:, top : top + box.shape[-2], left : left + box.shape[-1]] = numbers
+    return label.flatten(1)
+
+
+def _labels(inside: Tensor) -> Tensor:
+    """`label_islands` of a whole picture."""
+    batch, _, height, width = inside.shape
     flat = inside.flatten(1)
     start = torch.arange(height * width, device=inside.device).expand(batch, -1)
     label = torch.where(flat, start, -1)
