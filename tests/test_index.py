@@ -1,5 +1,6 @@
 """The derived index: the bound holds, a search by it gives what a full scan gives, files come and go."""
 
+import json
 import os
 from functools import cache
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from raiha_core.cli.main import main
 from raiha_core.gallery import bound, shards
 from raiha_core.gallery.bound import encode_photos, fit_rotation, query_columns, rounding, whole_query
 from raiha_core.gallery.build import add, build
@@ -217,6 +219,16 @@ def test_a_build_covers_all_and_a_deleted_index_is_built_again(store, tmp_path):
         path.unlink()
     assert covered(store) == 0
     assert answers(store) == before
+
+
+def test_an_index_is_renewed_on_request_only(store, capsys):
+    before, old = answers(store), read_rotation(Layout(store)).digest
+    assert main(["gallery", "renew", str(store), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["shards"] == len(list((store / "shards").iterdir()))
+    assert read_rotation(Layout(store)).digest != old
+    assert covered(store) == len(open_gallery(store))
+    assert answers(store) == before
+    assert check(store).sound
 
 
 @pytest.mark.parametrize("how", ["cut", "swapped", "noise"])

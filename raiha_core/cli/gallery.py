@@ -1,4 +1,4 @@
-"""`raiha gallery build | add | remove | info | check | repair`: photos on disk, ready for retrieval."""
+"""`raiha gallery build | add | remove | info | check | repair | renew`: photos, ready for retrieval."""
 
 import argparse
 import json
@@ -18,6 +18,7 @@ from ..gallery.listing import read_groups
 from ..gallery.plan import BadFile
 from ..gallery.protocol import Progress
 from ..gallery.remove import remove
+from ..gallery.renew import renew
 from ..gallery.repair import repair
 from ..retrieval.kernel import running
 from .encoder_options import add_encoder_weights
@@ -43,6 +44,7 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     _add_info(commands)
     _add_check(commands)
     _add_repair(commands)
+    _add_renew(commands)
 
 
 def _command(
@@ -157,6 +159,24 @@ def _add_repair(commands: "Subparsers[argparse.ArgumentParser]") -> None:
         "raiha gallery repair pictures.gallery",
     )
     parser.add_argument("store", type=Path, metavar="STORE", help="the gallery's folder")
+
+
+def _add_renew(commands: "Subparsers[argparse.ArgumentParser]") -> None:
+    parser = _command(
+        commands,
+        "renew",
+        _run_renew,
+        "fit the search index to the photos that a grown gallery holds now; changes speed, never an answer",
+        "raiha gallery renew pictures.gallery",
+    )
+    parser.add_argument("store", type=Path, metavar="STORE", help="the gallery's folder")
+
+
+def _run_renew(arguments: argparse.Namespace) -> int:
+    done = renew(arguments.store)
+    report = {"store": str(arguments.store), "shards": done}
+    _tell(arguments, report, [f"{arguments.store}: the index of {done} shards was made anew"])
+    return 0
 
 
 def _run_build(arguments: argparse.Namespace) -> int:

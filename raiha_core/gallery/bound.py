@@ -23,7 +23,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-HEAD = 91  # H; with 4 tail lengths and 1 error these are 96 numbers
+_HEAD = 91  # H; with 4 tail lengths and 1 error these are 96 numbers
 TAILS = 4
 LONGEST = 1.02  # of a stored vector; a longer one was never normalised, and its photo is scanned
 DEFECT = 1e-9  # of the rotation from an orthonormal one, any entry
@@ -56,7 +56,7 @@ class Rotation:
 
     @property
     def head(self) -> int:
-        return min(HEAD, self.dim)
+        return min(_HEAD, self.dim)
 
     @cached_property
     def tails(self) -> tuple[slice, ...]:
@@ -85,8 +85,8 @@ def fit_rotation(content: Tensor) -> Rotation:
     flat = content.reshape(-1, content.shape[-1]).double().nan_to_num(0, 0, 0)
     _, vectors = torch.linalg.eigh(flat.T @ flat)
     basis = vectors.flip(1).contiguous()
-    head = (flat @ basis[:, :HEAD]).abs()
-    largest = head.amax(0) if len(flat) else torch.zeros(min(HEAD, len(basis)), dtype=torch.float64)
+    head = (flat @ basis[:, :_HEAD]).abs()
+    largest = head.amax(0) if len(flat) else torch.zeros(min(_HEAD, len(basis)), dtype=torch.float64)
     widest = max(largest.amax().item(), _LEAST)
     # a column that was hardly used may be used by a later photo
     return Rotation(basis, 127 / (_ROOM * largest).clamp(_LEAST * widest, LONGEST))

@@ -10,8 +10,7 @@ import hashlib
 import json
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
@@ -33,7 +32,7 @@ from .manifest import (
     shard_from_line,
     shard_line,
 )
-from .shards import map_tensors
+from .shards import map_tensors, place_of
 
 _NUMBERS = ("size", "mtime_ns", "ctime_ns", "width", "height", "folder", "shard", "row", "group")
 _VIEW = 33  # bytes of a difference hash
@@ -53,6 +52,7 @@ class Catalogue:
     shards: dict[str, ShardInfo]  # in order
     folders: tuple[Folder, ...]
     promises: tuple[Promise, ...] = ()
+    places: dict[str, tuple[dict, int]] = field(default_factory=dict)  # of shards, by `place_of`
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -174,6 +174,7 @@ def write_catalogue(layout: Layout, state: State) -> None:
     notes = {
         "manifest": hashlib.sha256(manifest).hexdigest(),
         "shards": [shard_line(name, info) for name, info in known.shards.items()],
+        "places": {name: place_of(layout.shard(name)) for name in known.used},
         "folders": [folder_line(index, folder) for index, folder in enumerate(known.folders)],
         "sha256": _digest(tensors),
     }
@@ -223,7 +224,7 @@ def _checked(tensors: dict[str, torch.Tensor], notes: dict) -> Catalogue:
             raise ValueError(f"'{name}' out of its bounds")
     if n and (numbers["row"] >= rows[numbers["shard"]]).any():
         raise ValueError("a photo without features")
-    if any(first >= second for first, second in pairwise(ids)):
+    if sorted(set(ids)) != ids:
         raise ValueError("ids that are not in order")
     if b".." in raw or raw.startswith(b"/") or b"\0/" in raw:
         for name in ids:
@@ -237,6 +238,7 @@ def _checked(tensors: dict[str, torch.Tensor], notes: dict) -> Catalogue:
         arrays["viewed"].astype(np.bool_),
         shards,
         folders,
+        places={name: (dict(header), int(start)) for name, (header, start) in notes["places"].items()},
     )
 
 

@@ -28,6 +28,7 @@ _MOST_BYTES = 128 << 20  # and what a shard may take in memory before it is writ
 _LONGEST_HEADER = 100 << 20  # the limit of the safetensors format
 _TYPES = {"F16": torch.float16, "U8": torch.uint8, "I8": torch.int8, "I64": torch.int64, "F32": torch.float32}
 _NAME = re.compile(r"\d{6,}")
+_TENSORS = ("content", "histogram", "norms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +96,27 @@ def write_shard(path: Path, rows: int, data: bytes) -> ShardInfo:
     return ShardInfo(rows, len(data), hashlib.sha256(data).hexdigest())
 
 
-def open_shard(path: Path) -> Shard:
+def open_shard(path: Path, place: tuple[dict, int] | None = None) -> Shard:
     """Map a shard, touching none of its numbers. Raises: OSError; ValueError where it is no shard.
 
     `safe_open` would touch a page of each tensor, and the system then counts 2 MB of each as in use.
+
+    Args: place: what `place_of` said of this file, so that its header need not be read.
     """
-    return Shard(*map_tensors(path, ("content", "histogram", "norms"))[0])
+    return Shard(*map_tensors(path, _TENSORS, place)[0])
 
 
-def map_tensors(path: Path, names: Sequence[str]) -> tuple[list[Tensor], dict]:
-    """Some tensors of a safetensors file, mapped, and its metadata. Raises: as `open_shard`."""
+def place_of(path: Path) -> tuple[dict, int]:
+    """Where the tensors of a shard lie: what its header says of each, and where the numbers start."""
     header, start = _read_header(path)
+    return {name: header[name] for name in _TENSORS}, start
+
+
+def map_tensors(
+    path: Path, names: Sequence[str], place: tuple[dict, int] | None = None
+) -> tuple[list[Tensor], dict]:
+    """Some tensors of a safetensors file, mapped, and its metadata. Raises: as `open_shard`."""
+    header, start = place or _read_header(path)
     size = path.stat().st_size
     try:
         with openable(path) as name:

@@ -34,7 +34,7 @@ from .layout import (
     whole_journal,
 )
 from .lock import is_being_written
-from .manifest import Promise, ShardInfo, State, last_whole, replay
+from .manifest import Promise, State, last_whole, replay
 from .plan import has_times
 from .protocol import Block, content_fingerprint
 from .shards import Shard, open_shard
@@ -70,7 +70,7 @@ def open_gallery(
             found = whole_journal(layout, journal.parse(raw))
             known, torn = _readable(layout, found, allow_partial), found.torn
         try:
-            shards = {name: _open(layout, spec, name, known.shards[name]) for name in known.used}
+            shards = {name: _open(layout, spec, name, known) for name in known.used}
         except (ValueError, OSError):
             if look == _LOOKS - 1 or _is_still(layout, raw, torn):
                 raise
@@ -125,9 +125,9 @@ def _readable(layout: Layout, found: journal.Journal, allow_partial: bool) -> Ca
     return catalogue_of(state)
 
 
-def _open(layout: Layout, spec: FeatureSpec, name: str, expected: ShardInfo) -> Shard:
+def _open(layout: Layout, spec: FeatureSpec, name: str, known: Catalogue) -> Shard:
     """Map a shard whose size is what the manifest says. Its numbers are proved by `check`, not here."""
-    path = layout.shard(name)
+    path, expected = layout.shard(name), known.shards[name]
     try:
         size = path.stat().st_size
     except FileNotFoundError:
@@ -139,7 +139,7 @@ def _open(layout: Layout, spec: FeatureSpec, name: str, expected: ShardInfo) -> 
             f"gallery {layout.root} is damaged: {path.name} has {size} bytes instead of {expected.bytes}; "
             f"{cure(layout)}"
         )
-    shard = open_shard(path)
+    shard = open_shard(path, known.places.get(name))
     content = (expected.rows, spec.patches, spec.dim), torch.float16
     histogram = (expected.rows, spec.patches, spec.histogram.bins), torch.uint8
     if (shard.content.shape, shard.content.dtype) != content or (

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from search_engines import Answer, SearchEngine, engines
+from search_engines import EngineAnswer, SearchEngine, engines
 from torch import Tensor
 
 from raiha_core.durable import write_text
@@ -38,9 +38,9 @@ from raiha_core.retrieval.query import Query, query_from_patches
 from raiha_core.retrieval.request import Request
 from raiha_core.retrieval.scan import scan
 
-SCENES = Path(__file__).resolve().parents[2] / "assets" / "scenes" / "photos"
+_SCENES = Path(__file__).resolve().parents[2] / "assets" / "scenes" / "photos"
 NOISE = 0.03  # per number of a unit vector with 320: cosine of about 0.88 with the original
-SAMPLE = 256  # photos by which the share of pruned patches is told
+_SAMPLE = 256  # photos by which the share of pruned patches is told
 MOST_LEAST = 0.01  # the lowest threshold asked for
 
 
@@ -108,7 +108,7 @@ def _copy(photo: Photo, number: int) -> Photo:
     return Photo(**values)
 
 
-def joined(galleries: Sequence[Gallery]) -> MemoryGallery:
+def as_one(galleries: Sequence[Gallery]) -> MemoryGallery:
     """Several galleries of one space as one, in memory; of equal files the first."""
     photos, content, histogram, seen = [], [], [], set()
     for gallery in galleries:
@@ -124,7 +124,7 @@ def joined(galleries: Sequence[Gallery]) -> MemoryGallery:
 
 def scenes() -> MemoryGallery:
     """The shipped photos, encoded now."""
-    pictures = [read_picture(path).pixels for path in list_photos(SCENES)]
+    pictures = [read_picture(path).pixels for path in list_photos(_SCENES)]
     return memory_gallery(pictures, build_encoder("lite0"))
 
 
@@ -149,7 +149,7 @@ def random_gallery(like: Gallery, size: int) -> MemoryGallery:
     return MemoryGallery("random", spec, photos, [], StoredPatches(content, histogram))
 
 
-def _best_of(work: Callable[[], Answer], repeats: int) -> tuple[float, Answer]:
+def _best_of(work: Callable[[], EngineAnswer], repeats: int) -> tuple[float, EngineAnswer]:
     times = []
     for _ in range(repeats):
         start = time.process_time()
@@ -158,7 +158,7 @@ def _best_of(work: Callable[[], Answer], repeats: int) -> tuple[float, Answer]:
     return min(times), answer
 
 
-def _is_equal(answer: Answer, truth: list) -> bool:
+def _is_equal(answer: EngineAnswer, truth: list) -> bool:
     if isinstance(answer, Tensor):
         return answer.nonzero()[:, 0].tolist() == [hit.row for hit in truth]
     return repr(answer) == repr(truth)
@@ -218,7 +218,7 @@ class _Bench:
     def _pruned(self, requests: Sequence[Request]) -> float:
         index = self.gallery.index
         assert index is not None
-        some = np.linspace(0, len(self.gallery) - 1, min(SAMPLE, len(self.gallery))).astype(int)
+        some = np.linspace(0, len(self.gallery) - 1, min(_SAMPLE, len(self.gallery))).astype(int)
         left = [
             TorchSearch([query], request, index).left(0, some)
             for query, request in zip(self.queries, requests, strict=True)
@@ -247,7 +247,7 @@ def compared(rows: Sequence[SearchTiming], brute: Sequence[SearchTiming]) -> lis
     ]
 
 
-def measure(bench: _Bench, asked: Sequence[Sequence[Request]], faiss: bool) -> list[SearchTiming]:
+def time_engines(bench: _Bench, asked: Sequence[Sequence[Request]], faiss: bool) -> list[SearchTiming]:
     rows: list[SearchTiming] = []
     brute: dict[str, list[SearchTiming]] = {}
     for engine in engines(bench.gallery, faiss=faiss):
@@ -262,9 +262,9 @@ def measure(bench: _Bench, asked: Sequence[Sequence[Request]], faiss: bool) -> l
     return rows
 
 
-def measure_shares(bench: _Bench, shares: Sequence[float]) -> list[SearchTiming]:
+def time_shares(bench: _Bench, shares: Sequence[float]) -> list[SearchTiming]:
     each = bench.thresholds_of(shares)
-    return measure(bench, [[bench.request("content", eps) for eps in one] for one in each], False)
+    return time_engines(bench, [[bench.request("content", eps) for eps in one] for one in each], False)
 
 
 def table(rows: Sequence[SearchTiming], *, header: bool = True) -> str:
@@ -319,7 +319,7 @@ def main(argv: Sequence[str] | None = None) -> list[SearchTiming]:
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     opened = [open_gallery(store, allow_partial=True) for store in arguments.stores]
-    stored = joined(opened) if opened else scenes()
+    stored = as_one(opened) if opened else scenes()
     asked = masks_of(stored, arguments.masks, arguments.queries)
     thresholds = [stored.spec.content_threshold]
     thresholds += [t for t in [STRICT_THRESHOLDS.get(stored.spec.encoder)] if t is not None]
@@ -332,11 +332,11 @@ def main(argv: Sequence[str] | None = None) -> list[SearchTiming]:
         questions = [
             [bench.request(by, eps)] * len(queries) for by in ("content", "both") for eps in thresholds
         ]
-        rows += measure(bench, questions, not arguments.no_faiss)
+        rows += time_engines(bench, questions, not arguments.no_faiss)
         if arguments.shares:
-            rows += measure_shares(bench, arguments.shares)
+            rows += time_shares(bench, arguments.shares)
             random = with_index(random_gallery(stored, min(size, 1000)))
-            rows += measure_shares(_Bench(random, queries, 0, arguments.repeats), arguments.shares)
+            rows += time_shares(_Bench(random, queries, 0, arguments.repeats), arguments.shares)
         if arguments.json:  # after every size, so that a kill loses little
             write_text(arguments.json, json.dumps([asdict(row) for row in rows], indent=2) + "\n")
     if arguments.plot:

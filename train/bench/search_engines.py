@@ -26,8 +26,8 @@ MOST_FLAT = 6000  # photos of a flat faiss index: 184 KB each in float32
 LISTS, TRAINED_ON = 512, 100_000  # of faiss' IVF, and patches that its centres are fitted to
 PROBES = (8, 32, 128)
 
-Answer = list[Hit] | Tensor  # hits in order, or only which photos qualify, (N,) bool
-Search = Callable[[Query, Request], Answer]
+EngineAnswer = list[Hit] | Tensor  # hits in order, or only which photos qualify, (N,) bool
+Search = Callable[[Query, Request], EngineAnswer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def _scanned(gallery: Gallery, allowed: Tensor | None = None) -> Search:
 def _by(choice: str, gallery: Gallery) -> Search:
     search = _scanned(gallery)
 
-    def run(query: Query, request: Request) -> Answer:
+    def run(query: Query, request: Request) -> EngineAnswer:
         with _running(choice):
             return search(query, request)
 
@@ -107,7 +107,7 @@ def _faiss_engines(gallery: Gallery, probes: Sequence[int]) -> Iterator[SearchEn
         return gallery.gather(rows).content.flatten(0, 1).float().numpy()
 
     def engine(name: str, index: object, prepare: Callable[[], None], bytes_each: int) -> SearchEngine:
-        def run(query: Query, request: Request) -> Answer:
+        def run(query: Query, request: Request) -> EngineAnswer:
             prepare()
             asked = query.content[query.foreground].float().numpy()
             _, _, ids = index.range_search(asked, request.content_threshold - 1e-3)  # type: ignore[attr-defined]
@@ -142,7 +142,7 @@ def engines(
     index = gallery.index
     assert index is not None, "the gallery of a bench has its index"
 
-    def brute(query: Query, request: Request) -> Answer:
+    def brute(query: Query, request: Request) -> EngineAnswer:
         return brute_force(
             gallery, query, request.by, request.content_threshold, request.appearance_threshold
         )
