@@ -131,10 +131,14 @@ class Experiment:
             )
         if self.loss.contrast > 0 and not isinstance(self.network, UNetConfig):
             raise ValueError(f"the contrastive loss looks into a U-Net's layers; '{self.preset}' has none")
-        if self.loss.steady > 0 and (not isinstance(self.network, PlusConfig) or self.references.any):
+        plain = isinstance(self.network, PlusConfig) and not self.references.any
+        if (self.loss.steady > 0 or self.loss.teaches) and not plain:
             raise ValueError(
-                "steadiness compares Lab transfers without references: of raiha-plus, whose run draws none"
+                "steadiness and a teacher compare Lab transfers without references: of raiha-plus, whose run "
+                "draws none"
             )
+        if self.loss.teaches and self.micro_batch < 2:
+            raise ValueError("what a teacher says is compared over pictures: micro_batch must be 2 or more")
         if self.network.requirements.content and self.references.any and not self.encoder:
             raise ValueError(f"'{self.preset}' reads features of its references: name an encoder")
         if self.network.requirements.content_without_references and not self.encoder:

@@ -3,18 +3,22 @@
 One module, so that processes average the gradients of all that is trained. Shapes: B pictures of S x S.
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
 from raiha_core import render
 from raiha_core.models.network import Network
+from raiha_core.models.plus import Plus
 from raiha_core.models.statistics import distance_to_ring
 from raiha_core.remembered import remembering
-from raiha_core.render import LabTransfer, Prediction
+from raiha_core.render import LabTransfer
 
 from ..data.batch import Batch
 from ..experiment import Experiment
 from ..losses.contrastive import RegionContrast
+from ..losses.distillation import TOLERATED, Summaries, fixed, taught, unlike
 from ..losses.steadiness import another_view, apart
 from ..losses.terms import total
 
@@ -34,6 +38,7 @@ class Objective(nn.Module):
         super().__init__()
         self.network = network
         self.loss = experiment.loss
+        self._teacher: tuple[Plus, ...] = ()  # in a tuple, so that it is no part of what is trained and kept
         self.contrast = RegionContrast(experiment.contrast) if experiment.loss.contrast > 0 else None
 
     def forward(
@@ -51,7 +56,9 @@ class Objective(nn.Module):
     def _score(
         self, batch: Batch, content: Tensor | None, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        prediction = self.network(batch.composite, batch.mask, content, batch.references)
+        with self._summaries() as summaries:
+            prediction = self.network(batch.composite, batch.mask, content, batch.references)
+            between = self._between_views(prediction.lab, batch, generator, summaries)
         new = render.apply(prediction, batch.composite, batch.mask).float()
         weight = None
         if self.loss.conspicuous > 0:
@@ -71,17 +78,48 @@ class Objective(nn.Module):
             self.loss,
             composite=batch.composite,
             contrast=contrast,
-            steadiness=self._steadiness(prediction, batch, generator) if self.loss.steady > 0 else None,
+            steadiness=between.pop("steady", None),
+            teaching=between or None,
             weight=weight,
         )
 
-    def _steadiness(self, prediction: Prediction, batch: Batch, generator: torch.Generator) -> Tensor:
-        """How far the first half's answers lie from those to another view: a scalar, of a range of 1."""
-        half = max(1, len(batch) // 2)
-        image, mask = batch.composite[:half], batch.mask[:half]
-        second = self.network(*another_view(image, mask, generator)).lab
-        first = prediction.lab
+    def learn_from(self, teacher: Network, device: torch.device) -> None:
+        """The network whose answers count where the loss has weights for them; it stays as it is."""
+        assert isinstance(teacher, Plus)  # `Experiment` sees to it that the network is one, and starts fit
+        self._teacher = (fixed(teacher.to(device)),)
+
+    def _summaries(self) -> AbstractContextManager[Summaries | None]:
+        if not self.loss.teaches:
+            return nullcontext()
+        assert isinstance(self.network, Plus)
+        return Summaries(self.network)
+
+    def _between_views(
+        self,
+        first: LabTransfer | None,
+        batch: Batch,
+        generator: torch.Generator,
+        summaries: Summaries | None,
+    ) -> dict[str, Tensor]:
+        """Scalars: how far the answers to two views of the composites lie from each other, of a range of 1,
+        and from the teacher's to the first view; without a teacher half of the pictures are looked at."""
+        if self.loss.steady == 0 and not self.loss.teaches:
+            return {}
         assert first is not None  # `Experiment` sees to it
+        count = len(batch) if self.loss.teaches else max(1, len(batch) // 2)
+        image, mask = batch.composite[:count], batch.mask[:count]
+        second = self.network(*another_view(image, mask, generator)).lab
         assert second is not None
-        own = LabTransfer(centre=first.centre[:half], scale=first.scale[:half], shift=first.shift[:half])
-        return apart(own, second, image, mask).mean()
+        own = LabTransfer(centre=first.centre[:count], scale=first.scale[:count], shift=first.shift[:count])
+        found = {"steady": apart(own, second, image, mask).mean()} if self.loss.steady > 0 else {}
+        if summaries is None:
+            return found
+        if not self._teacher:
+            raise ValueError(
+                "the loss has weights for a teacher's answers, but the run begins without weights"
+            )
+        scale, shift, summary = taught(self._teacher[0], image, mask)
+        teacher = LabTransfer(centre=own.centre, scale=scale, shift=shift)
+        errors = [apart(answer, teacher, image, mask, TOLERATED).mean() for answer in (own, second)]
+        misses = [unlike(seen, summary) for seen in summaries.found]
+        return found | {"distil": sum(errors) / 2, "alike": sum(misses) / 2}

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
+from raiha_core import checkpoint
 from raiha_core.durable import append_lines, make_folder, write_text
 from raiha_core.gallery.lock import writer_lock
 from raiha_core.models.network import Network
@@ -93,6 +94,8 @@ def run(
             held.enter_context(writer_lock(output / LOCK, "the run in"))
         begun = Run(experiment, output, objective, accelerator, data, steps)
         begun.begin(start, arguments)
+        if experiment.loss.teaches and start is not None:
+            objective.learn_from(checkpoint.load(start).network, accelerator.device)
         if tracker is not None:
             accelerator.init_trackers(experiment.name, facts(experiment, accelerator, data.fingerprint))
         with listening() as request:

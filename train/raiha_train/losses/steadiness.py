@@ -1,6 +1,6 @@
 """How far the answers to two views of one composite lie apart: what should not matter does not.
 
-A view is the picture moved by a fraction of a pixel, with a camera's noise, and half of the time mirrored.
+A view is the picture moved, a little larger or smaller, with a camera's noise, and half of the time mirrored.
 Shapes: B pictures of H x W.
 """
 
@@ -14,7 +14,8 @@ from raiha_core.models.statistics import LEVELS_PER_LAB
 from raiha_core.render import LabTransfer
 from raiha_core.resizing import at_places
 
-FARTHEST = 1.0  # pixel
+FARTHEST = 16.0  # pixels: half a cell of the trunk's last map
+ZOOM = 0.08  # larger or smaller by up to this share
 MOST_NOISE = 3 / 255  # its deviation
 NOTICEABLE = 1.0  # grey level: nearer answers are the same
 
@@ -31,8 +32,8 @@ def another_view(image: Tensor, mask: Tensor, generator: torch.Generator) -> tup
         return torch.rand(shape, generator=generator, device=image.device, dtype=image.dtype)
 
     theta = image.new_zeros(b, 2, 3)
-    theta[:, 0, 0] = torch.where(draw(b) < 0.5, -1.0, 1.0)
-    theta[:, 1, 1] = 1
+    theta[:, 1, 1] = 1 + ZOOM * (2 * draw(b) - 1)
+    theta[:, 0, 0] = torch.where(draw(b) < 0.5, -1.0, 1.0) * theta[:, 1, 1]
     # coordinates run from -1 to 1
     theta[:, :, 2] = (2 * draw(b, 2) - 1) * FARTHEST * 2 / image.new_tensor([width, height])
     grid = F.affine_grid(theta, [b, 1, height, width], align_corners=False)
@@ -42,13 +43,16 @@ def another_view(image: Tensor, mask: Tensor, generator: torch.Generator) -> tup
     return (both[:, :3] + deviation * noise).clamp(0, 1), both[:, 3:]
 
 
-def apart(first: LabTransfer, second: LabTransfer, image: Tensor, mask: Tensor) -> Tensor:
+def apart(
+    first: LabTransfer, second: LabTransfer, image: Tensor, mask: Tensor, noticeable: float = NOTICEABLE
+) -> Tensor:
     """Root mean square over the object of what two transfers make of it differently, by their closed form.
 
-    Args: image (B, 3, H, W), sRGB 0..1, and mask (B, 1, H, W): of either view.
-    Returns: (B,), of a range of 1, never below `NOTICEABLE` of 255.
+    Args: image (B, 3, H, W), sRGB 0..1, and mask (B, 1, H, W): of either view;
+        noticeable: grey levels below which answers count as the same.
+    Returns: (B,), of a range of 1, never below `noticeable` of 255.
     """
     variance = measure(srgb_to_lab(image.float()), mask.float()).variance
     squares = (first.shift - second.shift).square() + (first.scale - second.scale).square() * variance
     levels = (squares * squares.new_tensor(LEVELS_PER_LAB)).sum(1)
-    return (levels + NOTICEABLE**2).sqrt() / 255
+    return (levels + noticeable**2).sqrt() / 255

@@ -30,11 +30,20 @@ class LossConfig:
     conspicuous: float = 0.0
     # answers to two views of one composite are to be the same (`steadiness.py`), for half of the pictures
     steady: float = 0.0
+    # answers as those of the weights that the run began with (`distillation.py`)
+    distil: float = 0.0
+    # and what the network makes of a picture before it answers, in shares of its variance
+    alike: float = 0.0
+
+    @property
+    def teaches(self) -> bool:
+        return self.distil > 0 or self.alike > 0
 
     def __post_init__(self) -> None:
         if self.minimum_area <= 0 or self.span <= 0:
             raise ValueError(f"minimum_area and span must be positive: {self}")
-        if min(self.gradient, self.harm, self.contrast, self.conspicuous, self.steady) < 0:
+        extra = (self.contrast, self.conspicuous, self.steady, self.distil, self.alike)
+        if min(self.gradient, self.harm, *extra) < 0:
             raise ValueError(f"weights of loss terms must not be negative: {self}")
 
 
@@ -101,6 +110,7 @@ def total(
     composite: Tensor | None = None,
     contrast: Tensor | None = None,
     steadiness: Tensor | None = None,
+    teaching: dict[str, Tensor] | None = None,
     weight: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of a batch and its terms.
@@ -109,6 +119,8 @@ def total(
         new: what the network made, at any size; composite: needed where `harm` has a weight;
         contrast: the value of `contrastive.RegionContrast`, needed where it has a weight.
         steadiness: mean of `steadiness.apart`, needed where it has a weight.
+        teaching: 'distil', the mean of `steadiness.apart` the teacher, and 'alike', `distillation.unlike`;
+            needed where they have weights.
         weight: (B,), how much each picture's error counts beside the others'; None: all the same.
     Returns: a scalar, and each weighted-in term unweighted and detached, by name.
     Raises: ValueError naming shapes that disagree or the input that a weight needs.
@@ -137,6 +149,12 @@ def total(
             raise ValueError("the steadiness term has a weight, but its value is not given")
         loss = loss + config.steady * config.span * steadiness
         terms["steady"] = config.span * steadiness.detach()
+    for name, scale in (("distil", config.span), ("alike", 1.0)):
+        if factor := getattr(config, name):
+            if teaching is None:
+                raise ValueError(f"the term '{name}' has a weight, but there is no teacher")
+            loss = loss + factor * scale * teaching[name]
+            terms[name] = scale * teaching[name].detach()
     return loss, terms
 
 
