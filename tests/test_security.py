@@ -111,7 +111,7 @@ pair = ["pair/c.png", "--mask", "pair/m.png"]
 for call in (
     ["gallery", "build", "photos", "out/store", "--encoder", "lite0-fast", "--quiet"],
     ["gallery", "check", "out/store"],
-    ["harmonize", *pair, "--gallery", "out/store", "-o", "out/result.png"],
+    ["harmonize", *pair, "--references", "photos/002.png", "--model", "statistics", "-o", "out/result.png"],
 ):
     assert main(call) == 0, call
 """

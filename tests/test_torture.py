@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.torture import child, run
+from tests.torture import child, run, soak
 from tests.torture.part import Part, trial_seed
 from tests.torture.parts import PARTS
 from tests.torture.patching import all_faults, read_fault
@@ -30,11 +30,11 @@ TRIALS = {
     "kills-folder": 2,
     "disks-failing": 12,
     "disks-power": 12,
-    "disks-files": 8,
+    "disks-files": 4,
     "disks-full": 2,
     "readers-beside": 1,
     "readers-writers": 1,
-    "files-png": 30,
+    "files-png": 20,
     "files-jpeg": 30,
     "files-tiff": 30,
     "files-webp": 15,
@@ -45,8 +45,13 @@ TRIALS = {
     "strangers-store": 8,
     "strangers-stale": 2,
     "strangers-weights": 5,
-    "strangers-fetch": 3,
+    "strangers-fetch": 1,
     "strangers-server": 4,
+    "truths-outside": 2,
+    "truths-permutation": 2,
+    "truths-search": 2,
+    "truths-saved": 2,
+    "truths-lossless": 2,
 }
 # these take a minute, or start the whole project again
 LONG = {"kills-command", "kills-batch", "kills-training", "kills-two-trainings", "planted-faults"}
@@ -72,7 +77,8 @@ def test_the_parts_have_names_of_their_own_and_keep_to_their_limits():
 
 
 @pytest.mark.parametrize("one", [one for one in PARTS if one.name not in LONG], ids=lambda one: one.name)
-def test_a_slice_of_each_part(one, tmp_path):
+def test_a_slice_of_each_part(one, monkeypatch):
+    monkeypatch.setattr(soak, "RUNS", 4)
     seeds = [(n, trial_seed(3, one.name, n)) for n in range(TRIALS.get(one.name, 1))]
     found = list(child.run_trials(one, seeds))
     assert [outcome.failure for outcome in found if outcome.failure] == []

@@ -160,12 +160,12 @@ def _behind(kind: str, data: bytes, rng: random.Random) -> bytes:
 
 @cache
 def _big() -> bytes:
-    """A hundred megabytes, packed."""
-    return zlib.compress(bytes(100_000_000), 1)
+    """Forty megabytes, packed."""
+    return zlib.compress(bytes(40_000_000), 1)
 
 
 def _bomb(kind: str, data: bytes, rng: random.Random) -> bytes:
-    """Much from little: pixels, text and profiles that unpack to a hundred megabytes."""
+    """Much from little: pixels, text and profiles that unpack to forty megabytes."""
     if kind != "png" or len(data) < 40:
         return _lie(kind, data, rng)
     which = rng.choice(("pixels", "profile", "text", "size", "large"))

@@ -270,7 +270,7 @@ def same_bytes(number: int, place: Path) -> str | None:
 
     # where light and contrast go apart, sums over strips of another height round differently
     alike = CONTROLS.map(lambda set_to: Controls(light=set_to.light, contrast=set_to.light, grow=set_to.grow))
-    sides = st.tuples(st.integers(70, 200), st.integers(16, 40))
+    sides = st.tuples(st.integers(70, 130), st.integers(16, 32))
     strategy = st.tuples(MODELS, sides, SEEDS, st.sampled_from((1, 7, 32, 32, 64)), alike)
     return first_fault(number, _CASES, strategy, judge)
 
