@@ -2,13 +2,17 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from raiha_core.gallery import journal
 from raiha_core.gallery.build import build
+from raiha_core.gallery.catalogue import read_catalogue, write_catalogue
 from raiha_core.gallery.check import check
+from raiha_core.gallery.layout import Layout
+from raiha_core.gallery.manifest import replay
 from raiha_core.gallery.remove import remove
 from raiha_core.gallery.repair import repair
 from raiha_core.gallery.store import open_gallery
@@ -209,3 +213,20 @@ def test_a_folder_keeps_the_name_by_which_its_photos_are_called(place):
     journal.append(place / "manifest.jsonl", [{**folder, "name": "z"}])
     with pytest.raises(ValueError, match="a folder changes its name"):
         open_gallery(place)
+
+
+@pytest.mark.parametrize("name", ["zz../secret.png", "z:../secret.png"])
+def test_a_catalogue_lets_no_id_out_of_its_folder_either(place, name):
+    # it tells of other photos than the manifest that it names, as its author can make it
+    layout = Layout(place)
+    state = replay(journal.read(layout.manifest).batches)
+    state.folders[0] = replace(state.folders[0], name="z")
+    first, entry = min(state.live.items())
+    del state.live[first]
+    others = {f"z:{key}": replace(e, photo=replace(e.photo, id=f"z:{key}")) for key, e in state.live.items()}
+    state.live = {**others, name: replace(entry, photo=replace(entry.photo, id=name))}
+    layout.catalogue.unlink()
+    write_catalogue(layout, state)
+    assert layout.catalogue.exists()
+    assert read_catalogue(layout, journal.read_raw(layout.manifest)) is None
+    assert open_gallery(place).photos[0].id == first

@@ -227,8 +227,9 @@ def _checked(tensors: dict[str, torch.Tensor], notes: dict) -> Catalogue:
     if sorted(set(ids)) != ids:
         raise ValueError("ids that are not in order")
     if b".." in raw or raw.startswith(b"/") or b"\0/" in raw:
-        for name in ids:
-            fields.inner_path_field({"id": name}, "id")
+        for name, number in zip(ids, numbers["folder"].tolist(), strict=True):
+            if not folders[number].holds(name):
+                raise ValueError(f"'{name:.80}' leads out of its folder")
     return Catalogue(
         ids,
         groups,
