@@ -90,6 +90,15 @@ def test_what_a_decoder_may_pass_over_stops_no_jpeg(tmp_path, change):
     assert (read_picture(path).source.srgb == np.asarray(Image.open(io.BytesIO(data)))).all()
 
 
+def test_a_table_whose_marker_is_lost_is_damage(tmp_path):
+    # the library puts a usual table in its place, and only remarks on bytes that it passes over
+    data = jpeg()
+    at = data.rindex(b"\xff\xc4")
+    (tmp_path / "table.jpg").write_bytes(data[:at] + b"\x7f" + data[at + 1 :])
+    with pytest.raises(DamagedPictureError, match=r"table\.jpg is damaged"):
+        read_picture(tmp_path / "table.jpg")
+
+
 def test_too_many_scans_are_refused(tmp_path):
     data = jpeg(progressive=True)
     start = data.rindex(b"\xff\xda")

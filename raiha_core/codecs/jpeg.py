@@ -56,9 +56,10 @@ def _known_kind(marker: int, content: bytes) -> bytes:
 def _take_apart(data: bytes, path: Path) -> _Parts:
     """Raises: PictureError for a file of so many scans that reading it takes minutes."""
     kept, iptc, xmp, scans, position = [b"\xff\xd8"], b"", b"", 0, 2
+    in_tables = False
     while found := _NEXT_MARKER.search(data, position):
         marker, start = found[0][1], found.end()
-        if scans:
+        if scans or in_tables:  # beside a table: perhaps another table, whose marker was lost
             kept.append(data[position : found.start()])
         if marker == 0xD9:
             return _Parts(b"".join((*kept, b"\xff\xd9")), iptc, xmp, True)
@@ -71,7 +72,8 @@ def _take_apart(data: bytes, path: Path) -> _Parts:
             iptc += data[found.start() : end]
         elif marker == 0xE1 and content.startswith(_XMP):
             xmp = xmp or content[len(_XMP) :]
-        if _needed(marker, content):
+        in_tables = _needed(marker, content)
+        if in_tables:
             kept.append(found[0] + data[start : start + 2] + _known_kind(marker, content))
         position = max(end, start)
     kept.append(data[position:])
