@@ -74,6 +74,9 @@ class Harmonized:
     # the mask is empty, or there are none
     beliefs: tuple[tuple[Belief, ...], ...]
     notes: tuple[str, ...] = ()  # what was done otherwise than asked for, in sentences
+    # of a single composite: what was rendered at strength 1, before the controls; None where there is no one
+    # transform
+    transform: render.Prediction | None = None
 
 
 def harmonize(
@@ -175,7 +178,7 @@ def harmonize_with_beliefs(
     # one at a time: a batch is then its single pictures to the bit, and needs no more memory
     for row in rows:
         one = slice(row, row + 1)
-        rendered, beliefs[row] = _harmonize_one(
+        rendered, beliefs[row], transform = _harmonize_one(
             composite[one],
             mask[one],
             rows_of_references[row],
@@ -184,7 +187,7 @@ def harmonize_with_beliefs(
             asked,
         )
         if len(composite) == 1:
-            return Harmonized(image=rendered, beliefs=tuple(beliefs), notes=notes)
+            return Harmonized(image=rendered, beliefs=tuple(beliefs), notes=notes, transform=transform)
         result[one] = rendered
     return Harmonized(image=result, beliefs=tuple(beliefs), notes=notes)
 
@@ -228,7 +231,7 @@ def _harmonize_one(
     features: PatchFeatures | None,
     background: Tensor | None,
     asked: _Asked,
-) -> tuple[Tensor, tuple[Belief, ...]]:
+) -> tuple[Tensor, tuple[Belief, ...], render.Prediction | None]:
     """One composite with an object: what is seen of it, what the harmonizer says, what is made of that."""
     if asked.controls.context == BY_HARMONIZER:
         window = window_by_share(mask, asked.harmonizer.least_share)
@@ -252,16 +255,18 @@ def _harmonize_one(
         prediction, beliefs = _follow(prediction, composite, mask, references, (seen, inside), asked)
     ramp = border_ramp(seen, inside) if asked.controls.local_light > 0 else None
     rendered = _render(prediction, near, inside, ramp, asked)
+    whole = prediction if ramp is None else None
     if by_itself and references and 0 < share < 1:
         alone = _render(_predict(seen, inside, (), features, asked), near, inside, ramp, asked)
         rendered = render.paste(near, torch.lerp(alone, rendered, share), (inside > 0).to(near))
+        whole = None
     if bright:
         rendered = torch.where(inside > 0, rendered, composite[part])
     if near.shape == composite.shape:
-        return rendered, beliefs
+        return rendered, beliefs, whole
     result = composite.clone()
     result[part] = rendered
-    return result, beliefs
+    return result, beliefs, whole
 
 
 def _predict(

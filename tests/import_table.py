@@ -51,6 +51,7 @@ ABOVE: dict[str, set[str]] = {
     "sheet": {"features", "gallery", "retrieval"},
     "harmonizer": {"features", "render", "models", "checkpoint"},
     "clips": {"render"},
+    "lut": {"render"},
     "video": {"clips", "render"},
 }
 EVERYTHING = {*FIRST, *ABOVE}

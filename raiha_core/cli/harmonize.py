@@ -17,6 +17,7 @@ from ..durable import make_folder
 from ..gallery.writer import is_disk_full
 from ..harmonizer import DEFAULT_MODEL
 from ..images import list_folder_files, note_on_writing, require_writable, write_picture
+from ..lut import global_lut, write_cube
 from ..mask_shape import shaped
 from ..retrieval.search import references as load_references
 from ..video.reader import is_video
@@ -67,6 +68,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default=PER_FRAME,
         help="a folder's pictures, by name, are the frames of a clip: the first one's change for its whole "
         "shot, one for all, or smooth over time; all are done again where one is missing (per frame)",
+    )
+    parser.add_argument(
+        "--cube",
+        type=Path,
+        metavar="FILE",
+        help="of one picture: the change as a table of colours too, where it is the same everywhere",
+    )
+    parser.add_argument(
+        "--cube-size", type=int, default=33, metavar="N", help="colours of the table a side, 33 or 65 (33)"
     )
     parser.add_argument("--lossless", action="store_true", help="of a video: nothing is lost in writing it")
     parser.add_argument("--top-k", type=count, help="references from the gallery (4, or the model's limit)")
@@ -122,6 +132,10 @@ def harmonize_file(
     if clip is None or clip.known:
         write_picture(job.output, image, bit_depth=arguments.bit_depth, source=picture.source)
     notes = (*picture.notes, *notes, *result.notes, *note_on_writing(job.output))
+    if arguments.cube is not None:
+        controls = controls_of(arguments)
+        lut = global_lut(result.transform, arguments.cube_size, arguments.strength, controls)
+        write_cube(arguments.cube, lut, job.composite.stem)
     return {
         "composite": str(job.composite),
         "mask": str(job.mask),
@@ -217,6 +231,8 @@ def run_folder(arguments: argparse.Namespace) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     controls_of(arguments)  # a value that no picture can have is refused before any is read
+    if arguments.cube is not None and (arguments.composite.is_dir() or is_video(arguments.composite)):
+        raise ValueError(f"--cube is of one picture, and {arguments.composite} holds several")
     if arguments.composite.is_dir():
         if arguments.lossless:
             raise ValueError("--lossless belongs to a video file; pictures lose nothing anyway")
