@@ -17,11 +17,14 @@ from workflows.run import ROOT, main, pack
 WORKFLOWS = ROOT / "workflows"
 NAMES = [
     "01_paste_and_harmonize",
+    "compare_harmonizers",
     "explain_retrieval",
     "harmonize",
     "harmonize_with_gallery",
     "picture_as_reference",
+    "repainted_region",
 ]
+EMBEDDED = [name for name in NAMES if name != "compare_harmonizers"]  # that holds a node of ComfyUI's alone
 BEFORE = ROOT / "tests" / "golden" / "workflows_before"  # the templates of the first release
 CHECKOUT = os.environ.get("COMFYUI_PATH", "")
 needs_comfyui = pytest.mark.skipif(
@@ -62,7 +65,7 @@ def test_each_workflow_has_its_three_files_and_nothing_is_left_over():
         assert abs(width / height - 1.5) < 0.05
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EMBEDDED)
 def test_the_api_form_passes_the_hosts_checks(host, name):
     prompt = json.loads(api(name).read_text(encoding="utf-8"))
     assert set(host.check(prompt)) == set(prompt)
@@ -323,7 +326,7 @@ def test_the_core_workflow_runs_embedded(core_workflow, tmp_path):
 
 @needs_comfyui
 def test_three_runners_give_the_same_pixels(core_workflow, tmp_path):
-    jobs = [(api(name), []) for name in NAMES] + [(core_workflow, core_settings(core_workflow))]
+    jobs = [(api(name), []) for name in EMBEDDED] + [(core_workflow, core_settings(core_workflow))]
     checkout = pack("workflows.host_checkout").Checkout
 
     def results(where):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 ASSETS = Path(__file__).resolve().parents[1] / "assets"
 
@@ -99,7 +99,30 @@ def write(paste: Paste, folder: Path) -> tuple[Path, Path]:
     return paths
 
 
+def write_repaint(folder: Path) -> tuple[Path, Path]:
+    """repaint.png and repaint_mask.png: a scene of which a region drifted, as after inpainting.
+
+    The region is what a repaint would have given, but for 7, 3 and -5 levels that fade to a third across it.
+    """
+    scene = Image.open(ASSETS / "scenes" / "photos" / "lomiri_picosdeeuropa_by_Aitzol_Berasategi.jpg")
+    scene = scene.convert("RGB")
+    mask = Image.new("L", scene.size)
+    brush = ImageDraw.Draw(mask)
+    for at, radius in ((0.42, 58), (0.55, 70), (0.68, 56)):
+        x, y = scene.width * at, scene.height * 0.25
+        brush.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+    mask = mask.filter(ImageFilter.BoxBlur(1.5))
+    share = np.asarray(mask, dtype=np.float64)[..., None] / 255
+    fade = np.linspace(1.4, 0.2, scene.width)[None, :, None]
+    pixels = np.asarray(scene, dtype=np.float64) + share * fade * np.array([7.0, 3.0, -5.0])
+    paths = folder / "repaint.png", folder / "repaint_mask.png"
+    Image.fromarray(np.round(pixels.clip(0, 255)).astype(np.uint8)).save(paths[0])
+    Image.merge("RGB", (mask, mask, mask)).save(paths[1])
+    return paths
+
+
 if __name__ == "__main__":
     (ASSETS / "demo").mkdir(exist_ok=True)
     for entry in PASTES:
         write(entry, ASSETS / "demo")
+    write_repaint(ASSETS / "demo")

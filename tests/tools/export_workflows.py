@@ -160,15 +160,17 @@ def thumbnail(name: str, graph: Graph, saved: Image.Image) -> Image.Image:
     """A picture of the workflow's real result."""
     if name == "explain_retrieval":
         return _fitted(saved)
-    if name == "01_paste_and_harmonize":
+    if name in ("01_paste_and_harmonize", "compare_harmonizers"):
         return ImageOps.fit(saved, THUMBNAIL, Image.Resampling.LANCZOS)
     demo = ROOT / "assets" / graph.nodes["1"]["inputs"]["image"].removeprefix("example: ")
     mask = demo.with_name(f"{demo.stem}_mask.png")
     return _object_crops(Image.open(demo).convert("RGB"), saved, Image.open(mask).convert("L"))
 
 
-def export(page: Page, server: Any, shots: Path | None) -> None:
+def export(page: Page, server: Any, shots: Path | None, only: list[str]) -> None:
     for name, graph in GRAPHS.items():
+        if only and name not in only:
+            continue
         started = time.monotonic()
         page_format, api_format = page.build(graph)
         page.check(f"{name} as built")
@@ -195,6 +197,7 @@ def main() -> None:
     parser.add_argument("--comfyui", type=Path, required=True, metavar="PATH")
     parser.add_argument("--python", help="the interpreter that ComfyUI runs in")
     parser.add_argument("--shots", type=Path, metavar="DIR", help="screenshots to look at")
+    parser.add_argument("--only", nargs="+", default=[], choices=list(GRAPHS), help="not all of them")
     arguments = parser.parse_args()
     if arguments.shots is not None:
         arguments.shots.mkdir(parents=True, exist_ok=True)
@@ -206,7 +209,7 @@ def main() -> None:
         checkout(arguments.comfyui, pack_root=ROOT, base=Path(base), python=arguments.python) as server,
         sync_playwright() as playwright,
     ):
-        export(Page(playwright, server.url), server, arguments.shots)
+        export(Page(playwright, server.url), server, arguments.shots, arguments.only)
 
 
 if __name__ == "__main__":

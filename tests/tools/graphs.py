@@ -30,6 +30,17 @@ REFERENCE_NOTE = """### A picture as reference
 Any picture that shows how the object should look. Harmonize follows it as far as it believes it; to say it
 yourself, set **reference_strength** of *Harmonize* (an advanced widget) between 0 and 1."""
 
+REPAINT_NOTE = """### A repainted region
+After inpainting the region often differs by a few levels, and its border shows as a seam. **seam** in *Load
+Harmonizer* takes that away. Choose your picture and **the mask by which the repaint was blended in**, soft
+edge included; if you only have the mask that was painted, *grow* and *feather* in *Harmonize* bring it there.
+Where texture leaves the difference uncertain, nothing is done."""
+
+COMPARE_NOTE = """### Compare harmonizers
+On the left of the slider ours, on the right ComfyUI's own *Color Transfer*, which matches the whole cut-out
+to the whole background before it is pasted. Place the object in the first *Paste Object*, and give the second
+the same x, y and scale. To look at another harmonizer, connect *Load Harmonizer* to *Harmonize*."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Graph:
@@ -108,36 +119,46 @@ def _searches(own_photo: str) -> dict[str, dict[str, Any]]:
     }
 
 
+_BRIDGE = {
+    "1": _node(
+        "Raiha_LoadPicture",
+        image="example: scenes/photos/palapeli_cincinnati-bridge.jpg",
+        mask_means="automatic",
+    ),
+    "2": _node(
+        "Raiha_LoadPicture",
+        image="example: scenes/cutouts/tuxpaint_Christmas_Tree_photo.png",
+        mask_means="automatic",
+    ),
+}
+
+
+def _pasted(image: str) -> dict[str, Any]:
+    """The cut-out of `_BRIDGE`, its colours from a node, upon its background."""
+    return _node(
+        "Raiha_PasteObject",
+        background=["1", 0],
+        object=[image, 0],
+        mask=["2", 1],
+        x=-90.0,
+        y=-30.0,
+        scale=0.9,
+        rotation=0.0,
+        flip="none",
+        anchor="bottom",
+        feather=0,
+        mask_means="auto",
+        clean_edges=True,
+    )
+
+
 _LEFT = {"1": (0, 0), "2": (0, 420), "3": (340, 0), "4": (340, 180), "5": (700, 0), "6": (1080, 0)}
 
 GRAPHS = {
     "01_paste_and_harmonize": Graph(
         nodes={
-            "1": _node(
-                "Raiha_LoadPicture",
-                image="example: scenes/photos/palapeli_cincinnati-bridge.jpg",
-                mask_means="automatic",
-            ),
-            "2": _node(
-                "Raiha_LoadPicture",
-                image="example: scenes/cutouts/tuxpaint_Christmas_Tree_photo.png",
-                mask_means="automatic",
-            ),
-            "3": _node(
-                "Raiha_PasteObject",
-                background=["1", 0],
-                object=["2", 0],
-                mask=["2", 1],
-                x=-90.0,
-                y=-30.0,
-                scale=0.9,
-                rotation=0.0,
-                flip="none",
-                anchor="bottom",
-                feather=0,
-                mask_means="auto",
-                clean_edges=True,
-            ),
+            **_BRIDGE,
+            "3": _pasted("2"),
             "4": _node("Raiha_Harmonize", composite=["3", 0], mask=["3", 1], strength=1.0, **WHEEL),
             "5": _save("4", "1"),
             "6": _node("Raiha_Compare", before=["3", 0], after=["4", 0]),
@@ -145,6 +166,55 @@ GRAPHS = {
         places={"1": (0, 0), "2": (0, 420), "3": (360, 0), "4": (780, 0), "5": (1120, 0), "6": (1120, 440)},
         note=PASTE_NOTE,
         note_at=(780, 560),
+    ),
+    "compare_harmonizers": Graph(
+        nodes={
+            **_BRIDGE,
+            "3": _pasted("2"),
+            "4": _node("Raiha_Harmonize", composite=["3", 0], mask=["3", 1], strength=1.0, **WHEEL),
+            "5": _node(
+                "ColorTransfer",
+                image_target=["2", 0],
+                image_ref=["1", 0],
+                method="reinhard_lab",
+                source_stats="per_frame",
+                strength=1.0,
+            ),
+            "6": _pasted("5"),
+            "7": _node("Raiha_Compare", before=["4", 0], after=["6", 0]),
+            "8": _save("4", "1"),
+        },
+        places={
+            "1": (0, 0),
+            "2": (0, 420),
+            "3": (360, 0),
+            "4": (780, 0),
+            "5": (360, 560),
+            "6": (780, 560),
+            "7": (1180, 0),
+            "8": (1180, 480),
+        },
+        note=COMPARE_NOTE,
+        note_at=(1620, 0),
+    ),
+    "repainted_region": Graph(
+        nodes={
+            **_picture("repaint"),
+            "3": _node("Raiha_LoadHarmonizer", harmonizer="seam"),
+            "4": _node(
+                "Raiha_Harmonize",
+                composite=["1", 0],
+                mask=["2", 0],
+                harmonizer=["3", 0],
+                strength=1.0,
+                **WHEEL,
+            ),
+            "5": _save("4", "1"),
+            "6": _node("Raiha_Compare", before=["1", 0], after=["4", 0]),
+        },
+        places={"1": (0, 0), "2": (0, 420), "3": (340, 0), "4": (680, 0), "5": (1020, 0), "6": (1020, 440)},
+        note=REPAINT_NOTE,
+        note_at=(340, 420),
     ),
     "harmonize": Graph(
         nodes={
