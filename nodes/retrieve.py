@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..raiha_core.mask_meaning import MaskWarning
 from ..raiha_core.retrieval.candidates import Candidates
+from ..raiha_core.retrieval.request import BY, LIKENESS
 from ..raiha_core.retrieval.search import search
 from .compat import io
 from .frames import found_for_all, frame_lines
@@ -146,10 +147,13 @@ def _search(
 
 def candidate_lines(found: Candidates) -> str:
     """The answer in lines of text: counts, one line per photo, then the reasons for what is empty."""
-    lines = [
-        f"{len(found)} of {found.qualified} photos that qualify, {found.considered} compared "
-        f"(content >= {found.content_threshold:g}, light >= {found.appearance_threshold:g})"
-    ]
+    if found.by == LIKENESS:
+        lines = [f"the {len(found)} most alike of {found.considered} photos, none cut off"]
+    else:
+        lines = [
+            f"{len(found)} of {found.qualified} photos that qualify, {found.considered} compared "
+            f"(content >= {found.content_threshold:g}, light >= {found.appearance_threshold:g})"
+        ]
     for place, item in enumerate(found.items, 1):
         light = "" if math.isnan(item.light) else f", light {item.light:.3f}"
         lines.append(
@@ -272,8 +276,8 @@ class RetrieveReferences(io.ComfyNode):
             node_id="Raiha_RetrieveReferences",
             display_name="Retrieve References (Raiha)",
             category="Raiha",
-            description="Finds photos of a gallery that show the object's content under the background's "
-            "light: both searches in one node, with the gallery's own encoder.",
+            description="Finds the photos of a gallery that are most like the object under the background's "
+            "light, with the gallery's own encoder.",
             search_aliases=["search photos", "reference", "match lighting", "similar", "retrieval"],
             inputs=[
                 GallerySocket.Input("gallery", tooltip="The photos to search in."),
@@ -281,9 +285,11 @@ class RetrieveReferences(io.ComfyNode):
                 io.Mask.Input("mask", tooltip="White marks the pasted object."),
                 io.Combo.Input(
                     "by",
-                    options=["both", "content", "illumination"],
-                    default="both",
-                    tooltip="What must agree: what the object shows, the background's light, or both.",
+                    options=list(BY),
+                    default=LIKENESS,
+                    tooltip="Likeness ranks all photos, the most alike first, and Harmonize decides whom to "
+                    "believe. The others are the paper's: only photos whose content, light or both reach the "
+                    "thresholds.",
                 ),
                 io.Int.Input("top_k", default=4, min=1, max=64, tooltip="How many photos to keep."),
                 io.String.Input(

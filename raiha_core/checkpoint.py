@@ -189,7 +189,7 @@ def _gate_apart(
     rest = {name: tensor for name, tensor in state.items() if not name.startswith(GATE)}
     if not own:
         return None, rest
-    if own.get("centre", torch.empty(0)).shape == (former_names.GATE_NUMBERS,):
+    if len(own.get("centre", ())) in former_names.GATE_NUMBERS:
         warnings.warn(
             f"{path} holds a gate of references of an earlier kind, which this version cannot use: the one "
             "that comes with this version follows the references in its place",

@@ -313,6 +313,7 @@ def _follow(
         strength=asked.harmonizer.reference_strength,
         share=None if share == BY_GATE else share,
         seen=seen,
+        usual_error=asked.harmonizer.usual_error,
     )
     return prediction, belief
 

@@ -13,12 +13,11 @@ from raiha_core.gallery.build import build
 from raiha_core.gallery.store import open_gallery
 from raiha_train.data.photos import in_validation, read_photos
 from raiha_train.evaluation.listed_references import ListedReferences
-from raiha_train.weights import fit_reference_gate, reference_kinds
+from raiha_train.weights import fit_reference_gate, gate_fit, reference_kinds
 from raiha_train.weights.reference_kinds import HELD_OUT_SHARE
 from tests.gallery_fakes import FakeEncoder
 from tests.network_cases import small
 from tests.test_make_real_masked import folders  # noqa: F401  a fixture
-from tests.test_reference_gate import Toy
 from tests.tiny_iharmony4 import photo, save
 
 
@@ -36,59 +35,46 @@ def place(folders, tmp_path, monkeypatch):  # noqa: F811
     build(photos / "images", tmp_path / "store", encoder=FakeEncoder())
     monkeypatch.setattr(fit_reference_gate, "build_encoder", lambda name: FakeEncoder())
     call = ["--photos", str(photos), "--store", str(tmp_path / "store"), "--illuminants", str(lights)]
-    return [*call, "--evidence", str(tmp_path / "evidence"), "--objects", "6", "--held-out", "4"]
+    return [*call, "--evidence", str(tmp_path / "evidence"), "--objects", "6", "--judged", "1"]
 
 
-def test_evidence_is_gathered_once_and_ends_in_a_gated_file(place, tmp_path, monkeypatch, capsys):
+def test_evidence_is_gathered_once_and_another_call_ends_in_a_gated_file(
+    place, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(gate_fit, "STEPS", 30)
+    monkeypatch.setattr(reference_kinds, "ORDINARY", {"gallery 100": 5, "gallery 400": 12})
     threads = torch.get_num_threads()
     assert fit_reference_gate.main(place) == 0
     folder = tmp_path / "evidence"
-    kept = [load_file(path) for path in (folder / "training").glob("*.safetensors")]
+    kept = [load_file(path) for path in folder.glob("*.safetensors")]
     assert len(kept) == 6
-    measured = [name for item in kept for name in item if name.endswith(".numbers")]
-    assert measured
-    assert not any(name.startswith("own") for name in measured)
-    shoots = [load_file(path) for path in (folder / "own shoots").glob("*.safetensors")]
-    assert len(shoots) == 2
-    assert all(any(name.startswith("own shoot") for name in item) for item in shoots)
+    for kind in ("gallery 100", "relit best", "other crop"):
+        assert any(f"{kind}.object_pairs" in item for item in kept)
     network = small("raiha-plus", references="gated", local_map=False).eval()
     checkpoint.save(tmp_path / "w.safetensors", network, checkpoint.describe(network, "raiha-plus"))
-    monkeypatch.setattr(fit_reference_gate, "gather", lambda *_: pytest.fail("gathered twice"))
     out = tmp_path / "gated.safetensors"
-    assert (
-        fit_reference_gate.main([*place, "--weights", str(tmp_path / "w.safetensors"), "--out", str(out)])
-        == 0
-    )
+    call = ["--evidence", str(folder), "--weights", str(tmp_path / "w.safetensors"), "--out", str(out)]
+    assert fit_reference_gate.main(call) == 0
     torch.set_num_threads(threads)
     page = capsys.readouterr().out
     assert "| other crop |" in page
-    assert "| own shoot | 2 |" in page
+    assert "network's error x 0.25" in page
     gated = checkpoint.load(out)
     assert gated.config.references == "gated"
     assert gated.gate.gate.to_belief.weight.abs().max() > 0
-    assert gated.metadata.notes["reference gate"].startswith("6 objects, seed 1, gallery of 16 photos")
+    assert gated.gate.gate.usual_error > 5
+    assert gated.metadata.notes["reference gate"].startswith("6 objects, seed 1")
 
 
-def test_no_object_of_a_shoot_or_held_out_teaches(place, tmp_path, monkeypatch):
-    gathered = {}
-
-    def listen(rows, kinds, synthesis, galleries, folder, seed):
-        gathered[folder.name] = [row.id for row in rows]
-        return []
-
-    monkeypatch.setattr(fit_reference_gate, "evidence", listen)
-    rows = {row.id: row for row in read_photos(tmp_path / "photos")}
-    walk = {name for name, row in rows.items() if row.group == "walk"}
-    held = {name for name, row in rows.items() if in_validation(row, HELD_OUT_SHARE)}
+def test_no_object_of_a_shoot_or_judged_by_teaches(place, tmp_path):
+    rows = read_photos(tmp_path / "photos")
+    held = [row for row in rows if in_validation(row, HELD_OUT_SHARE)]
     assert held
-    assert len(walk) > 1
-    for most in (100, 1):
-        options = ["--objects", "100", "--held-out", str(most)]
-        assert fit_reference_gate.main([*place[: place.index("--objects")], *options]) == 0
-        assert set(gathered["own shoots"]) <= walk
-        assert len(gathered["own shoots"]) == min(most, len(walk))
-        assert set(gathered["held out"]) <= held
-        assert set(gathered["training"]) == set(rows) - held - walk  # also of a shoot's other objects
+    taught = fit_reference_gate.teaching(rows, len(held), 100)
+    assert {row.id for row in taught} == {row.id for row in rows if row not in held and not row.group}
+    first = fit_reference_gate.teaching(rows, 0, 100)
+    assert first[: len(held)] == [row for row in first if row in held]
+    assert len(fit_reference_gate.teaching(rows, 0, 3)) == 3
 
 
 def test_a_network_that_reads_more_pixels_than_the_evidence_is_refused(tmp_path):
@@ -107,25 +93,6 @@ def test_evidence_that_was_gathered_otherwise_is_not_used(place, capsys):
     assert "was gathered otherwise: seed: 1 != 2" in capsys.readouterr().err
 
 
-def test_errors_on_training_photos_are_made_as_large_as_on_held_out_ones(monkeypatch, capsys):
-    taught = {}
-    monkeypatch.setattr(fit_reference_gate, "fit_gate", lambda gate, cases, seed: taught.update(cases=cases))
-    near, far = Toy(0, 40), Toy(1, 40)
-    far.inflate(2.0)
-    before = near.alone - near.truth
-    wanted = float(
-        fit_reference_gate.error(far.alone, far.truth).sqrt().mean()
-        / fit_reference_gate.error(near.alone, near.truth).sqrt().mean()
-    )
-    fit_reference_gate.learn({fit_reference_gate.TRAINING: near, fit_reference_gate.HELD_OUT: far}, 0)
-    assert wanted > 1.3
-    after = taught["cases"].alone - taught["cases"].truth
-    torch.testing.assert_close(after, wanted * before, atol=1e-3, rtol=1e-3)
-    assert "| by both | 20 |" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="no photo is left to learn from"):
-        fit_reference_gate.learn({fit_reference_gate.HELD_OUT: far}, 0)
-
-
 def test_what_is_missing_is_named(place, tmp_path, capsys):
     wrong = tmp_path / "wrong.safetensors"
     network = small("hdnet").eval()
@@ -140,6 +107,9 @@ def test_what_is_missing_is_named(place, tmp_path, capsys):
     with pytest.raises(SystemExit):
         fit_reference_gate.main([*place, "--out", "x.safetensors"])
     assert "--out needs --weights" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        fit_reference_gate.main(["--evidence", str(tmp_path)])
+    assert "name --photos to gather evidence, or --weights" in capsys.readouterr().err
     (tmp_path / "photos" / "manifest.jsonl").write_text("no json\n")
     assert fit_reference_gate.main(place) == 1
     assert "manifest.jsonl, line 1" in capsys.readouterr().err

@@ -11,8 +11,8 @@ from raiha_core.features.patches import PatchFeatures
 from raiha_core.features.references import Reference
 from raiha_core.harmonizer import NetworkHarmonizer, StatisticsHarmonizer, load_harmonizer, shipped_gate
 from raiha_core.masked_statistics import RegionStatistics, measure
-from raiha_core.models.following import NO_MATCH, NOT_COMPARED, UNMATCHED, blend, follow
-from raiha_core.models.reference_gate import FittedGate, ReferenceGate, Weighed
+from raiha_core.models.following import NO_MATCH, NOT_COMPARED, UNMATCHED, blend, follow, transfer_of
+from raiha_core.models.reference_gate import FARTHEST_STEP, LEAST_BELIEF, FittedGate, ReferenceGate, Weighed
 from raiha_core.models.reference_measurement import reference_quality
 from raiha_core.models.statistics import Statistics, measure_object, steps_towards
 from raiha_core.pipeline import harmonize, harmonize_with_beliefs
@@ -25,16 +25,17 @@ MASK = box((64, 64), (0.25, 0.75))
 
 
 def believing(bias: float = 8.0) -> FittedGate:
-    """A gate that believes every reference alike, and takes the light's difference whole."""
+    """A gate that believes every reference alike, leaves the light alone, and holds nothing back."""
     gate = ReferenceGate()
     with torch.no_grad():
         gate.to_belief.bias.fill_(bias)
-        gate.light_share.fill_(1.0)
+        gate.light_share.fill_(0.0)
+        gate.usual_error.fill_(1000.0)
     return FittedGate(gate.requires_grad_(False), SPEC)
 
 
 def share(bias: float = 8.0) -> float:
-    return float(torch.tensor(bias).sigmoid())
+    return (float(torch.tensor(bias).sigmoid()) - LEAST_BELIEF) / (1 - LEAST_BELIEF)
 
 
 def still(count: int = 1) -> Prediction:
@@ -66,11 +67,10 @@ def network(name: str = "hdnet", **changes: object) -> NetworkHarmonizer:
 # ---- what a believed reference does
 
 
-def test_a_believed_reference_gives_the_object_its_colours_in_this_light():
+def test_a_believed_reference_gives_the_object_its_colours():
     image, rows = scene(0.01)
     guided = follow(still(), image, MASK, [rows[:1]], believing())[0].lab
-    # 15 lighter in a light that is 8 lighter
-    torch.testing.assert_close(guided.shift, torch.tensor([[7.0, 10.0, 5.0]]), atol=0.6, rtol=0)
+    torch.testing.assert_close(guided.shift, share() * torch.tensor([[15.0, 10.0, 5.0]]), atol=0.6, rtol=0)
     # the reference is flat and the object noisy: as flat as the limit of ratios lets it
     variance = measure_object(image, MASK).colour.variance
     wanted = (2.0 / (variance + 2.0)).sqrt().clamp_min(0.5)
@@ -95,7 +95,7 @@ def test_every_kind_of_answer_lands_between_itself_and_the_references(kind):
     bias = 0.4
     moved, beliefs = follow(answer, image, MASK, [rows[:1]], believing(bias))
     alone, new = (lab_mean(render.apply(p, image, MASK), MASK) for p in (answer, moved))
-    shown = lab_mean(image, MASK) + torch.tensor([[7.0, 10.0, 5.0]])
+    shown = lab_mean(image, MASK) + torch.tensor([[15.0, 10.0, 5.0]])
     torch.testing.assert_close(new, alone + share(bias) * (shown - alone), atol=0.35, rtol=0)
     assert beliefs[0][0].colour == pytest.approx(share(bias))
     assert (new - alone).norm() > 2
@@ -113,10 +113,23 @@ def test_contrast_of_pixels_is_moved_too():
         shift=torch.zeros(1, 3),
         scale=torch.full((1, 3), 0.6),
     )
-    new = render.apply(blend(answer, measured, weighed), image, MASK)
+    moved = blend(answer, measured, weighed, transfer_of(answer, measured))
+    new = render.apply(moved, image, MASK)
     before, after = (measure(srgb_to_lab(x), MASK) for x in (image, new))
     torch.testing.assert_close(after.variance.sqrt(), 0.8 * before.variance.sqrt(), rtol=0.05, atol=0.05)
     torch.testing.assert_close(after.mean, before.mean, atol=0.2, rtol=0)
+
+
+def test_no_step_is_longer_than_the_way_believed_of_some_usual_errors():
+    image, rows = scene(0.02)
+    step = follow(still(), image, MASK, [rows[:1]], believing(), usual_error=4.0)[0].lab
+    limit = FARTHEST_STEP * 4.0 / torch.tensor([6.2, 1.2, 1.2]).sqrt() / 3**0.5
+    assert float(limit[0]) < 15
+    assert float(limit[1]) < 10
+    wanted = share() * torch.minimum(share() * limit, torch.tensor([15.0, 10.0, 5.0]))
+    torch.testing.assert_close(step.shift[0], wanted, atol=0.05, rtol=0.02)
+    free = follow(still(), image, MASK, [rows[:1]], believing(), usual_error=4.0, share=1.0)[0].lab
+    torch.testing.assert_close(free.shift, torch.tensor([[15.0, 10.0, 5.0]]), atol=0.6, rtol=0)
 
 
 def test_the_belief_shown_is_the_belief_used():
@@ -124,7 +137,7 @@ def test_the_belief_shown_is_the_belief_used():
     image, rows = scene()
     gate = believing(-0.5)
     with torch.no_grad():
-        gate.gate.to_belief.weight[:, 1] = torch.tensor([0.6, -0.3, 0.0])  # the number of pairs
+        gate.gate.to_belief.weight[:, 3] = torch.tensor([0.6, -0.3, 0.0])  # the number of pairs
     answer = Statistics().predict(image, MASK)
     moved, (beliefs,) = follow(answer, image, MASK, [rows], gate)
     shift = answer.lab.shift.clone()
@@ -147,10 +160,10 @@ def test_a_network_of_pixels_gets_references_and_only_where_they_are_believed():
     image, rows = scene(0.02)
     alone = harmonize(image, MASK, (), harmonizer)
     done = harmonize_with_beliefs(image, MASK, rows[:1], harmonizer)
-    shown = lab_mean(image, MASK) + torch.tensor([[7.0, 10.0, 5.0]])
+    shown = lab_mean(image, MASK) + torch.tensor([[15.0, 10.0, 5.0]])
     before, after = ((lab_mean(x, MASK) - shown).norm() for x in (alone, done.image))
-    assert after < 0.65 * before
-    assert done.beliefs[0][0].lightness == pytest.approx(0.5)
+    assert after < 0.75 * before
+    assert done.beliefs[0][0].lightness == pytest.approx(share(0.0))
     assert torch.equal(harmonize(image, MASK, rows, harmonizer, gate=False), alone)
     harmonizer.gate = believing(-8.0)
     assert (harmonize(image, MASK, rows, harmonizer) - alone).abs().max() < 0.01
@@ -191,7 +204,7 @@ def test_an_unbelieved_reference_says_why():
     assert belief.reason == "references like it were seldom right"
     gate = believing(-1.0)
     with torch.no_grad():
-        gate.gate.to_belief.weight[:, 1] = 4.0  # the number of pairs
+        gate.gate.to_belief.weight[:, 3] = 4.0  # the number of pairs
     first, second = follow(still(), image, MASK, [rows], gate)[1][0]
     assert first.reason == ""
     assert second.reason.startswith("another one is believed more: ")
@@ -204,7 +217,10 @@ def test_strength_goes_from_nothing_to_all_the_way():
         for s in (-1, -0.5, 0, 0.5, 1)
     ]
     torch.testing.assert_close(
-        torch.tensor(shifts), 10 * torch.tensor([0, 0.25, 0.5, 0.75, 1]), atol=0.05, rtol=0
+        torch.tensor(shifts),
+        10 * torch.tensor([0, share(0) / 2, share(0), (1 + share(0)) / 2, 1]),
+        atol=0.05,
+        rtol=0,
     )
     with pytest.raises(ValueError, match=r"-1\.\.1, got 2"):
         follow(still(), image, MASK, [rows], believing(), strength=2)

@@ -9,15 +9,17 @@ from raiha_core.color import srgb_to_lab
 from raiha_core.features.match_quality import match_quality
 from raiha_core.features.references import Match, Reference
 from raiha_core.models.reference_measurement import (
+    ALIKE,
+    ENOUGH,
     LIGHT,
-    LIGHT_PAIRS,
     LIGHT_SPREAD,
+    LIGHT_TOLD,
     NUMBERS,
-    PAIRS,
+    PATTERN,
     PLACE,
-    QUALITY,
     SPREAD,
     measure_references,
+    reference_quality,
 )
 from raiha_core.models.statistics import measure_object
 from tests.statistics_cases import GREEN, GREY, GRID, RED, box, lab_colour, match, painted, reference
@@ -30,7 +32,7 @@ def measured(image, mask=MASK):
 
 
 def test_the_kinds_of_numbers_are_all_of_them_in_order():
-    kinds = (QUALITY, PAIRS, SPREAD, LIGHT_PAIRS, LIGHT, LIGHT_SPREAD, PLACE)
+    kinds = (ALIKE, PATTERN, SPREAD, LIGHT_TOLD, LIGHT, LIGHT_SPREAD, PLACE)
     assert [place for kind in kinds for place in range(NUMBERS)[kind]] == list(range(NUMBERS))
 
 
@@ -40,16 +42,15 @@ def test_pairs_of_patches_say_how_the_object_and_the_light_differ():
     photo[..., :32, :] = lab_colour(55, 20, 5)  # its upper half shows the object
     shown = reference(photo, (match(5, 0, 0.9), match(6, 1, 0.7)), (match(0, 12, 0.8),))
     found = measure_references([shown], measured(image))
+    # squares of the cosines weigh, but both say the same
     torch.testing.assert_close(found.difference, torch.tensor([[15.0, 10.0, 5.0]]), atol=0.05, rtol=0)
-    torch.testing.assert_close(found.light, torch.tensor([[10.0, 0.0, 0.0]]), atol=0.05, rtol=0)
     numbers = found.numbers[0].tolist()
     assert len(numbers) == NUMBERS
-    # two of the object's four patches, the best at 0.9, in a light that agrees at 0.95
-    assert numbers[QUALITY] == pytest.approx([match_quality(0.9, 0.5, 0.95)])
-    assert numbers[PAIRS] == pytest.approx([math.log(3), math.log(3), 0.8, 0.9, 0.95, 0.95])
-    assert numbers[SPREAD] == pytest.approx([0, 0, 0], abs=0.01)  # both pairs say the same
-    assert numbers[LIGHT_PAIRS] == pytest.approx([1, math.log(2), math.log(2), 0.8, 0.8, 0.95, 0.95])
-    assert numbers[LIGHT] == pytest.approx([1, 0, 0], abs=0.01)
+    softly = sum(1 / (1 + math.exp(-(c - ENOUGH) / 0.05)) for c in (0.9, 0.7)) / 2
+    assert numbers[ALIKE] == pytest.approx([0.9, 0.8, softly, math.log(3), 1.0, 0.95, 0.95])
+    assert numbers[PATTERN] == pytest.approx([0, 0], abs=0.01)  # flat colours have none
+    assert numbers[SPREAD] == pytest.approx([0, 0, 0], abs=0.01)
+    assert reference_quality(shown, 4) == pytest.approx(match_quality(0.9, 0.5, 0.95))
     assert found.deviation.abs().max() < 0.1  # a flat colour
 
 
@@ -58,12 +59,11 @@ def test_pairs_that_disagree_have_a_spread_and_surer_ones_weigh_more():
     photo = lab_colour(60).expand(1, 3, 64, 64).clone()
     photo[..., :16, :16] = lab_colour(80)
     found = measure_references([reference(photo, (match(5, 0, 0.9), match(6, 15, 0.3)))], measured(image))
-    mean = 20 * 0.9 / 1.2
-    spread = math.sqrt(0.75 * (20 - mean) ** 2 + 0.25 * mean**2)
-    assert float(found.difference[0, 0]) == pytest.approx(mean, abs=0.05)
-    assert float(found.numbers[0, 7]) == pytest.approx(spread / 10, abs=0.01)
-    assert found.numbers[0, 10:].abs().max() == 0  # nothing is known of the light
-    assert float(found.numbers[0, 0]) == pytest.approx(match_quality(0.9, 0.5, math.nan))
+    assert float(found.difference[0, 0]) == pytest.approx(20 * 0.9 / 1.2, abs=0.05)
+    share = 0.9**2 / (0.9**2 + 0.3**2)
+    spread = 20 * math.sqrt(share * (1 - share))
+    assert found.numbers[0, SPREAD].tolist() == pytest.approx([spread / 10, 0, 0], abs=0.01)
+    assert found.numbers[0, 12:].abs().max() == 0  # nothing is known of the light, nor of the place
 
 
 def test_what_has_no_like_patch_is_not_measured_and_no_grid_is_named():

@@ -19,6 +19,7 @@ from ..harmonizer import DEFAULT_MODEL
 from ..images import list_folder_files, note_on_writing, require_writable, write_picture
 from ..lut import global_lut, write_cube
 from ..mask_shape import shaped
+from ..retrieval.request import BY
 from ..retrieval.search import references as load_references
 from ..video.reader import is_video
 from .clip import run_clip
@@ -80,7 +81,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     parser.add_argument("--lossless", action="store_true", help="of a video: nothing is lost in writing it")
     parser.add_argument("--top-k", type=count, help="references from the gallery (4, or the model's limit)")
-    parser.add_argument("--by", choices=("both", "content", "illumination"), help="of the search (both)")
+    parser.add_argument("--by", choices=BY, help="of the search, as raiha retrieve has it (likeness)")
     parser.add_argument("--random", type=int, metavar="SEED", help="draw references at random")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the result, or a folder")
     parser.add_argument("--bit-depth", type=int, choices=(8, 16), help="of the result (as the input)")

@@ -13,6 +13,7 @@ from ..features.references import Match
 from ..gallery.store import open_gallery
 from ..images import require_writable, write_picture
 from ..regular import file_digest
+from ..retrieval.request import BY, LIKENESS
 from ..retrieval.search import Candidate, Candidates, references, search
 from ..sheet import captions, matches_sheet
 from .encoder_options import add_encoder_weights
@@ -25,8 +26,8 @@ from .values import count, device, threshold
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "retrieve",
-        description="Search a gallery for photos that show what the object shows (content) and agree with "
-        "the background's light (illumination), best first. The composite's own file is never among them.",
+        description="Rank a gallery's photos by how much they show what the object shows (content) in the "
+        "background's light (illumination). The composite's own file is never among them.",
         epilog="example: raiha retrieve composite.png --mask mask.png --gallery store --sheet why.png",
     )
     parser.add_argument("composite", type=Path, help="a picture with a pasted object")
@@ -35,7 +36,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--gallery", type=Path, required=True, metavar="STORE", help="where to search")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="where its photos lie now, if moved")
     parser.add_argument("--top-k", type=count, default=4, help="photos to list (default 4)")
-    parser.add_argument("--by", choices=("both", "content", "illumination"), default="both")
+    parser.add_argument(
+        "--by",
+        choices=BY,
+        help="likeness, the default, ranks all photos, the most alike first; the others, as in the paper: "
+        "photos that reach the thresholds (both, where --random or a threshold is given)",
+    )
     parser.add_argument(
         "--random", type=int, metavar="SEED", help="draw among those that qualify, as the paper does"
     )
@@ -80,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
             encoder=build_encoder(
                 gallery.spec.encoder, weights=arguments.encoder_weights, device=arguments.device
             ),
-            by=arguments.by,
+            by=arguments.by or _usual(arguments),
             top_k=arguments.top_k,
             seed=arguments.random,
             content_threshold=arguments.content_threshold,
@@ -110,7 +116,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _usual(arguments: argparse.Namespace) -> str:
+    """An order of all photos, unless something is asked for that means nothing in it."""
+    thresholds = (arguments.content_threshold, arguments.appearance_threshold)
+    return LIKENESS if arguments.random is None and thresholds == (None, None) else "both"
+
+
 def _summary(found: Candidates) -> str:
+    if found.by == LIKENESS:
+        return f"the most alike of {found.considered} photos, none cut off"
     thresholds = f"content {found.content_threshold:g}"
     if found.by != "content":
         thresholds += f", appearance {found.appearance_threshold:g}"

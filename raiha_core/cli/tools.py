@@ -18,6 +18,7 @@ from ..images import read_picture
 from ..pipeline import Harmonized, harmonize_with_beliefs
 from ..regular import file_digest
 from ..retrieval.candidates import Candidates
+from ..retrieval.request import LIKENESS
 from ..retrieval.search import search
 from .reading import reading_of, with_remedy
 from .wheel import controls_of
@@ -101,7 +102,7 @@ def find_references(
         pixels,
         mask,
         encoder=tools.encoder,
-        by=arguments.by or "both",
+        by=arguments.by or (LIKENESS if arguments.random is None else "both"),
         top_k=tools.top_k,
         seed=arguments.random,
         exclude_sha256=[file_digest(own)],

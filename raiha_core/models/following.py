@@ -19,13 +19,8 @@ from ..masked_statistics import RegionStatistics, deviation_ratio, measure
 from ..render import LabTransfer, Prediction, apply
 from .matched_patches import over_patches, patch_grid, squash
 from .reference_gate import FittedGate, Weighed, reason_against
-from .reference_measurement import (
-    WORKING_SIDE,
-    ReferenceMeasurement,
-    measure_references,
-    reference_quality,
-    stack,
-)
+from .reference_measurement import measure_references, reference_quality, stack
+from .reference_observation import WORKING_SIDE
 from .statistics import MeasuredObject, StatisticsConfig, measure_object, steps_towards
 
 NO_MATCH, NOT_COMPARED = "no patch matched the object", "its patches were not compared with the object"
@@ -45,6 +40,7 @@ def follow(
     strength: float = 0.0,
     share: float | None = None,
     seen: tuple[Tensor, Tensor] | None = None,
+    usual_error: float | None = None,
 ) -> tuple[Prediction, list[tuple[Belief, ...]]]:
     """A network's answer, moved towards the references of each composite as far as they are believed.
 
@@ -55,6 +51,7 @@ def follow(
             references show wherever a patch of theirs matched.
         share: in place of what the gate says, 0..1 of the way; None: the gate says it.
         seen: the parts of composite and mask that the network saw and speaks of; None: all.
+        usual_error: of the network, in grey levels; None: that of the network that the gate was fitted to.
     Returns: the answer, and what was believed of each reference, in the order given. A row without
         references, or with none that has a matched patch, keeps its answer's own bits.
     Raises: ValueError where there are rows for another number of composites, or a reference's matches are
@@ -71,11 +68,19 @@ def follow(
     each = [measure_references(row, measured.row(b)) for b, row in enumerate(rows)]
     measurement, present = stack(each, max(1, *(len(one) for one in each)))
     device = measured.colour.mean.device
-    weighed = fitted.gate(measurement, present, measured.colour.cpu())
-    weighed = _strengthened(weighed, present, strength)
+    of_answer = measured if seen is None or seen[0].shape == composite.shape else measure_object(*seen)
+    answer = transfer_of(prediction, of_answer)
+    alone = LabTransfer(centre=answer.centre.cpu(), scale=answer.scale.cpu(), shift=answer.shift.cpu())
+    error = fitted.gate.usual_error if usual_error is None else torch.tensor(usual_error)
+    about = (measured.colour.cpu(), alone, error.expand(len(rows)))
+    weighed = fitted.gate(measurement, present, *about)
     if share is not None:
         weighed = replace(weighed, total=torch.full_like(weighed.total, share) * present.any(1)[:, None])
-    beliefs = [_beliefs(row, each[b], weighed.beliefs[b], fitted) for b, row in enumerate(rows)]
+    elif strength <= 0:  # who asks for more than the gate gives is not held back
+        weighed = weighed.within(alone, measured.colour.cpu(), about[-1])
+    weighed = _strengthened(weighed, present, strength)
+    evidence = fitted.gate.evidence(measurement, *about)
+    beliefs = [_beliefs(row, evidence[b], weighed.beliefs[b], fitted) for b, row in enumerate(rows)]
     weighed = weighed.to(device)
     for b in (measured.ring.amount == 0).nonzero().flatten().tolist():
         if rows[b]:
@@ -83,20 +88,33 @@ def follow(
             weighed, beliefs[b] = _whole(weighed, b, rows[b], measured.row(b), whole)
     if not weighed.total.any():
         return prediction, beliefs
-    of_answer = measured if seen is None or seen[0].shape == composite.shape else measure_object(*seen)
-    return blend(prediction, of_answer, weighed), beliefs
+    return blend(prediction, of_answer, weighed, answer), beliefs
 
 
-def blend(prediction: Prediction, measured: MeasuredObject, weighed: Weighed) -> Prediction:
+def _is_transfer(prediction: Prediction) -> bool:
+    others = (getattr(prediction, field.name) for field in fields(prediction) if field.name != "lab")
+    return prediction.lab is not None and all(part is None for part in others)
+
+
+def transfer_of(prediction: Prediction, measured: MeasuredObject) -> LabTransfer:
+    """What an answer makes of the object's mean and deviation, as a transfer (B, 3)."""
+    if _is_transfer(prediction):
+        assert prediction.lab is not None
+        return prediction.lab
+    return _statistics_of(prediction, measured)
+
+
+def blend(
+    prediction: Prediction, measured: MeasuredObject, weighed: Weighed, answer: LabTransfer
+) -> Prediction:
     """The answer with the object's mean and deviation moved as far as `weighed` says.
 
     A transfer of Lab statistics is changed in itself; what else an answer may hold is rendered first, on the
     working copy to learn its statistics, and a second transfer follows it.
+    Args: answer: `transfer_of` it.
     """
-    others = (getattr(prediction, field.name) for field in fields(prediction) if field.name != "lab")
-    if prediction.lab is not None and all(part is None for part in others):
-        return Prediction(lab=towards(prediction.lab, weighed))
-    answer = _statistics_of(prediction, measured)
+    if _is_transfer(prediction):
+        return Prediction(lab=towards(answer, weighed))
     moved = towards(answer, weighed)
     return replace(
         prediction,
@@ -153,9 +171,9 @@ def _strengthened(weighed: Weighed, present: Tensor, strength: float) -> Weighed
 
 
 def _beliefs(
-    row: Sequence[Reference], measurement: ReferenceMeasurement, shares: Tensor, fitted: FittedGate
+    row: Sequence[Reference], evidence: Tensor, shares: Tensor, fitted: FittedGate
 ) -> tuple[Belief, ...]:
-    """In the row's order; `measurement` and `shares` (K, 3) hold those that have a matched patch."""
+    """In the row's order; `evidence` (K, ...) and `shares` (K, 3) hold those that have a matched patch."""
     place, found = 0, []
     strongest = float(shares.amax()) if shares.numel() else 0.0
     for reference in row:
@@ -166,7 +184,7 @@ def _beliefs(
         lightness, colour, contrast = shares[place].tolist()
         why = ""
         if max(lightness, colour, contrast) < NEAR_ZERO:
-            why = reason_against(fitted.gate, measurement.numbers[place])
+            why = reason_against(fitted.gate, evidence[place])
             if strongest >= NEAR_ZERO:
                 why = f"another one is believed more: {why}"
         found.append(Belief(lightness=lightness, colour=colour, contrast=contrast, reason=why))

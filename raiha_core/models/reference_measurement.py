@@ -1,12 +1,10 @@
 """What a reference shows of the object, and the numbers that tell whether to believe it.
 
-Retrieval names pairs of patches: the object's with those that show the like (eq. 3), the background's with
-those in the like light (eq. 5), and says which of the reference's patches are more like the object than like
-its background. Where the object is found by that (`object_localisation`), its colours there are what the
-reference proposes; else the object's pairs say it. The background's pairs say how the reference's light
-differs; how many pairs there are, how alike, and how little their differences spread, tells another photo of
-the same thing from a photo of something similar.
-Source: this project. Shapes: K references of one composite.
+From what is seen in it (`reference_observation`) and from what the backgrounds tell of the lights
+(`light_evidence`): how alike the object's patches are, how little their differences spread, whether the
+pattern of colours is the same, how the light differs, and where the object is found. They tell another photo
+of the same thing from a photo of something similar.
+Source: this project. Shapes: K references of one composite, n pairs of the object.
 """
 
 import math
@@ -16,20 +14,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import masks
 from ..features.match_quality import match_quality
-from ..features.references import Match, Reference
-from ..masked_statistics import RegionStatistics
-from .matched_patches import matched_cells, over_patches, patch_grid, patch_means, squash
-from .object_localisation import localise_object
+from ..features.references import Reference
+from .light_evidence import light_evidence
+from .matched_patches import patch_grid
+from .reference_observation import (
+    APPEARANCE,
+    CONTENT,
+    PHOTO,
+    QUERY,
+    Observation,
+    composite_colours,
+    observe,
+)
 from .statistics import MeasuredObject
 
 # what each number of a measurement is about; slices of the numbers, in their order
-QUALITY, PAIRS, SPREAD = slice(0, 1), slice(1, 7), slice(7, 10)
-LIGHT_PAIRS, LIGHT, LIGHT_SPREAD = slice(10, 17), slice(17, 20), slice(20, 23)
+ALIKE, PATTERN, SPREAD = slice(0, 7), slice(7, 9), slice(9, 12)
+LIGHT_TOLD, LIGHT, LIGHT_SPREAD = slice(12, 17), slice(17, 20), slice(20, 23)
 PLACE = slice(23, 30)
 NUMBERS = 30
-WORKING_SIDE = 256  # at most, of the squashed pictures whose patches are compared
+ENOUGH, SOFTNESS = 0.6, 0.05  # content cosine from which two patches show one thing, and how sharply
+FEW = 6.0  # pairs: with so many a pattern counts half
+_FLAT = 1.0  # squared Lab units
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,101 +57,82 @@ class ReferenceMeasurement:
         return len(self.numbers)
 
 
-def _pairs(matches: Sequence[Match], here: Tensor, there: Tensor) -> tuple[list[float], Tensor, Tensor]:
-    """Six numbers, and mean and deviation (3,) of the pairs' differences; zeros without a pair."""
-    if not matches:
-        return [0.0] * 6, torch.zeros(3), torch.zeros(3)
-    difference = there[[m.photo_patch for m in matches]] - here[[m.query_patch for m in matches]]
-    weight = torch.tensor([max(m.content, 1e-3) for m in matches])
+def _correlation(first: Tensor, second: Tensor, share: Tensor) -> float:
+    """Of two sets of colours (n, c), all channels together; 0 where one of them is flat."""
+    first = first - (share * first).sum(0)
+    second = second - (share * second).sum(0)
+    both = (share * first * second).sum()
+    each = ((share * first.square()).sum() * (share * second.square()).sum()).sqrt()
+    return float(both / (each + _FLAT))
+
+
+def conclude(seen: Observation, own: Tensor) -> ReferenceMeasurement:
+    """The measurement of one reference, K = 1.
+
+    Args: own (3,): mean Lab of the object as it was pasted.
+    """
+    pairs = seen.object_pairs
+    count, partner = len(pairs), pairs[:, PHOTO].long()
+    cosine, appearance = pairs[:, CONTENT], pairs[:, APPEARANCE]
+    here, there = seen.here[pairs[:, QUERY].long(), :3], seen.there[partner, :3]
+    weight = cosine.clamp_min(1e-3).square()
     share = (weight / weight.sum())[:, None]
+    difference = there - here
     mean = (share * difference).sum(0)
     spread = (share * (difference - mean).square()).sum(0).sqrt()
-    cosines = [m.appearance for m in matches]
-    count, partners = len(matches), len({m.photo_patch for m in matches})
-    known = torch.tensor([count, partners]).log1p().tolist()
-    return (
-        [*known, float(weight.mean()), float(weight.max()), sum(cosines) / count, max(cosines)],
-        mean,
-        spread,
-    )
-
-
-def _localised(
-    lab: Tensor, reference: Reference, grid: int, area: float, pairs: RegionStatistics
-) -> tuple[list[float], RegionStatistics]:
-    """Seven numbers of where and how the object is found in a reference, and its colours there.
-
-    Args: lab: the squashed reference; pairs: the colours by the pairs, all there is where it is not found.
-    """
-    if not reference.similarity_margin:
-        return [0.0] * 7, pairs
-    if len(reference.similarity_margin) != grid * grid:
-        count = len(reference.similarity_margin)
-        raise ValueError(
-            f"reference '{reference.id}' has {count} similarity margins for {grid} x {grid} patches"
-        )
-    similarity_margin = torch.tensor(reference.similarity_margin).view(grid, grid)
-    found = localise_object(lab, similarity_margin, matched_cells(reference.content_matches, grid)[0, 0] > 0)
-    if not found.found:
-        return [0.0] * 7, pairs
-    apart = (found.colour.mean - pairs.mean)[0].abs() / 10
-    numbers = [
-        1.0,
-        math.log(found.share / area),
-        float(similarity_margin.max()),
-        found.certainty,
-        *apart.tolist(),
+    known = count / (count + FEW)
+    alike = [
+        float(cosine.max()),
+        float(cosine.mean()),
+        float(torch.sigmoid((cosine - ENOUGH) / SOFTNESS).mean()),
+        math.log1p(count),
+        len(set(partner.tolist())) / count,
+        float((share[:, 0] * appearance).sum()),
+        float(appearance.max()),
+        known * _correlation(here[:, :1], there[:, :1], share),
+        known * _correlation(here[:, 1:], there[:, 1:], share),
     ]
-    return numbers, found.colour
+    light = light_evidence(seen)
+    apart = (seen.colour[0] - seen.by_pairs[0]).abs()
+    numbers = torch.cat(
+        (
+            torch.tensor(alike),
+            spread / 10,
+            light.numbers,
+            light.difference.abs() / 10,
+            light.spread / 10,
+            seen.place,
+            apart / 10,
+        )
+    )
+    return ReferenceMeasurement(
+        numbers[None],
+        (seen.colour[0] - own)[None],
+        light.difference[None],
+        seen.colour[1].clamp_min(0).sqrt()[None],
+    )
 
 
 def measure_references(references: Sequence[Reference], measured: MeasuredObject) -> ReferenceMeasurement:
     """What each reference says that has a patch like one of the object's, in their order.
 
     Args: measured: of one composite.
-    Raises: ValueError naming a reference whose patch grid is unknown, or whose similarity margins are not
-        those of its patches.
+    Raises: ValueError as `observe`.
     """
-    numbers, differences, lights, deviations = [], [], [], []
-    image, own = measured.image, measured.colour.mean[0].cpu()
-    area = float(measured.mask.mean().clamp_min(1e-6))
-    of_composite: dict[int, tuple[Tensor, int]] = {}  # by patches per side: their Lab, and the object's count
+    own = measured.colour.mean[0].cpu()
+    of_composite: dict[int, Tensor] = {}  # by patches per side
+    found = []
     for reference in references:
         if not reference.content_matches:
             continue
         grid = patch_grid(reference)
         if grid not in of_composite:
-            count = int(masks.foreground_patches(measured.mask.cpu(), grid).sum())
-            of_composite[grid] = patch_means(squash(image, grid, WORKING_SIDE), grid).cpu(), count
-        here, count = of_composite[grid]
-        lab = squash(reference.image.to(image), grid, WORKING_SIDE)
-        there = patch_means(lab, grid).cpu()
-        of_object, difference, spread = _pairs(reference.content_matches, here, there)
-        of_light, light, light_spread = _pairs(reference.illumination_matches, here, there)
-        partners = over_patches(lab, reference.content_matches, grid)
-        by_pairs = RegionStatistics((own + difference)[None], partners.variance.cpu(), partners.amount.cpu())
-        of_place, colour = _localised(lab, reference, grid, area, by_pairs)
-        numbers.append(
-            torch.tensor(
-                [
-                    reference_quality(reference, count),
-                    *of_object,
-                    *(spread / 10).tolist(),
-                    float(bool(reference.illumination_matches)),
-                    *of_light,
-                    *(light.abs() / 10).tolist(),
-                    *(light_spread / 10).tolist(),
-                    *of_place,
-                ]
-            )
-        )
-        differences.append(colour.mean[0] - own)
-        lights.append(light)
-        deviations.append(colour.variance[0].sqrt())
-    if not numbers:
+            of_composite[grid] = composite_colours(measured, grid)
+        found.append(conclude(observe(reference, measured, of_composite[grid]), own).parts)
+    if not found:
         none = torch.zeros(0, 3)
         return ReferenceMeasurement(torch.zeros(0, NUMBERS), none, none, none)
-    return ReferenceMeasurement(*(torch.stack(rows) for rows in (numbers, differences, lights, deviations)))
+    return ReferenceMeasurement(*(torch.cat(rows) for rows in zip(*found, strict=True)))
 
 
 def reference_quality(reference: Reference, object_patches: int) -> float:

@@ -7,13 +7,17 @@ ones, recoloured by measured lights or a retoucher. Kinds: `other crop` of the t
 `relit crop` (the same in another light), `own shoot` (the photo of the object's own group that
 matches best; `own four`: the best four, `own random`: any, `own other light`: the best one, relit), foreign
 photos found by both conditions, by content alone, by content and in *another* light (Table III), the best
-four, a random photo, and `nothing suitable`: the four nearest of a gallery without the photos that qualify,
-by a lowered threshold (by the usual one nothing is found, and nothing changes). The gain is that of the
-foreground's PSNR over the same model without a reference, with a 95 % bootstrap interval over scenes;
-better and worse count changes of more than 0.1 dB.
+four, a random photo, the four most alike of ordinary galleries (`gallery 100`, 400, 2000: so many random
+photos of STORE, drawn for each object by the seed, none of its own), the best of 400 in another light, and
+`nothing suitable`: the four nearest of a gallery without the photos that qualify, by a lowered threshold (by
+the usual one nothing is found, and nothing changes). The gain is that of the foreground's PSNR
+over the same model without a reference, with a 95 % bootstrap interval over scenes;
+better and worse count changes of more than 0.1 dB; acted on are those that moved by a grey level or more.
+The cases' digest names composites and references, so that two tables are known to be of the same.
 """
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -36,12 +40,17 @@ from raiha_train.evaluation.intervals import bootstrap_mean
 from raiha_train.evaluation.listed_references import ListedReferences
 from raiha_train.evaluation.summary import NOTICEABLE_DB
 from raiha_train.seeds import generator
+from raiha_train.weights.gate_fit import ACTED
 from raiha_train.weights.reference_kinds import (
     HELD_OUT_SHARE,
     OWN,
     REFERENCE_KINDS,
     ReferencesOfKinds,
     recoloured_objects,
+)
+
+TABLE_HEAD = (
+    "| reference | objects | gain, dB | better / same / worse | acted on | gain there, dB | worst, dB |"
 )
 
 
@@ -62,24 +71,32 @@ class Gain:
     scene: str  # objects of one scene are not independent
     quality: float  # of the best match
     gain: float  # dB
+    moved: float  # grey levels, root mean square over the object
+
+
+def rms_change(first: Tensor, second: Tensor, mask: Tensor) -> float:
+    """Root mean square difference over the object, in grey levels."""
+    return float((((255 * (first - second)).square() * mask).sum() / (3 * mask.sum())).sqrt())
 
 
 def gain_line(title: str, gains: Sequence[Gain]) -> str:
     if len(gains) < 5:
-        return f"| {title} | {len(gains)} | too few | |"
+        return f"| {title} | {len(gains)} | too few | | | | |"
     values = [g.gain for g in gains]
     found = bootstrap_mean(values, [g.scene for g in gains])
+    acted = [g.gain for g in gains if g.moved >= ACTED]
+    there = f"{np.mean(acted):+.2f}" if acted else "-"
     better, worse = (sum(sign * value > NOTICEABLE_DB for value in values) for sign in (1, -1))
     return (
         f"| {title} | {len(gains)} | {found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}] "
-        f"| {better} / {len(gains) - better - worse} / {worse} |"
+        f"| {better} / {len(gains) - better - worse} / {worse} "
+        f"| {len(acted) / len(gains):.0%} | {there} | {min(values):+.2f} |"
     )
 
 
 def gains_by_kind(gains: Sequence[Gain], model: str) -> str:
     """Every kind of reference, and thirds of match quality where they say most."""
-    lines = [f"\n**{Path(model).stem}**\n", "| reference | objects | gain, dB | better / same / worse |"]
-    lines.append("|---|---|---|---|")
+    lines = [f"\n**{Path(model).stem}**\n", TABLE_HEAD, "|---|---|---|---|---|---|---|"]
     for kind in REFERENCE_KINDS:
         own = [g for g in gains if (g.model, g.kind) == (model, kind)]
         if not own:
@@ -108,25 +125,28 @@ def measure_gains(arguments: argparse.Namespace) -> list[Gain]:
     held = [rows[i] for i in order if in_validation(rows[i], HELD_OUT_SHARE)][: arguments.objects]
     grouped = [rows[i] for i in order if galleries.mates(rows[i])][: arguments.objects]
     models: dict[str, Harmonizer] = {name: load_harmonizer(name) for name in arguments.models}
-    gains = []
+    gains, digest = [], hashlib.sha256()
     for source, kinds in ((held, [k for k in REFERENCE_KINDS if k not in OWN]), (grouped, OWN)):
         kinds = [kind for kind in kinds if kind in arguments.kinds]
         for thing in recoloured_objects(source if kinds else [], synthesis, listed, arguments.seed):
             composite, mask = thing.composite, thing.mask
             alone = {
-                name: decibels(harmonize(composite, mask, [[]], model, as_stored=True), thing.truth, mask)
+                name: harmonize(composite, mask, [[]], model, as_stored=True)
                 for name, model in models.items()
             }
             for kind in kinds:
                 found = galleries.of(kind, thing, arguments.seed)
                 if not found:
                     continue
+                digest.update(repr((thing.row.id, kind, [reference.id for reference in found])).encode())
                 quality = max(reference.score or 0.0 for reference in found)
                 scene = thing.row.group or thing.row.image.name
                 for name, model in models.items():
                     new = harmonize(composite, mask, [found], model, encoder=encoder, as_stored=True)
-                    change = decibels(new, thing.truth, mask) - alone[name]
-                    gains.append(Gain(name, kind, thing.row.id, scene, quality, change))
+                    change = decibels(new, thing.truth, mask) - decibels(alone[name], thing.truth, mask)
+                    moved = rms_change(new, alone[name], mask)
+                    gains.append(Gain(name, kind, thing.row.id, scene, quality, change, moved))
+    print(f"cases {digest.hexdigest()[:16]}")
     return gains
 
 

@@ -1,6 +1,7 @@
 """References that a list names, made ready for a harmonizer: pixels, features, matched patches."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -51,16 +52,23 @@ class ListedReferences:
     def encode(self, composite: Tensor) -> PatchFeatures:
         return self.encoder.encode(composite)
 
-    def reference(self, path: str, features: PatchFeatures, mask: Tensor) -> Reference:
+    def reference(
+        self,
+        path: str,
+        features: PatchFeatures,
+        mask: Tensor,
+        by: Sequence[str] = ("both", "content"),
+    ) -> Reference:
         """The photo as a reference for one composite.
 
         A list says that the photo fits; our encoder may disagree. Then it has the matches it has
         (content alone, or none) and the score 0 where nothing matches.
+        Args: by: of the searches, the first that finds it.
         """
         gallery, own = self._gallery(path)
         query = make_query(mask.new_zeros(1, 3, *mask.shape[-2:]), mask, features=features, query_id=path)
-        for by in ("both", "content"):
-            found = search_many(gallery, [query], by=by, top_k=1)[0]
+        for asked in by:
+            found = search_many(gallery, [query], by=asked, top_k=1)[0]
             if found.items:
                 return references(found)[0]
         return Reference(id=path, image=gallery.load(0), score=0.0, features=own)

@@ -14,6 +14,7 @@ from raiha_core.features.patches import PatchFeatures
 from raiha_core.features.references import Reference
 from raiha_core.gallery.memory import memory_gallery
 from raiha_core.gallery.protocol import Gallery
+from raiha_core.retrieval.request import LIKENESS
 from raiha_core.retrieval.search import Exclusion, Query, make_query, references, search_many
 
 from ..data.augment import self_references
@@ -38,10 +39,16 @@ REFERENCE_KINDS = (
     "best four",
     "random",
     "nothing suitable",
+    "gallery 100",
+    "gallery 400",
+    "gallery 2000",
+    "relit best",
 )
 OWN = tuple(kind for kind in REFERENCE_KINDS if kind.startswith("own "))
 HELD_OUT_SHARE = 0.07  # of photos that are held out, as in every config
 OTHER_LIGHT = (0.7, 0.85)  # appearance cosines that are clearly below the threshold
+ORDINARY = {"gallery 100": 100, "gallery 400": 400, "gallery 2000": 2000}  # photos drawn at random
+RELIT_OF = "gallery 400"  # whose best photo is shown in another light
 LOWERED = 0.05  # content threshold that nearly every photo passes
 
 
@@ -90,19 +97,40 @@ class ReferencesOfKinds:
             self.looks[name] = brightness_signs(Image.open(self.listed.root / name))
         return self.looks[name]
 
+    def _alike(self, name: str, thing: RecolouredObject) -> Reference:
+        """One photo as a search without thresholds gives it."""
+        return self.listed.reference(name, thing.features, thing.mask, by=(LIKENESS,))
+
     def _shoot(self, thing: RecolouredObject) -> list[Reference]:
         """All photos of the object's own shoot, best match first."""
-        found = [self.listed.reference(name, thing.features, thing.mask) for name in self.mates(thing.row)]
+        found = [self._alike(name, thing) for name in self.mates(thing.row)]
         return sorted(found, key=lambda reference: -(reference.score or 0.0))  # stable: equal ones by name
 
     def _relit(self, thing: RecolouredObject, query: Query, g: torch.Generator) -> list[Reference]:
         """The best matching photo of the object's own shoot, in another light."""
-        found = self._shoot(thing)
+        return self._in_another_light(self._shoot(thing)[:1], query, g)
+
+    def _in_another_light(
+        self, found: Sequence[Reference], query: Query, g: torch.Generator
+    ) -> list[Reference]:
         if not found:
             return []
         assert self.lights is not None
         gallery = memory_gallery([relight(found[0].image, self.lights, g)], self.listed.encoder)
-        return list(references(search_many(gallery, [query], by="content", top_k=1)[0]))
+        return list(references(search_many(gallery, [query], by=LIKENESS, top_k=1)[0]))
+
+    def _ordinary(self, thing: RecolouredObject, query: Query, count: int, seed: int) -> list[Reference]:
+        """The four most alike of some photos drawn at random, a larger draw holding the smaller ones.
+
+        None where the gallery holds too few photos of others.
+        """
+        own = {thing.row.image.name, *self.group(thing.row)}
+        names = [photo.id for photo in self.gallery.photos if photo.id not in own]
+        if len(names) < 0.9 * count:
+            return []
+        order = torch.randperm(len(names), generator=generator("gallery", seed, thing.row.id)).tolist()
+        left_out = Exclusion(ids=[*(own & self.stored), *(names[n] for n in order[count:])])
+        return list(references(search_many(self.gallery, [query], by=LIKENESS, exclude=left_out)[0]))
 
     def of(self, kind: str, thing: RecolouredObject, seed: int) -> list[Reference]:
         """One reference, up to four for the kinds of four, or none where the kind has none."""
@@ -122,10 +150,15 @@ class ReferencesOfKinds:
             return []
         if kind in ("own shoot", "own four"):
             return self._shoot(thing)[: 4 if kind == "own four" else 1]
+        if kind in ORDINARY:
+            return self._ordinary(thing, query, ORDINARY[kind], seed)
+        if kind == "relit best":
+            best = self._ordinary(thing, query, ORDINARY[RELIT_OF], seed)[:1]
+            return self._in_another_light(best, query, g)
         if kind == "own random":
             names = self.mates(thing.row)
             picked = [names[int(torch.randint(len(names), (1,), generator=g))]] if names else []
-            return [self.listed.reference(name, thing.features, thing.mask) for name in picked]
+            return [self._alike(name, thing) for name in picked]
         if kind == "own other light":
             return self._relit(thing, query, g)
         if kind == "random":
