@@ -25,7 +25,7 @@ from torch import Tensor
 
 _HEAD = 91  # H; with 4 tail lengths and 1 error these are 96 numbers
 TAILS = 4
-LONGEST = 1.02  # of a stored vector; a longer one was never normalised, and its photo is scanned
+LONGEST_VECTOR = 1.02  # of a stored vector; a longer one was never normalised, and its photo is scanned
 DEFECT = 1e-9  # of the rotation from an orthonormal one, any entry
 SLACK = 1e-6
 _ROOM = 1.5  # photos that come later may have larger numbers than those of the first build
@@ -89,7 +89,7 @@ def fit_rotation(content: Tensor) -> Rotation:
     largest = head.amax(0) if len(flat) else torch.zeros(min(_HEAD, len(basis)), dtype=torch.float64)
     widest = max(largest.amax().item(), _LEAST)
     # a column that was hardly used may be used by a later photo
-    return Rotation(basis, 127 / (_ROOM * largest).clamp(_LEAST * widest, LONGEST))
+    return Rotation(basis, 127 / (_ROOM * largest).clamp(_LEAST * widest, LONGEST_VECTOR))
 
 
 def encode_photos(rotation: Rotation, content: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,9 +101,9 @@ def encode_photos(rotation: Rotation, content: Tensor) -> tuple[Tensor, Tensor]:
     head = rotated[..., : rotation.head]
     whole = (head * rotation.scale).round().clamp(-127, 127)
     error = (head - whole / rotation.scale).norm(dim=-1) * (127 / rotation.most_error)
-    lengths = [rotated[..., tail].norm(dim=-1) * (127 / LONGEST) for tail in rotation.tails]
+    lengths = [rotated[..., tail].norm(dim=-1) * (127 / LONGEST_VECTOR) for tail in rotation.tails]
     up = torch.stack([*lengths, error], -1).ceil()
-    covered = (rotated.norm(dim=-1) <= LONGEST) & (up <= 127).all(-1) & torch.isfinite(rotated).all(-1)
+    covered = (rotated.norm(dim=-1) <= LONGEST_VECTOR) & (up <= 127).all(-1) & torch.isfinite(rotated).all(-1)
     numbers = torch.cat([whole, up], -1).nan_to_num(0, 0, 0).clamp(-127, 127)
     return numbers.to(torch.int8), covered.all(1)
 
@@ -115,7 +115,7 @@ def query_columns(rotation: Rotation, content: Tensor) -> Tensor:
     """
     rotated = content.double() @ rotation.basis
     head = rotated[:, : rotation.head]
-    lengths = [rotated[:, tail].norm(dim=1) * (LONGEST / 127) for tail in rotation.tails]
+    lengths = [rotated[:, tail].norm(dim=1) * (LONGEST_VECTOR / 127) for tail in rotation.tails]
     error = head.norm(dim=1) * (rotation.most_error / 127)
     return torch.cat([head.T / rotation.scale[:, None], torch.stack([*lengths, error])])
 

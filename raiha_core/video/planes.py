@@ -17,6 +17,11 @@ from torch import Tensor
 from ..resizing import area_means, bilinear
 from ..strips import touched_rows
 
+
+class UnreadFrameError(ValueError):
+    """A frame of a kind that is not read; the sentence goes on from the file's name."""
+
+
 StoredFrame = Any  # av.VideoFrame: PyAV is an extra, and this file calls nothing of it by name
 # Code of the matrix -> what red and blue weigh in luma
 _MATRICES = {1: (0.2126, 0.0722), 4: (0.3, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087),
@@ -39,7 +44,7 @@ def planar_name(kind: Any) -> str:
     if bits <= 8 and not kind.is_bit_stream:
         bits = 8
     if bits not in _BITS:
-        raise ValueError(f"its frames are '{kind.name}', which is not read")
+        raise UnreadFrameError(f"its frames are '{kind.name}', which is not read")
     tail = "" if bits == 8 else f"{bits}le"
     alpha = any(part.is_alpha for part in parts)
     if kind.is_rgb or kind.has_palette or (len(parts) == 2 and alpha):
@@ -54,7 +59,7 @@ def planar_name(kind: Any) -> str:
     if kind.name.startswith(("yuyv", "uyvy", "yvyu")):
         across, down = 2, 1
     if (across, down) not in _SUBSAMPLING:
-        raise ValueError(f"its frames are '{kind.name}', which is not read")
+        raise UnreadFrameError(f"its frames are '{kind.name}', which is not read")
     return f"yuv{'a' if alpha else ''}{_SUBSAMPLING[across, down]}p{tail}"
 
 
@@ -71,7 +76,7 @@ class Coding:
     def of(cls, frame: StoredFrame) -> "Coding":
         """Raises: ValueError naming a curve or matrix that is not read."""
         if int(frame.color_trc) in _GREY_LEVELS:
-            raise ValueError(
+            raise UnreadFrameError(
                 f"it is of high dynamic range ({_GREY_LEVELS[int(frame.color_trc)]}), which is not read: "
                 "make an SDR version of it first"
             )
@@ -83,7 +88,7 @@ class Coding:
         if matrix in (_RGB, _UNSPECIFIED):
             matrix = BT709 if frame.height >= _HD else BT601
         if matrix not in _MATRICES:
-            raise ValueError(f"its colours have the matrix {matrix} of H.273, which is not read")
+            raise UnreadFrameError(f"its colours have the matrix {matrix} of H.273, which is not read")
         return cls(*_MATRICES[matrix], int(frame.color_range) == FULL, bits)
 
     @property

@@ -9,7 +9,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from .planes import FULL, StoredFrame, grey_of, in_format, planar_name, srgb_of
+from .planes import FULL, StoredFrame, UnreadFrameError, grey_of, in_format, planar_name, srgb_of
 
 VIDEO_ENDINGS = (
     ".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".wmv",
@@ -149,7 +149,7 @@ class VideoReader:
             if name.startswith("gray") and frame.color_range == 0:
                 frame.color_range = FULL  # as all programs take grey; H.264 would have it be video's
             return VideoPicture(frame, turn // 90 % 4)
-        except ValueError as error:
+        except UnreadFrameError as error:
             raise ValueError(f"{self.name}: {error}") from None
 
     @property
