@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from raiha_core.cli import harmonize as command
+from raiha_core.cli import tools
 from raiha_core.cli import main
 from raiha_core.cli.errors import sentence
 from raiha_core.harmonizer import Harmonizer
@@ -159,9 +160,9 @@ class Choosy(Harmonizer):
 
 def test_a_model_gets_no_more_references_than_it_takes(here, capsys, monkeypatch):
     call = ("harmonize", "c.png", "--mask", "m.png", "-o", "x.png")
-    monkeypatch.setattr(command, "load_harmonizer", lambda name, device: Choosy(2))
+    monkeypatch.setattr(tools, "load_harmonizer", lambda name, device: Choosy(2))
     assert "takes at most 2" in fails(capsys, 1, *call, "--gallery", "g", "--top-k", "3")
-    assert [command._top_k(Choosy(most), None) for most in (0, 2, 9)] == [4, 2, 4]
+    assert [tools._top_k(Choosy(most), None) for most in (0, 2, 9)] == [4, 2, 4]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def test_no_memory_is_one_sentence(here, capsys, monkeypatch, error):
     def harmonize(*_, **__):
         raise error
 
-    monkeypatch.setattr(command, "harmonize_with_beliefs", harmonize)
+    monkeypatch.setattr(tools, "harmonize_with_beliefs", harmonize)
     assert "not enough memory" in fails(capsys, 1, "harmonize", "c.png", "--mask", "m.png", "-o", "x.png")
 
 
@@ -206,7 +207,7 @@ def test_a_bug_of_ours_is_not_passed_off_as_the_users(here, monkeypatch):
     def harmonize(*_, **__):
         raise RuntimeError("shapes disagree")
 
-    monkeypatch.setattr(command, "harmonize_with_beliefs", harmonize)
+    monkeypatch.setattr(tools, "harmonize_with_beliefs", harmonize)
     with pytest.raises(RuntimeError, match="shapes disagree"):
         main(["harmonize", "c.png", "--mask", "m.png", "-o", "x.png"])
 

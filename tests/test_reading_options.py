@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from raiha_core.cli import gallery as gallery_command
-from raiha_core.cli import harmonize as harmonize_command
+from raiha_core.cli import tools as tools_command
 from raiha_core.cli.main import main
 from raiha_core.gallery.build import add, build
 from raiha_core.gallery.store import open_gallery
@@ -43,7 +43,7 @@ def photos(tmp_path) -> Path:
 @pytest.fixture
 def encoder(monkeypatch):
     fake = FakeEncoder(fake_spec(encoder="lite0"))
-    for module in (gallery_command, harmonize_command):
+    for module in (gallery_command, tools_command):
         monkeypatch.setattr(module, "build_encoder", lambda name, **_: fake)
     return fake
 

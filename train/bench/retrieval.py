@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from search_engines import EngineAnswer, SearchEngine, engines
+from raiha_train.evaluation.search_engines import EngineAnswer, SearchEngine, engines
 from torch import Tensor
 
 from raiha_core.durable import write_text
