@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 
 from raiha_core.cli import harmonize as command
-from raiha_core.cli import tools
-from raiha_core.cli import main
+from raiha_core.cli import main, tools
 from raiha_core.cli.errors import sentence
 from raiha_core.harmonizer import Harmonizer
 from raiha_core.models.statistics import Statistics

@@ -3,6 +3,7 @@
 Layer classes, batches, sizes and inputs are in test_presets.py; what authors' code says in test_published.py.
 """
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -18,8 +19,11 @@ from tests.network_cases import contents, fill, pairs, references, small
 from tests.statistics_cases import DIM, SPEC, box, features, lab_colour, lab_mean, match, painted, reference
 
 READ_THEMSELVES = [name for name, preset in PRESETS.items() if preset.requirements.references]
-# What the reference of `scene` shows: 7 lighter, 10 redder, 5 yellower, less what its brighter light explains
-SHOWN = torch.tensor([[7.0, 10.0, 5.0]])
+# What the one pair of backgrounds tells in `scene`: lightness 60, and 450 or 64 squared Lab units from what
+# the reference's halves show
+TOLD = 0.6 * (1 - math.exp(-(450 + 64) / 2 / 400))
+# What the reference shows: 15 lighter, 10 redder, 5 yellower, less of its light (8 brighter) what is told
+SHOWN = torch.tensor([[15.0 - 8.0 * TOLD / (1 + TOLD), 10.0, 5.0]])
 
 
 def believing(bias: float) -> FittedGate:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from raiha_train.evaluation.search_engines import EngineAnswer, SearchEngine, engines
 from torch import Tensor
 
 from raiha_core.durable import write_text
@@ -37,6 +36,7 @@ from raiha_core.retrieval.bounded_torch import TorchSearch
 from raiha_core.retrieval.query import Query, query_from_patches
 from raiha_core.retrieval.request import Request
 from raiha_core.retrieval.scan import scan
+from raiha_train.evaluation.search_engines import EngineAnswer, SearchEngine, engines
 
 _SCENES = Path(__file__).resolve().parents[2] / "assets" / "scenes" / "photos"
 NOISE = 0.03  # per number of a unit vector with 320: cosine of about 0.88 with the original
