@@ -69,7 +69,7 @@ class Measured:
             first = (str(error).strip().splitlines() or [""])[0]
             self.write(what, setting, f"failed: {type(error).__name__}: {first[:150]}")
         else:
-            self.write(what, setting, f"{figure:.2f}", unit, peak[0])
+            self.write(what, setting, f"{figure:.2f}" if figure >= 1 else f"{figure:.3g}", unit, peak[0])
         print(f"  {time.monotonic() - begun:.0f} s", flush=True)
 
 
