@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .precision import has_double
 from .resizing import block_means
+from .runs import label_by_runs
 from .value_reading import may_read
 
 _MOST = 8  # groups per mask; the islands beyond the largest share the last
@@ -43,11 +44,14 @@ def label_islands(inside: Tensor) -> Tensor:
     The number is the index of one of the island's cells. Cells take over their neighbours' largest
     number, and so does the cell that they had their own from (Zhang, Azad and Hu's FastSV, SIAM PP 2020):
     some ten rounds for any shape.
-    Where no value may be read (`value_reading`), there are `_ROUNDS` of them, whatever the shape.
+    Where no value may be read (`value_reading`), there are `_ROUNDS` of them, whatever the shape; on a CPU
+    runs of cells are joined instead, with the same numbers.
     """
     batch, _, height, width = inside.shape
     if not may_read(inside):
         return _labels(inside)
+    if inside.device.type == "cpu":
+        return torch.from_numpy(label_by_runs(inside[:, 0].numpy()))
     rows, columns = (inside.any(0)[0].any(axis).nonzero().flatten() for axis in (1, 0))
     label = torch.full((batch, height, width), -1, dtype=torch.int64, device=inside.device)
     if not len(rows):

@@ -24,6 +24,7 @@ from raiha_core.models.statistics import StatisticsConfig
 from raiha_core.pipeline import harmonize
 from raiha_core.regions import Surroundings, distance, ring
 from raiha_core.retrieval.search import references, search
+from raiha_core.runs import label_by_runs
 from raiha_core.value_reading import unread
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -54,6 +55,15 @@ def test_a_spiral_is_one_island():
     count = scipy.ndimage.label(inside, EIGHT)[1]
     found = label_islands(torch.from_numpy(inside)[None, None]).view(96, 96).numpy()
     assert len(np.unique(found[inside])) == count
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.45, 0.7, 1.0, 0.0])
+@pytest.mark.parametrize("size", [(40, 56), (1, 30), (17, 1), (1, 1)])
+def test_runs_give_the_numbers_that_cells_agree_on(share, size):
+    inside = np.random.default_rng(1).random((3, *size)) < share
+    for masks in (inside, spiral(64)[None], ~spiral(64)[None]):
+        cell_by_cell = islands._labels(torch.from_numpy(masks)[:, None]).numpy()
+        assert np.array_equal(label_by_runs(masks), cell_by_cell)
 
 
 def test_where_no_value_is_read_the_same_islands_are_found_and_surrounded():
