@@ -122,7 +122,8 @@ def measure_gains(arguments: argparse.Namespace) -> list[Gain]:
     galleries = ReferencesOfKinds(
         open_gallery(arguments.store, photos=None), rows, listed, synthesis.illuminants
     )
-    held = [rows[i] for i in order if in_validation(rows[i], HELD_OUT_SHARE)][: arguments.objects]
+    share = 1.0 if arguments.unseen else HELD_OUT_SHARE
+    held = [rows[i] for i in order if in_validation(rows[i], share)][: arguments.objects]
     grouped = [rows[i] for i in order if galleries.mates(rows[i])][: arguments.objects]
     models: dict[str, Harmonizer] = {name: load_harmonizer(name) for name in arguments.models}
     gains, digest = [], hashlib.sha256()
@@ -169,6 +170,7 @@ def main() -> int:
     parser.add_argument(
         "--kinds", nargs="+", choices=REFERENCE_KINDS, default=list(REFERENCE_KINDS), metavar="KIND"
     )
+    parser.add_argument("--unseen", action="store_true", help="nothing learned from PHOTOS: any is held out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON lines with every gain")
     arguments = parser.parse_args()
