@@ -51,7 +51,7 @@ from .reference_kinds import HELD_OUT_SHARE, RecolouredObject, ReferencesOfKinds
 
 LEARNED = ("gallery 100", "gallery 400", "relit best", "other crop", "relit crop")
 REFERENCES = 4  # references of one object
-ANSWER_SIDE = 320  # of the small composites for the network: the side at which the shipped one reads them
+ANSWER_SIDE = 384  # of the small composites for the network: no network reads them larger
 MIXES = (1.0, 0.5, 0.25)  # of the network's error
 
 
