@@ -128,7 +128,8 @@ def measure_gains(arguments: argparse.Namespace) -> list[Gain]:
     models: dict[str, Harmonizer] = {name: load_harmonizer(name) for name in arguments.models}
     gains, digest = [], hashlib.sha256()
     for source, kinds in ((held, [k for k in REFERENCE_KINDS if k not in OWN]), (grouped, OWN)):
-        kinds = [kind for kind in kinds if kind in arguments.kinds]
+        # PHOTOS has the random ones' pictures where it is what STORE was built of
+        kinds = [k for k in kinds if k in arguments.kinds and not (arguments.unseen and k == "random")]
         for thing in recoloured_objects(source if kinds else [], synthesis, listed, arguments.seed):
             composite, mask = thing.composite, thing.mask
             alone = {
