@@ -1,7 +1,11 @@
 """The steadiness term: what a view changes, what two answers differ by, and that training lessens it."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 
 from raiha_core import render
 from raiha_core.render import LabTransfer, Prediction
@@ -69,3 +73,33 @@ def test_a_run_with_it_trains_and_a_unet_is_refused(tmp_path, photos):  # noqa: 
     config = write_config(tmp_path, "two", UNET, steps=3, loss="LossConfig(steady=1.0)")
     with pytest.raises(ValueError, match="steadiness and a teacher compare Lab transfers without references"):
         train.main(arguments(config, photos, tmp_path / "runs" / "two"))
+
+
+def test_the_bench_says_who_holds_the_limits(tmp_path, capsys):
+    """`statistics` holds them; the oracle of the plot is that it is one."""
+    bench = runpy.run_path(str(Path(__file__).parents[1] / "train" / "bench" / "steadiness.py"))
+    call = ["--models", "statistics", "--scenes", "1", "--frames", "2", "--plot", str(tmp_path / "pan.png")]
+    assert bench["main"](call) == 0
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row.startswith("| firetruck | statistics |")
+    assert row.endswith("| yes |")
+    assert Image.open(tmp_path / "pan.png").width > 500
+
+
+def test_the_bench_measures_what_moves(monkeypatch):
+    """A harmonizer that adds what the object's place says: a pixel is a level, a mirror what it is apart."""
+    bench = runpy.run_path(str(Path(__file__).parents[1] / "train" / "bench" / "steadiness.py"))
+
+    def adds_its_place(picture, mask, *, model):
+        column = (mask[0, 0] > 0.5).nonzero()[:, 1].float().mean()
+        return picture + column / 255
+
+    moves = bench["moves"]
+    monkeypatch.setitem(moves.__globals__, "harmonize", adds_its_place)
+    cutout = Image.new("RGBA", (10, 10), (9, 9, 9, 255))
+    background = Image.new("RGB", (100, 50), (90, 90, 90))
+    found = moves(lambda offset: bench["pasted"](background, cutout, 20 + offset, 20), None)
+    assert found["pixel"] == pytest.approx(1, abs=0.01)
+    assert found["mirror"] == pytest.approx(99 - 2 * 24.5, abs=0.01)
+    assert found["size"] == pytest.approx(2.5, abs=0.3)
+    assert found["noise"] == pytest.approx(0, abs=0.01)
