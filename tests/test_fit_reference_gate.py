@@ -1,6 +1,7 @@
 """fit_reference_gate.py from photos to a weight file: what is gathered stays, no shoot's photo teaches."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -66,15 +67,32 @@ def test_evidence_is_gathered_once_and_another_call_ends_in_a_gated_file(
     assert gated.metadata.notes["reference gate"].startswith("6 objects, seed 1")
 
 
-def test_no_object_of_a_shoot_or_judged_by_teaches(place, tmp_path):
+def test_no_object_or_shoot_that_is_judged_by_teaches(place, tmp_path):
     rows = read_photos(tmp_path / "photos")
     held = [row for row in rows if in_validation(row, HELD_OUT_SHARE)]
     assert held
     taught = fit_reference_gate.teaching(rows, len(held), 100)
-    assert {row.id for row in taught} == {row.id for row in rows if row not in held and not row.group}
+    alone = {row.id for row in rows if row not in held and not row.group}
+    shoots = {row.id for row in taught} - alone
+    assert alone <= {row.id for row in taught}
+    assert shoots <= {row.id for row in rows if reference_kinds.shoot_teaches(row)}
     first = fit_reference_gate.teaching(rows, 0, 100)
     assert first[: len(held)] == [row for row in first if row in held]
-    assert len(fit_reference_gate.teaching(rows, 0, 3)) == 3
+    single = [replace(row, group="") for row in rows]
+    assert len(fit_reference_gate.teaching(single, 0, 3)) == 3
+
+
+def test_half_of_the_shoots_teach_and_only_those_of_several_photos(place, tmp_path):
+    row = read_photos(tmp_path / "photos")[0]
+    shoots = [
+        replace(row, id=f"{n}-{k}", group=f"shoot {n}", image=row.image.with_name(f"{n}-{k}.jpg"))
+        for n in range(200)
+        for k in range(2)
+    ]
+    taught = {one.group for one in fit_reference_gate.teaching(shoots, 0, 0)}
+    assert 60 < len(taught) < 140
+    assert taught == {one.group for one in shoots if reference_kinds.shoot_teaches(one)}
+    assert not fit_reference_gate.teaching(shoots[::2], 0, 0)
 
 
 def test_a_network_that_reads_more_pixels_than_the_evidence_is_refused(tmp_path):
@@ -83,7 +101,7 @@ def test_a_network_that_reads_more_pixels_than_the_evidence_is_refused(tmp_path)
     ).eval()
     about = checkpoint.describe(network, "raiha-plus", data="toys", licence="none")
     checkpoint.save(tmp_path / "large.safetensors", network, about)
-    with pytest.raises(ValueError, match=r"large.safetensors reads 640 px, the evidence is kept at 320"):
+    with pytest.raises(ValueError, match=r"large.safetensors reads 768 px, the evidence is kept at 384"):
         fit_reference_gate.can_have_a_gate(tmp_path / "large.safetensors")
 
 

@@ -47,6 +47,7 @@ from raiha_train.weights.reference_kinds import (
     REFERENCE_KINDS,
     ReferencesOfKinds,
     recoloured_objects,
+    shoot_teaches,
 )
 
 TABLE_HEAD = (
@@ -124,7 +125,8 @@ def measure_gains(arguments: argparse.Namespace) -> list[Gain]:
     )
     share = 1.0 if arguments.unseen else HELD_OUT_SHARE
     held = [rows[i] for i in order if in_validation(rows[i], share)][: arguments.objects]
-    grouped = [rows[i] for i in order if galleries.mates(rows[i])][: arguments.objects]
+    own = [rows[i] for i in order if arguments.unseen or not shoot_teaches(rows[i])]
+    grouped = [row for row in own if galleries.mates(row)][: arguments.objects]
     models: dict[str, Harmonizer] = {name: load_harmonizer(name) for name in arguments.models}
     gains, digest = [], hashlib.sha256()
     for source, kinds in ((held, [k for k in REFERENCE_KINDS if k not in OWN]), (grouped, OWN)):

@@ -3,20 +3,22 @@
     python train/fit_reference_gate.py --evidence FOLDER --photos GATHERED --store STORE --illuminants CC
     python train/fit_reference_gate.py --evidence FOLDER --weights W.safetensors --out W.safetensors
 
-The first call gathers evidence (a second or two an object, kept in FOLDER, so a killed run goes on): objects
-of photos that the networks hold out first, recoloured, with references of every kind: ordinary galleries of
-random photos, the best of those in another light, crops of the true photo, crops in another light. The second
-fits the gate to a network's answers (minutes); it needs no photo, and is all that another network needs.
-A bench (train/bench/references.py) judges by the first --judged of the held-out objects, which teach nothing,
-and by a gallery of other photos than STORE's. So that the gate serves networks that err less as well, it
-learns from the answers mixed with the truth too, to a half and to a quarter of their error, and from those of
-colour statistics.
+The first call gathers evidence (a second or two an object, kept in FOLDER, so a killed run goes on):
+objects of photos that the networks hold out first, recoloured, with references of every kind: ordinary
+galleries of random photos, the best of those in another light, crops of the true photo, crops in another
+light, and other frames of half of the shoots. The second fits the gate to a network's answers (minutes); it
+needs no photo, and is all that another network needs.
+A bench (train/bench/references.py) judges by the first --judged of the held-out objects and by the other
+half of the shoots, which teach nothing, and by a gallery of other photos than STORE's. So that the gate
+serves networks that err less as well, it learns from the answers mixed with the truth too, to a half and to
+a quarter of their error, and from those of colour statistics.
 """
 
 import argparse
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -47,9 +49,15 @@ from ..experiment import setting_differences
 from ..seeds import generator
 from .gate_cases import Cases, answers_of, statistics_answers
 from .gate_fit import fit_gate, gain_table
-from .reference_kinds import HELD_OUT_SHARE, RecolouredObject, ReferencesOfKinds, recoloured_objects
+from .reference_kinds import (
+    HELD_OUT_SHARE,
+    RecolouredObject,
+    ReferencesOfKinds,
+    recoloured_objects,
+    shoot_teaches,
+)
 
-LEARNED = ("gallery 100", "gallery 400", "relit best", "other crop", "relit crop")
+LEARNED = ("gallery 100", "gallery 400", "relit best", "other crop", "relit crop", "own four")
 REFERENCES = 4  # references of one object
 ANSWER_SIDE = 384  # of the small composites for the network: no network reads them larger
 MIXES = (1.0, 0.5, 0.25)  # of the network's error
@@ -132,14 +140,17 @@ def gathered(folder: Path) -> list[dict[str, Tensor]]:
 def teaching(rows: Sequence[PhotoRow], judged: int, most: int) -> list[PhotoRow]:
     """The objects to learn from: none that the bench judges by, nor of a photo or shoot of theirs.
 
-    Those that the networks hold out come first: on these they err as they do in use.
+    Those that the networks hold out come first: on these they err as they do in use. Objects of the shoots
+    that teach come besides.
     """
     order = torch.randperm(len(rows), generator=generator("objects", 0)).tolist()  # the bench's order
     held = [rows[i] for i in order if in_validation(rows[i], HELD_OUT_SHARE)]
     others = [rows[i] for i in order if not in_validation(rows[i], HELD_OUT_SHARE)]
     known = {row.image.name for row in held[:judged]}
     left = [row for row in (*held[judged:], *others) if row.image.name not in known and not row.group]
-    return left[:most]
+    several = Counter(group for group, _ in {(row.group, row.image.name) for row in rows})
+    shoots = [rows[i] for i in order if shoot_teaches(rows[i]) and several[rows[i].group] > 1]
+    return [*left[:most], *shoots]
 
 
 def gather_all(arguments: argparse.Namespace) -> None:

@@ -19,7 +19,7 @@ from raiha_core.retrieval.search import Exclusion, Query, make_query, references
 
 from ..data.augment import self_references
 from ..data.batch import as_batch
-from ..data.photos import PhotoRow
+from ..data.photos import PhotoRow, in_validation
 from ..data.recolour import relight
 from ..data.synthesis import Synthesis
 from ..evaluation.listed_references import ListedReferences
@@ -50,6 +50,12 @@ OTHER_LIGHT = (0.7, 0.85)  # appearance cosines that are clearly below the thres
 ORDINARY = {"gallery 100": 100, "gallery 400": 400, "gallery 2000": 2000}  # photos drawn at random
 RELIT_OF = "gallery 400"  # whose best photo is shown in another light
 LOWERED = 0.05  # content threshold that nearly every photo passes
+TEACHING = 0.5  # of all shoots: by these a gate learns, by the others it is judged
+
+
+def shoot_teaches(row: PhotoRow) -> bool:
+    """Whether a row's shoot is one to learn from; the same on every machine."""
+    return bool(row.group) and in_validation(row, TEACHING, seed=1)
 
 
 @dataclass(frozen=True, slots=True)
