@@ -140,3 +140,98 @@ def test_the_encoder_runs_so_too():
     for how, share, apart in lines:
         assert float(apart) < 1e-5
         assert float(share) == 1 if how == "none" else 0 < float(share) < 1, share
+
+
+TRANSFORMERS = (
+    HOST
+    + """
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from safetensors.torch import save_file
+from raiha_core.features import encoders
+from raiha_core.features.denoiser import Denoiser
+from tests.pretend_cuda import pretending
+
+folder = Path(sys.argv[1])
+timm = encoders._timm()
+timm.create_model = partial(timm.create_model, depth=2)  # of the real width
+small = {name: replace(recipe, size=7 * recipe.patch) for name, recipe in encoders.TRANSFORMERS.items()}
+encoders.TRANSFORMERS.update(small)
+encoders._DVT = replace(encoders._DVT, size=7 * 14)
+image = torch.rand(1, 3, 40, 56, generator=torch.Generator().manual_seed(0))
+for name in ("dinov2-s14", "dinov3-s16", "dvt-b14"):
+    recipe = small.get(name, encoders._DVT)
+    torch.manual_seed(0)
+    place_of = folder / name
+    place_of.mkdir()
+    backbone = place_of / "backbone.safetensors"
+    made = timm.create_model(recipe.model, pretrained=False, num_classes=0, dynamic_img_size=True)
+    for tensor in made.parameters():
+        torch.nn.init.normal_(tensor.detach(), std=0.1)
+    save_file(made.state_dict(), backbone)
+    denoiser = Denoiser()
+    torch.nn.init.normal_(denoiser.pos_embed)
+    save_file(denoiser.state_dict(), place_of / "denoiser.safetensors")
+    weights = place_of if name == "dvt-b14" else backbone
+    build = encoders.ENCODERS[name]
+    build = partial(encoders._build_transformer, name, recipe) if name in small else build
+    plain, encoder = build(weights, torch.nn), build(weights, operations)
+    assert plain.spec == encoder.spec
+    expected = plain.encode(image).content
+    assert torch.equal(encoder.encode(image).content, expected)
+    for how in ("none", "half"):
+        with pretending():
+            patcher = place(encoder.network, how)
+            encoder.compute_device = CUDA
+            found = encoder.encode(image.to(CUDA)).content.cpu()
+            share = share_on_cpu(encoder.network)
+            management.unload_all_models()
+            patcher.detach()
+        encoder.compute_device = None
+        print(name, how, share, float((found - expected).abs().max()), sep="|")
+"""
+)
+
+
+def test_the_vision_transformers_run_so_too(tmp_path):
+    lines = [line.split("|") for line in pretend_cuda.run(TRANSFORMERS, str(tmp_path)).splitlines()]
+    lines = [line for line in lines if len(line) == 4]
+    assert len(lines) == 6
+    for name, how, share, apart in lines:
+        assert float(apart) < 1e-5, name
+        assert float(share) > 0.95 if how == "none" else 0 < float(share) < 1, (name, share)
+
+
+BACKBONES = (
+    HOST
+    + """
+from raiha_core.models.backbone import Backbone
+from tests.pretend_cuda import pretending
+
+image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+for name in ("resnet18", "tf_efficientnet_b0"):  # plain layers, and subclasses that do more
+    torch.manual_seed(0)
+    plain = Backbone(name, 0, pretrained=False).eval().requires_grad_(False)
+    network = Backbone(name, 0, pretrained=False, operations=operations).eval().requires_grad_(False)
+    network.load_state_dict(plain.state_dict())
+    expected = plain(image)
+    assert all(torch.equal(a, b) for a, b in zip(network(image), expected))
+    for how in ("none", "half"):
+        with pretending():
+            patcher = place(network, how)
+            found = [level.cpu() for level in network(image.to(CUDA))]
+            share = share_on_cpu(network)
+            management.unload_all_models()
+            patcher.detach()
+        print(name, how, share, max(float((a - b).abs().max()) for a, b in zip(found, expected)), sep="|")
+"""
+)
+
+
+def test_other_trunks_of_raiha_plus_run_so_too():
+    lines = [line.split("|") for line in pretend_cuda.run(BACKBONES).splitlines() if "|" in line]
+    assert len(lines) == 4
+    for name, how, share, apart in lines:
+        assert float(apart) < 1e-4, name
+        assert float(share) > 0.9 if how == "none" else 0 < float(share) < 1, (name, share)

@@ -4,6 +4,8 @@ Source: arXiv:2401.02957 and `Jiawei-Yang/Denoising-ViT` (MIT), dvt/models/onlin
 facts. Shapes: B images, h x w patch grid, N = h * w, D width, H heads.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -15,11 +17,11 @@ _EPS = 1e-6
 
 
 class _Attention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, operations: Any) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = operations.Linear(width, 3 * width)
+        self.proj = operations.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, N, D) -> (B, N, D)
         q, k, v = rearrange(self.qkv(x), "b n (three h d) -> three b h n d", three=3, h=self.heads)
@@ -27,10 +29,10 @@ class _Attention(nn.Module):
 
 
 class _Mlp(nn.Module):
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, operations: Any) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
+        self.fc1 = operations.Linear(width, 4 * width)
+        self.fc2 = operations.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
@@ -39,12 +41,12 @@ class _Mlp(nn.Module):
 class _Block(nn.Module):
     """Pre-norm transformer block without LayerScale, dropout or final norm."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, operations: Any) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=_EPS)
-        self.attn = _Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=_EPS)
-        self.mlp = _Mlp(width)
+        self.norm1 = operations.LayerNorm(width, eps=_EPS)
+        self.attn = _Attention(width, heads, operations)
+        self.norm2 = operations.LayerNorm(width, eps=_EPS)
+        self.mlp = _Mlp(width, operations)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
@@ -54,11 +56,11 @@ class _Block(nn.Module):
 class Denoiser(nn.Module):
     """One learned position table and one block after the ViT's last norm; 8,139,264 parameters by default."""
 
-    def __init__(self, width: int = 768, heads: int = 12, positions: int = 37) -> None:
+    def __init__(self, width: int = 768, heads: int = 12, positions: int = 37, operations: Any = nn) -> None:
         super().__init__()
         self.positions = positions  # per side, of the table
         self.pos_embed = nn.Parameter(torch.zeros(1, positions * positions, width))
-        self.denoiser = _Block(width, heads)
+        self.denoiser = _Block(width, heads, operations)
 
     def forward(self, features: Tensor) -> Tensor:
         """Patch features (B, D, h, w) of the ViT, not normalised -> the same, denoised."""

@@ -23,6 +23,7 @@ from .denoiser import Denoiser, denoiser_state
 from .efficientnet import LITE0, EfficientNet, from_package_names
 from .encoder_files import backbone_file, denoiser_file, find_weights
 from .histogram import hsv_histograms
+from .host_layers import use_layers, with_strays
 from .patches import PatchFeatures, normalise
 from .preprocessing import Preprocessing, check_images, shows_one_colour
 from .spec import FeatureSpec
@@ -216,16 +217,20 @@ class _PatchTokens(nn.Module):
         self.denoiser = denoiser
 
     def forward(self, x: Tensor) -> Tensor:  # (B, 3, s, s) -> (B, C, g, g)
+        found: Tensor = with_strays(self, x, self._features)
+        return found
+
+    def _features(self, x: Tensor) -> Tensor:
         tokens = self.transformer.forward_features(x)[:, self.transformer.num_prefix_tokens :]
         side = round(tokens.shape[1] ** 0.5)
         features = tokens.transpose(1, 2).unflatten(2, (side, side))
         return features if self.denoiser is None else self.denoiser(features)
 
 
-def transformer_network(recipe: Transformer, weights: Path | None = None) -> nn.Module:
+def transformer_network(recipe: Transformer, weights: Path | None = None, operations: Any = nn) -> nn.Module:
     """timm's transformer without its head, filled from a local file or through timm's hub.
 
-    Args: weights: timm's own file or the authors' (.safetensors or .pth).
+    Args: weights: timm's own file or the authors' (.safetensors or .pth); operations: layer classes.
     Raises: ValueError where the file does not fit, or where there is none and the hub cannot be reached.
     """
     timm = _timm()
@@ -234,7 +239,7 @@ def transformer_network(recipe: Transformer, weights: Path | None = None) -> nn.
     state = _hub_state(recipe.model) if weights is None else read_state(weights)
     source = f"timm/{recipe.model}" if weights is None else str(weights)
     load_strictly(model, family.checkpoint_filter_fn(state, model), source)
-    return model
+    return use_layers(model, operations)
 
 
 def _hub_state(model: str) -> dict[str, Tensor]:
@@ -271,7 +276,7 @@ def _transformer_encoder(name: str, recipe: Transformer, network: nn.Module) -> 
 
 
 def _build_transformer(name: str, recipe: Transformer, weights: Path | None, operations: Any) -> Encoder:
-    return _transformer_encoder(name, recipe, _PatchTokens(transformer_network(recipe, weights)))
+    return _transformer_encoder(name, recipe, _PatchTokens(transformer_network(recipe, weights, operations)))
 
 
 def _build_dvt(weights: Path | None, operations: Any) -> Encoder:
@@ -290,9 +295,9 @@ def _build_dvt(weights: Path | None, operations: Any) -> Encoder:
     if weights.is_dir():
         backbone = _in(weights, "backbone", backbone_file(weights))
         checkpoint = _in(weights, "denoiser", denoiser_file(weights))
-    denoiser = Denoiser()
+    denoiser = Denoiser(operations=operations)
     load_strictly(denoiser, denoiser_state(read_state(checkpoint), str(checkpoint)), str(checkpoint))
-    network = _PatchTokens(transformer_network(_DVT, backbone), denoiser)
+    network = _PatchTokens(transformer_network(_DVT, backbone, operations), denoiser)
     return _transformer_encoder("dvt-b14", _DVT, network)
 
 
@@ -312,7 +317,7 @@ TRANSFORMERS = {
 
 # ---- the registry
 
-# local weights, if any, and the namespace of layer classes (timm's networks are made of torch's own)
+# local weights, if any, and the namespace of layer classes
 Builder = Callable[[Path | None, Any], Encoder]
 
 ENCODERS: dict[str, Builder] = {
@@ -339,8 +344,8 @@ def build_encoder(
         weights: a local file in place of the package's or the hub's; for `dvt-b14` the denoiser's
             checkpoint, or a folder with `denoiser.pth` and `backbone.safetensors`; or a folder that holds
             such for several encoders. None: as `encoder_files.find_weights` finds them.
-        operations: the layer classes of `lite0` and its variants; ComfyUI hands in its casting ones. The
-            other encoders are timm's, built of torch's own.
+        operations: the layer classes; ComfyUI hands in its casting ones, so that it may keep weights where
+            memory is.
     Raises: ValueError naming an unknown encoder, a file that does not fit, or the file to fetch.
     """
     if name == "comfy":

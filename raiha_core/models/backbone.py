@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..features.efficientnet import LITE0, EfficientNet
 from ..features.encoders import lite0_state
+from ..features.host_layers import use_layers, with_strays
 from ..features.tv_ops import ensure_torchvision
 from ..features.weights import load_strictly
 from .blocks import Operations
@@ -39,7 +40,7 @@ class Backbone(nn.Module):
             name: a timm model with maps at strides 4, 8, 16 and 32.
             frozen_stages: 0 trains everything; n freezes the stem and the first n groups of blocks.
             antialias: maps are smoothed where they are halved; for Lite0.
-            operations: the namespace of layer classes for Lite0; timm's networks are made of torch's own.
+            operations: the namespace of layer classes.
             pretrained: Lite0's weights are read from the installed package; any other name asks timm.
         Raises: ValueError where the strides are others, Lite0's weights are not installed, or another network
             is to be antialiased.
@@ -56,7 +57,8 @@ class Backbone(nn.Module):
             self.mean: tuple[float, ...] = _HALF
             self.deviation: tuple[float, ...] = _HALF
         else:
-            self.body, self.channels, self.mean, self.deviation = _timm_body(name, pretrained)
+            body, self.channels, self.mean, self.deviation = _timm_body(name, pretrained)
+            self.body = use_layers(body, operations)
         cast("Any", self.body).to(
             memory_format=torch.channels_last
         )  # a third faster on a CPU, and what GPUs prefer
@@ -86,7 +88,8 @@ class Backbone(nn.Module):
         deviation = torch.tensor(self.deviation, device=image.device).view(shape)
         kind = image.dtype if self.casts else next(self.body.parameters()).dtype
         normal = ((image.float() - mean) / deviation).to(kind)
-        levels = self.body(normal.contiguous(memory_format=torch.channels_last))
+        normal = normal.contiguous(memory_format=torch.channels_last)
+        levels = self.body(normal) if self.casts else with_strays(self.body, normal, self.body)
         return [level.to(image.dtype).contiguous() for level in levels[-len(STRIDES) :]]
 
 
