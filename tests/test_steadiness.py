@@ -42,6 +42,17 @@ def test_a_view_is_moved_by_less_than_its_bound_and_mirrored_half_of_the_time():
     assert 0.9 / (1 + ZOOM) ** 2 < float(area.median()) < 1.1 / (1 - ZOOM) ** 2
 
 
+def test_an_object_that_would_leave_the_picture_stays():
+    image = torch.rand(64, 3, 48, 48, generator=torch.Generator().manual_seed(1))
+    mask = torch.zeros(64, 1, 48, 48)
+    mask[..., 20:23, :2] = 1  # at the edge: a view may move it by 16 pixels
+    new, region = another_view(image, mask, torch.Generator().manual_seed(0))
+    assert (region.sum((1, 2, 3)) >= 0.5 * mask.sum((1, 2, 3))).all()
+    stayed = (region == mask).flatten(1).all(1)
+    assert 10 < int(stayed.sum()) < 54
+    assert ((new - image)[stayed].abs().mean() * 255) < MOST_NOISE * 255
+
+
 def test_answers_are_apart_by_about_what_their_pictures_are():
     # Oracle: root mean square of the rendered difference, in grey levels; the closed form is about right
     image, mask, _ = pairs(1)
@@ -96,8 +107,7 @@ def test_the_bench_measures_what_moves(monkeypatch):
 
     moves = bench["moves"]
     monkeypatch.setitem(moves.__globals__, "harmonize", adds_its_place)
-    cutout = Image.new("RGBA", (10, 10), (9, 9, 9, 255))
-    background = Image.new("RGB", (100, 50), (90, 90, 90))
+    cutout, background = torch.ones(1, 4, 10, 10), torch.full((1, 3, 50, 100), 0.4)
     found = moves(lambda offset: bench["pasted"](background, cutout, 20 + offset, 20), None)
     assert found["pixel"] == pytest.approx(1, abs=0.01)
     assert found["mirror"] == pytest.approx(99 - 2 * 24.5, abs=0.01)

@@ -25,6 +25,7 @@ from ..render import LabTransfer, Prediction
 from .backbone import LITE0_NAME, STRIDES, Backbone
 from .blocks import Operations, resize_mask, zero_initialise
 from .checks import check_content
+from .coring import cored
 from .local_map import LocalMap
 from .network import Network, NetworkConfig, Requirements
 from .reference_colour_attention import LearnedReferences
@@ -127,6 +128,8 @@ class PlusConfig(NetworkConfig):
     # but in training, the trunk's maps are the mean of the picture's and of its mirror image's, for twice the
     # time: a mirror changes nothing in the transfer, and only what the local map adds of itself
     mirrored: bool = field(default=False, metadata=LATER)
+    # grey levels: finer detail than this is noise to the trunk (`coring`)
+    coring: float = field(default=0.0, metadata=LATER)
     # of what the network is shown, that the object is at least: a part of the picture around a small object
     least_share: float = field(default=0.0, metadata=LATER)
 
@@ -135,6 +138,8 @@ class PlusConfig(NetworkConfig):
             raise ValueError(f"size must be >= {PLUS_MULTIPLE}, width and hidden >= 1: {self}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        if not self.coring >= 0:
+            raise ValueError(f"coring must not be negative, got {self.coring}")
         if self.max_references < 0 or self.frozen_stages < 0:
             raise ValueError(f"max_references and frozen_stages must not be negative: {self}")
         if not 0 <= self.least_share < 1:
@@ -241,6 +246,7 @@ class Plus(Network):
 
     def _levels(self, image: Tensor) -> list[Tensor]:
         """The trunk's maps of a picture whose sides are multiples of 32."""
+        image = cored(image, self.config.coring)
         if self.training or not self.config.mirrored:
             return self.backbone(image)
         both = self.backbone(torch.cat((image, image.flip(-1))))

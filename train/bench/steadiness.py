@@ -10,21 +10,22 @@ mirrored. The curves are the change over a pan, the object moving to the right b
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from raiha_core.durable import durable_path
 from raiha_core.harmonizer import Harmonizer, load_harmonizer
+from raiha_core.images import read_picture
 from raiha_core.pipeline import harmonize
+from raiha_core.resizing import bilinear
 from raiha_train.evaluation.plots import COLOURS
 
-SHIPPED_SCENES = Path(__file__).resolve().parents[2] / "assets" / "scenes"
+_SCENES = Path(__file__).resolve().parents[2] / "assets" / "scenes"
 PLACED = (  # photo, cut-out, its width, and the place of its upper left corner
     ("lomiri_sunset_by_Aitzol_Berasategi.jpg", "tuxpaint_firetruck.png", 256, 128, 170),
     ("sklearn_china.jpg", "tuxpaint_Christmas_Tree_photo.png", 150, 200, 100),
@@ -32,49 +33,49 @@ PLACED = (  # photo, cut-out, its width, and the place of its upper left corner
     ("palapeli_cincinnati-bridge.jpg", "tuxpaint_lobster.png", 200, 150, 140),
 )
 LIMITS = {"pixel": 0.5, "noise": 0.5, "size": 1.0, "mirror": 1.0}
-NOISE = 2.0  # levels
+GRAIN = 2.0  # levels
+Masked = tuple[Tensor, Tensor]  # a composite (1, 3, H, W) and its mask (1, 1, H, W), 0..1
 LUMA = torch.tensor([0.299, 0.587, 0.114])  # Rec. 601
 
 
-def pasted(background: Image.Image, cutout: Image.Image, x: int, y: int) -> tuple[Image.Image, Image.Image]:
-    """A composite and its mask."""
-    alpha = cutout.getchannel("A")
-    mask = Image.new("L", background.size, 0)
-    mask.paste(alpha, (x, y))
-    composite = background.copy()
-    composite.paste(cutout, (x, y), cutout)
-    return composite, mask
+def pasted(background: Tensor, cutout: Tensor, x: int, y: int) -> Masked:
+    """A composite and its mask, in 8 bits. Args: background (1, 3, H, W), cutout (1, 4, h, w), 0..1."""
+    cutout = cutout[..., : background.shape[-2] - y, : background.shape[-1] - x]
+    height, width = cutout.shape[-2:]
+    mask = torch.zeros_like(background[:, :1])
+    place = (..., slice(y, y + height), slice(x, x + width))
+    mask[place] = cutout[:, 3:]
+    colours = background.clone()
+    colours[place] = cutout[:, :3]
+    return in_codes(torch.lerp(background, colours, mask)), in_codes(mask)
 
 
-def as_tensor(picture: Image.Image) -> Tensor:
-    """(1, C, H, W), 0..1."""
-    values = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)
-    return values[None, None] if values.ndim == 2 else values.permute(2, 0, 1)[None]
+def shifted(background: Tensor, cutout: Tensor, x: int, y: int, offset: int) -> Masked:
+    return pasted(background, cutout, x + offset, y)
 
 
-def change(picture: Image.Image, mask: Image.Image, model: Harmonizer) -> float:
+def in_codes(picture: Tensor) -> Tensor:
+    return (255 * picture.clamp(0, 1)).round() / 255
+
+
+def change(composite: Tensor, mask: Tensor, model: Harmonizer) -> float:
     """How much lighter the object gets, in levels."""
-    composite, covered = as_tensor(picture), as_tensor(mask)
-    moved = 255 * (harmonize(composite, covered, model=model) - composite)[0]
-    return float(moved[:, covered[0, 0] > 0.5].mean(1) @ LUMA)
+    moved = 255 * (harmonize(composite, mask, model=model) - composite)[0]
+    return float(moved[:, mask[0, 0] > 0.5].mean(1) @ LUMA)
 
 
-def noisy(picture: Image.Image, draws: np.random.Generator) -> Image.Image:
-    values = np.asarray(picture) + draws.normal(0, NOISE, np.asarray(picture).shape)
-    return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
-
-
-def moves(scene: Callable[[int], tuple[Image.Image, Image.Image]], model: Harmonizer) -> dict[str, float]:
+def moves(scene: Callable[[int], Masked], model: Harmonizer) -> dict[str, float]:
     """By how many levels the answer moves; `scene`: composite and mask, the object so far to the right."""
     picture, mask = scene(0)
     steps = [change(*scene(offset), model) for offset in range(5)]
-    draws = np.random.default_rng(0)
-    noise = [change(noisy(picture, draws), mask, model) - steps[0] for _ in range(3)]
-    less = (int(picture.width * 0.9), int(picture.height * 0.9))
-    filter_ = Image.Resampling.LANCZOS
-    small = change(picture.resize(less, filter_), mask.resize(less, filter_), model)
-    turned = Image.Transpose.FLIP_LEFT_RIGHT
-    mirror = change(picture.transpose(turned), mask.transpose(turned), model)
+    draws = torch.Generator().manual_seed(0)
+    noise = []
+    for _ in range(3):
+        grain = torch.randn(picture.shape, generator=draws) * GRAIN / 255
+        noise.append(change(in_codes(picture + grain), mask, model) - steps[0])
+    less = (int(picture.shape[-2] * 0.9), int(picture.shape[-1] * 0.9))
+    small = change(*(in_codes(bilinear(part, less, antialias=True)) for part in (picture, mask)), model)
+    mirror = change(picture.flip(-1), mask.flip(-1), model)
     return {
         "pixel": max(abs(b - a) for a, b in pairwise(steps)),
         "noise": max(map(abs, noise)),
@@ -83,7 +84,7 @@ def moves(scene: Callable[[int], tuple[Image.Image, Image.Image]], model: Harmon
     }
 
 
-def draw(curves: dict[str, dict[str, list[float]]], path: Path) -> None:
+def draw_pan(curves: dict[str, dict[str, list[float]]], path: Path) -> None:
     """One panel a scene, one line a model."""
     figure = Figure(figsize=(9, 5), layout="constrained", dpi=110)
     panels = figure.subplots(2, 2, sharex=True).flat
@@ -112,22 +113,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     curves: dict[str, dict[str, list[float]]] = {}
     print("| scene | model | " + " | ".join(LIMITS) + " | held |\n|---|---|---|---|---|---|---|")
     for photo, cut, width, x, y in PLACED[: arguments.scenes]:
-        background = Image.open(SHIPPED_SCENES / "photos" / photo).convert("RGB")
-        cutout = Image.open(SHIPPED_SCENES / "cutouts" / cut).convert("RGBA")
-        size = (width, round(cutout.height * width / cutout.width))
-        cutout = cutout.resize(size, Image.Resampling.LANCZOS)
+        background = read_picture(_SCENES / "photos" / photo).pixels
+        found_cut = read_picture(_SCENES / "cutouts" / cut)
+        cutout = torch.cat((found_cut.pixels, found_cut.alpha), 1)
+        size = (round(cutout.shape[-2] * width / cutout.shape[-1]), width)
+        cutout = bilinear(cutout, size, antialias=True).clamp(0, 1)
         title = Path(cut).stem.removeprefix("tuxpaint_")
 
-        def scene(
-            offset: int,
-            *,
-            behind: Image.Image = background,
-            front: Image.Image = cutout,
-            at: int = x,
-            y: int = y,
-        ) -> tuple[Image.Image, Image.Image]:
-            return pasted(behind, front, at + offset, y)
-
+        scene = partial(shifted, background, cutout, x, y)
         for name, model in models.items():
             found = moves(scene, model)
             held = all(found[what] <= limit for what, limit in LIMITS.items())
@@ -137,7 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 pan = [change(*scene(offset), model) for offset in range(arguments.frames)]
                 curves.setdefault(title, {})[name] = pan
     if arguments.plot:
-        draw(curves, arguments.plot)
+        draw_pan(curves, arguments.plot)
     return 0
 
 

@@ -17,11 +17,12 @@ from raiha_core.resizing import at_places
 FARTHEST = 16.0  # pixels: half a cell of the trunk's last map
 ZOOM = 0.08  # larger or smaller by up to this share
 MOST_NOISE = 3 / 255  # its deviation
+LEAST_LEFT = 0.5  # of an object's area, in the picture
 NOTICEABLE = 1.0  # grey level: nearer answers are the same
 
 
 def another_view(image: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A view of each picture, each of its own.
+    """A view of each picture, each of its own, that shows at least half of its object.
 
     Args: image (B, 3, H, W), sRGB 0..1; mask (B, 1, H, W); generator: on their device.
     Returns: image and mask, of the same sizes and ranges.
@@ -38,6 +39,9 @@ def another_view(image: Tensor, mask: Tensor, generator: torch.Generator) -> tup
     theta[:, :, 2] = (2 * draw(b, 2) - 1) * FARTHEST * 2 / image.new_tensor([width, height])
     grid = F.affine_grid(theta, [b, 1, height, width], align_corners=False)
     both = at_places(torch.cat((image, mask), 1), grid)
+    # a small object at the edge may have left the picture: that one stays where it is
+    left = (both[:, 3:].sum((1, 2, 3)) < LEAST_LEFT * mask.sum((1, 2, 3)))[:, None, None, None]
+    both = torch.where(left, torch.cat((image, mask), 1), both)
     deviation = MOST_NOISE * draw(b, 1, 1, 1)
     noise = torch.randn(image.shape, generator=generator, device=image.device, dtype=image.dtype)
     return (both[:, :3] + deviation * noise).clamp(0, 1), both[:, 3:]
