@@ -25,7 +25,7 @@ from .models.network import Network, NetworkConfig
 from .models.presets import config_from_json, config_to_json, filed
 from .models.reference_gate import FittedGate, ReferenceGate
 from .opening import openable
-from .reasons import reason
+from .reasons import one_line, reason
 
 KEY = "raiha"  # the entry of the safetensors header that holds our JSON
 _FORMAT = 1
@@ -228,7 +228,7 @@ def state_differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) ->
     for label, names in problems.items():
         if names:
             more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-            parts.append(f"{label}: {', '.join(names[:LISTED])}{more}")
+            parts.append(f"{label}: {', '.join(map(one_line, names[:LISTED]))}{more}")
     return "; ".join(parts)
 
 
@@ -263,7 +263,8 @@ def _parse(path: Path, text: str) -> Metadata:
         about = records.from_json(Metadata, said, "it")
         for name, value in about.config.items():
             if isinstance(value, int | float) and not abs(value) <= _LARGEST:
-                raise ValueError(f"its config has '{name}' {value!r:.20}, more than any network has")
+                shown = f"'{one_line(name)}' {value!r:.20}"
+                raise ValueError(f"its config has {shown}, more than any network has")
         return about
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"the metadata of {path} cannot be used: {reason(error)}") from None

@@ -23,6 +23,7 @@ from .models.network import Network, NetworkConfig
 from .models.presets import filed
 from .models.published import Published, split_projections, their_name
 from .parted import Part, joined, part_of, partners, parts_of
+from .reasons import one_line
 from .regular import file_digest
 
 _NEAR = 0.5  # of the tensors in name and shape: a file that has as many is that network's, damaged
@@ -278,7 +279,7 @@ def read_foreign(path: Path) -> dict[str, Tensor]:
             content = content[wrapper]
     if not isinstance(content, dict) or not content or len(content) > MOST_ENTRIES:
         raise ValueError(f"{path} holds no tensors by name")
-    strange = [str(name)[:60] for name, value in content.items() if not _is_plain(name, value)]
+    strange = [one_line(name)[:60] for name, value in content.items() if not _is_plain(name, value)]
     if strange:
         raise ValueError(f"{path} holds entries that are no plain tensors: {', '.join(strange[:3])}")
     return dict(content)

@@ -19,5 +19,13 @@ def reason(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"it lacks {error}"
     if isinstance(error, ValueError):
-        return str(error)
+        return one_line(error)
     return "it holds a value of the wrong kind"
+
+
+def one_line(said: object) -> str:
+    """Words of a file's author as they may stand in a sentence of ours: nothing of them ends its line.
+
+    Args: said: a name or a text; line ends and other characters that are not shown become escapes.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(said))

@@ -7,6 +7,8 @@ import types
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from .reasons import one_line
+
 LATER = {"may_be_missing": True}
 Record = TypeVar("Record")
 
@@ -26,7 +28,7 @@ def from_json(kind: type[Record], data: object, what: str) -> Record:
         raise ValueError(f"{what} must be a table of fields, got {data!r:.60}")
     known = fields(cast("Any", kind))
     if unknown := sorted(set(data) - {field.name for field in known}):
-        raise ValueError(f"{what} has unknown fields: {', '.join(unknown)}")
+        raise ValueError(f"{what} has unknown fields: {', '.join(map(one_line, unknown))}")
     needed = {field.name for field in known if not field.metadata.get("may_be_missing")}
     if missing := sorted(needed - set(data)):
         raise ValueError(f"{what} lacks the fields: {', '.join(missing)}")
@@ -35,7 +37,7 @@ def from_json(kind: type[Record], data: object, what: str) -> Record:
 
 
 def _in(what: str, name: object) -> str:
-    return f"{what.rstrip(',')}, '{name}',"
+    return f"{what.rstrip(',')}, '{one_line(name)}',"
 
 
 def typed(hint: Any, value: object, what: str) -> object:

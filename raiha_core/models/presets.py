@@ -8,6 +8,7 @@ from typing import Any
 
 import torch.nn
 
+from ..reasons import one_line
 from ..records import from_json, to_json
 from . import former_names
 from .bargainnet import BARGAINNET, BargainNetConfig
@@ -161,6 +162,6 @@ def config_from_json(preset: str, data: object) -> NetworkConfig:
     """
     known = filed()
     if preset not in known:
-        raise ValueError(f"unknown preset '{preset}'; known: {', '.join(known)}")
+        raise ValueError(f"unknown preset '{one_line(preset)}'; known: {', '.join(known)}")
     config = former_names.config(data)
     return from_json(type(known[preset].config), config, f"the config of '{preset}'")

@@ -78,6 +78,36 @@ def _box_parts(data: bytes) -> Cuts:
     return [0, *(at - 4 for at in found if at >= 4), *(at + 4 for at in found if at >= 0)]
 
 
+def _exr_parts(data: bytes) -> Cuts:
+    """Each attribute of the header, the table of offsets, and each block of pixels."""
+    cuts, position = [0, 4, 8], 8
+    while 0 < position < len(data) and data[position]:  # name, 0, kind, 0, length, value
+        kind = data.find(b"\0", position) + 1
+        length = data.find(b"\0", kind) + 1
+        if not 0 < kind < length or length + 4 > len(data):
+            return cuts
+        cuts += [position, kind, length, length + 4]
+        position = length + 4 + int.from_bytes(data[length : length + 4], "little")
+    blocks = exr_blocks(data)
+    return [
+        *cuts,
+        position,
+        position + 1,
+        *blocks,
+        *(block + 4 for block in blocks),
+        *(block + 8 for block in blocks),
+    ]
+
+
+def exr_blocks(data: bytes) -> Cuts:
+    """Where the blocks of pixels begin by the table behind the header of an EXR file, 200 at most."""
+    table = data.rfind(b"\0scanlineimage\0")
+    table = table + 15 if table >= 0 else data.rfind(b"\0tiledimage\0") + 12
+    first = int.from_bytes(data[table : table + 8], "little")
+    places = range(table, min(first, len(data) - 7, table + 1600), 8)
+    return [int.from_bytes(data[at : at + 8], "little") for at in places]
+
+
 def _head_parts(data: bytes) -> Cuts:
     return [*range(0, min(60, len(data)), 2), *range(60, len(data), max(1, len(data) // 20))]
 
@@ -90,6 +120,8 @@ _PARTS: dict[str, Callable[[bytes], Cuts]] = {
     "gif": _head_parts,
     "bmp": _head_parts,
     "avif": _box_parts,
+    "heic": _box_parts,
+    "exr": _exr_parts,
     "other": _head_parts,
 }
 

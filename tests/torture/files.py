@@ -5,6 +5,7 @@ Oracles for what is damaged: chunks' own check sums and zlib (PNG, TIFF), libjpe
 
 import io
 import re
+import struct
 import warnings
 import zlib
 from collections.abc import Callable
@@ -15,10 +16,11 @@ import simplejpeg
 import tifffile
 import torch
 
+from raiha_core.codecs import exr
 from raiha_core.images import open_picture, read_mask
 from tests.png_files import SIGNATURE
 
-from .damage import damaged
+from .damage import damaged, exr_blocks
 from .part import Part, dice
 from .pictures import EXTENSIONS, MAKERS
 
@@ -88,10 +90,34 @@ def _tiff_is_broken(data: bytes) -> bool:
     return False
 
 
+def _exr_is_broken(data: bytes) -> bool:
+    """Whether zlib disagrees with a packed block of scanlines; one as long as its pixels is not packed."""
+    try:
+        said = exr._read_header(data, Path("oracle.exr"))
+        names = exr._full_channels(said["channels"])
+    except (ValueError, IndexError, struct.error):
+        return False
+    rows = {2: 1, 3: 16}.get(said["compression"][0])
+    if rows is None or data[4:8] != b"\2\0\0\0" or len(said["channels"]) != 1 + 18 * len(names):
+        return False
+    left, top, right, bottom = struct.unpack("<4i", said["dataWindow"])
+    samples = sum(2 if said["channels"][18 * n + 2] == 1 else 4 for n in range(len(names)))
+    for number, block in enumerate(exr_blocks(data)):
+        full = min(rows, bottom - top + 1 - number * rows) * (right - left + 1) * samples
+        length = int.from_bytes(data[block + 4 : block + 8], "little")
+        try:
+            if length < full and len(zlib.decompress(data[block + 8 : block + 8 + length])) != full:
+                return True
+        except zlib.error:
+            return True
+    return False
+
+
 _ORACLES: dict[str, Callable[[bytes], bool]] = {
     "png": _png_is_broken,
     "jpeg": _jpeg_is_broken,
     "tiff": _tiff_is_broken,
+    "exr": _exr_is_broken,
 }
 
 

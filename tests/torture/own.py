@@ -32,7 +32,7 @@ from raiha_train.data.photos import read_photos
 from tests.gallery_fakes import FakeEncoder, tree, write_photos
 from workflows.run import ROOT, pack
 
-from .grammar import as_json, fault_of, first_fault, nearly, nearly_bytes, nearly_lines
+from .grammar import EXTREMES, as_json, fault_of, first_fault, nearly, nearly_bytes, nearly_lines
 from .part import Part
 
 _CASES = 10
@@ -189,6 +189,12 @@ def weights(seed: int, place: Path) -> str | None:
 
     strategy = st.one_of(
         nearly(about).map(of_metadata),
+        nearly(about["config"]).map(lambda said: of_metadata({**about, "config": said})),
+        st.builds(
+            lambda name, value: of_metadata({**about, "config": {**about["config"], name: value}}),
+            st.sampled_from(sorted(about["config"])),
+            st.sampled_from(EXTREMES),
+        ),
         nearly(header).map(lambda said: _with_header(data, said)),
         nearly_bytes(data),
     )

@@ -3,13 +3,16 @@
 import io
 import random
 import struct
+import tempfile
 import zlib
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image, ImageCms
 
+from raiha_core.codecs.formats import FORMATS
 from tests.png_files import CHANNELS, PALETTE, chunk, make_png
 from tests.png_files import codes as png_codes
 
@@ -167,6 +170,43 @@ def avif(rng: random.Random) -> bytes:
     return imagecodecs.avif_encode(pixels, speed=9, numthreads=1)
 
 
+def heic(rng: random.Random) -> bytes:
+    import pillow_heif
+
+    size = rng.choice(((16, 24), (64, 80), (33, 17)))
+    picture = pillow_heif.from_pillow(Image.fromarray(noise(rng, rng.choice((1, 3, 3, 4)), size)))
+    options: dict = {"quality": rng.choice((30, 90)), "matrix_coefficients": rng.choice((1, 6))}
+    if rng.random() < 0.4:
+        options["exif"] = b"Exif\0\0" + exif(rng)
+    if rng.random() < 0.2:
+        picture.add_from_pillow(Image.fromarray(noise(rng, 3, (48, 32))))
+    buffer = io.BytesIO()
+    picture.save(buffer, **options)
+    return buffer.getvalue()
+
+
+def exr(rng: random.Random) -> bytes:
+    """Scanlines or tiles, halves or floats, NaN and infinity among them, in many packings."""
+    import OpenEXR
+
+    height, width = rng.choice(((24, 36), (1, 40), (40, 1), (70, 33)))
+    kind = np.dtype(rng.choice(("f2", "f4")))
+    names = rng.choice(("RGB", "RGB", "RGBA", "Y", "AZ", "RGBAXYZ"))
+    seeded = np.random.default_rng(rng.randrange(1 << 30))
+    levels = rng.choice((3, 3, 1 << 20))  # few levels can be packed; blocks of noise are kept as they are
+    planes = {name: (seeded.integers(0, levels, (height, width)) * 2 / levels).astype(kind) for name in names}
+    if rng.random() < 0.2:
+        next(iter(planes.values()))[0, 0] = rng.choice((np.nan, np.inf, -np.inf, -1))
+    packing = rng.choice(("NO", "RLE", "ZIPS", "ZIP", "ZIP", "PIZ", "PXR24"))
+    header: dict = {"compression": getattr(OpenEXR, f"{packing}_COMPRESSION"), "type": OpenEXR.scanlineimage}
+    if rng.random() < 0.3:
+        header |= {"type": OpenEXR.tiledimage, "tiles": OpenEXR.TileDescription()}
+    with tempfile.TemporaryDirectory() as folder:  # it writes to a name only
+        path = Path(folder) / "whole.exr"
+        OpenEXR.File(header, planes).write(str(path))
+        return path.read_bytes()
+
+
 def other(rng: random.Random) -> bytes:
     """What begins like a file of some format and goes on as anything, the optional formats among them."""
     begins = [
@@ -198,5 +238,7 @@ MAKERS = {
     "bmp": bmp,
     "avif": avif,
     "other": other,
+    **({"heic": heic} if FORMATS["HEIC"].readable else {}),
+    **({"exr": exr} if FORMATS["EXR"].readable else {}),
 }
 EXTENSIONS = {"jpeg": "jpg", "tiff": "tif", "other": "bin"}

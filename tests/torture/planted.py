@@ -1,4 +1,7 @@
-"""Planted faults: each part must find its own, in a copy of the project that has it."""
+"""Planted faults: each part must find its own, in a copy of the project that has it.
+
+The trial that finds it must hold in the project as it is, or else it found something else.
+"""
 
 import os
 import shutil
@@ -6,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .part import Part
+from .child import run_trials
+from .part import Part, trial_seed
 from .patching import all_faults
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,8 +56,19 @@ def find(seed: int, place: Path) -> str | None:
     first = done.stdout.splitlines()[:1]
     if not first or not first[0].startswith(f"{fault.part}:"):
         return f"{fault.name}: {fault.part} ended otherwise: {(done.stderr or done.stdout)[-300:]!r}"
+    number = int(first[0].split()[0].removeprefix(f"{fault.part}:"))
+    if trouble := _without(fault.part, number):
+        return f"{fault.name}: {fault.part}:{number} fails without the fault too: {trouble}"
     print(f"  planted: {fault.name}: {first[0]:.200}", flush=True)
     return None
+
+
+def _without(name: str, number: int) -> str:
+    """What the trial that found a fault says of the project as it is; "" where it holds."""
+    from . import parts  # here: it imports this module
+
+    part = next(part for part in parts.PARTS if part.name == name)
+    return next(run_trials(part, [(number, trial_seed(_SEED, name, number))])).failure
 
 
 PARTS = (
