@@ -62,9 +62,11 @@ def invert_input() -> io.Input:
 def from_pair(image: Tensor, mask: Tensor, *, invert: bool = False) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """A composite and its mask as it was meant, for the core, and notes to show on the node.
 
+    The mask comes to where the picture is.
+
     Raises: ValueError as `mask_meaning.understand` does: no mask, another shape, several labels.
     """
-    pixels, weight = from_image(image), from_mask(mask).to(image.dtype)
+    pixels, weight = from_image(image), from_mask(mask).to(image)
     try:
         meant = understand(pixels, weight, invert=invert, origin=Origin(remedy="set invert_mask"))
     except SeveralLabelsError as error:

@@ -228,14 +228,14 @@ class _Guide:
 
 def _masks(mask: Tensor | None, mask_video: Any) -> FrameMasks:
     if mask is not None:
-        each = from_mask(mask).float()
+        each = from_mask(mask).float().cpu()  # where the frames of a file are
         if len(each) == 1:
             return one_mask(each)
         return FrameMasks(len(each), lambda: iter(each.split(1)))
     if not hasattr(mask_video, "get_active_trim_window"):
         raise ValueError(_NOT_A_VIDEO.format(name="mask_video", kind=type(mask_video).__name__))
     if isinstance(mask_video, InputImpl.VideoFromComponents):
-        each = from_image(mask_video.get_components().images).mean(1, keepdim=True).float()
+        each = from_image(mask_video.get_components().images).mean(1, keepdim=True).float().cpu()
         return FrameMasks(len(each), lambda: iter(each.split(1)))
     return masks_of_video(_reader(mask_video, "the video of masks"))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .color import lab_to_srgb, srgb_to_lab
 from .mask_shape import LARGEST
-from .precision import widen
+from .precision import doubled, widen
 from .render import STRIP_PIXELS, paste
 from .strips import in_strips, touched_rows
 
@@ -126,7 +126,7 @@ class _ContrastLine:
             weight = mask[:, 0, part].to(lightness)
             own, moved = weight * lightness, weight * change
             terms = [weight, own, moved, own * lightness, own * change]
-            sums += torch.stack([term.double().sum((1, 2)) for term in terms]).cpu()
+            sums += torch.stack([doubled(term).sum((1, 2)) for term in terms]).cpu()
         amount = sums[0].clamp_min(1e-12)
         mean, moved, square, product = (sums[1:] / amount).unbind(0)
         variance = (square - mean.square()).clamp_min(0)

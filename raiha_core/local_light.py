@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .color import linear_to_srgb, srgb_to_linear
 from .masked_statistics import weighted_mean
-from .precision import widen
+from .precision import doubled, widen
 from .regions import rim, ring
 from .render import STRIP_PIXELS
 from .resizing import area_means, moving_means
@@ -116,8 +116,9 @@ def _plane(values: Tensor, weight: Tensor, centre: Tensor, extent: Tensor) -> Te
     terms = torch.cat([term.expand_as(values) for term in (torch.ones_like(values), across, down)], 1)
     terms, share = terms.flatten(2), (weight / weight.sum((2, 3), keepdim=True).clamp_min(1e-6)).flatten(2)
     # in double: a border that is nearly a line leaves the system nearly singular
-    square = ((terms * share) @ terms.mT).double() + 1e-3 * torch.eye(3).to(terms).double()
-    right = ((terms * share) @ values.flatten(2).mT).double()
+    square = doubled((terms * share) @ terms.mT)
+    square = square + 1e-3 * torch.eye(3).to(square)
+    right = doubled((terms * share) @ values.flatten(2).mT)
     return torch.linalg.solve(square, right)[:, 1:, 0].to(values)
 
 

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,7 @@ def run(code: str, *arguments: str, timeout: float = 900) -> str:
     done = subprocess.run(
         call, env=environment, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False
     )
-    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[:9000]}"
     return done.stdout
 
 
@@ -300,7 +301,18 @@ def install() -> None:
 
 @contextmanager
 def pretending() -> Iterator[_Log]:
-    """Work on the device inside the block. Yields: the log, cleared."""
+    """Work on the device inside the block, threads that begin there too. Yields: the log, cleared."""
     LOG.clear()
-    with _Mode():
-        yield LOG
+    plain = threading.Thread.run
+
+    def run_there(thread: threading.Thread) -> None:
+        torch._C._set_only_lift_cpu_tensors(True)  # each thread's own
+        with _Mode():
+            plain(thread)
+
+    threading.Thread.run = run_there  # type: ignore[method-assign]
+    try:
+        with _Mode():
+            yield LOG
+    finally:
+        threading.Thread.run = plain  # type: ignore[method-assign]
