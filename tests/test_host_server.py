@@ -38,6 +38,16 @@ def test_node_errors_with_status_200_are_a_failure_and_the_rest_is_stopped(comfy
     assert [route for route, _ in comfy.posted] == ["prompt", "queue", "interrupt"]
 
 
+def test_a_prompt_that_was_stopped_takes_no_time_from_the_next(comfy, monkeypatch):
+    monkeypatch.setattr(pack("workflows.host_server"), "_GOODBYE", 0.0)
+    sound, comfy.prompt = comfy.prompt, (200, {"prompt_id": "p", "node_errors": NODE_ERRORS})
+    server = Server(comfy.url)
+    with pytest.raises(ValueError, match="Required input is missing"):
+        server.run(PROMPT)
+    comfy.prompt = sound
+    assert server.run(PROMPT) == {"1": {"images": [SAVED]}}
+
+
 def test_a_refusal_names_the_node_although_its_details_are_empty(comfy):
     error = {"type": "prompt_outputs_failed_validation", "message": "failed", "details": ""}
     comfy.prompt = (400, {"error": error, "node_errors": NODE_ERRORS})

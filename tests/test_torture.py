@@ -17,6 +17,7 @@ from tests.torture import child, run, soak
 from tests.torture.part import Part, trial_seed
 from tests.torture.parts import PARTS
 from tests.torture.patching import all_faults, read_fault
+from tests.torture.processes import end_of, start
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="trials run in forked children"),
@@ -128,6 +129,24 @@ def test_every_way_to_fail_is_a_failure_of_that_trial_and_the_others_go_on(
     assert "again: make torture SEED=1 ONLY=bad:1" in shown
     rows = {line.split()[0]: line.split()[1:5] for line in shown.splitlines() if line[:4] in ("good", "bad ")}
     assert rows == {"good": ["3", "3", "3", "0"], "bad": ["3", "3", "3", "1"]}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux ends a child with its parent")
+def test_a_runner_that_is_killed_leaves_no_child_behind(tmp_path):
+    def tells_and_sleeps(seed, place):
+        (tmp_path / "child").write_text(str(os.getpid()))
+        time.sleep(60)
+
+    runner = start(lambda: call([part("bad", tells_and_sleeps)], tmp_path))
+    while not (tmp_path / "child").is_file() or not (tmp_path / "child").read_text():
+        time.sleep(0.01)
+    os.kill(runner, signal.SIGKILL)
+    assert end_of(runner) == -signal.SIGKILL
+    grandchild = Path("/proc", (tmp_path / "child").read_text(), "stat")
+    until = time.monotonic() + 20
+    while grandchild.exists() and grandchild.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        assert time.monotonic() < until, "it lives on"
+        time.sleep(0.02)
 
 
 def test_a_run_goes_on_where_it_was_stopped_and_begins_with_what_failed(tmp_path, capsys):

@@ -176,12 +176,15 @@ class Server:
 
     def _stop(self, prompt_id: str) -> None:
         """Best effort: it is called on the way out with another error."""
+        clock = self._until
         self.start_clock(_GOODBYE)
         try:
             self._json("POST", "queue", {"delete": [prompt_id]})
             self._json("POST", "interrupt", {"prompt_id": prompt_id})
         except (OSError, ValueError) as error:
             _LOG.debug("the server was not told: %s", error)
+        finally:
+            self._until = clock  # the next prompt has what time there was
 
     def fetch(self, entry: Mapping[str, str]) -> bytes:
         """Raises: ValueError naming the file where the answer is not the picture that it should be."""

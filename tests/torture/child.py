@@ -5,6 +5,7 @@ trial, and the next child goes on with the next one.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import select
@@ -22,6 +23,7 @@ from .part import Part
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_PDEATHSIG = 1  # of Linux' prctl
 _LOOK = 0.05  # seconds between two looks at a child
 _WORK_OF_ONE = 200  # trials that one child does, before a fresh one takes over
 
@@ -119,6 +121,7 @@ class _Child:
             code = 1
             try:
                 os.setsid()  # what a trial starts dies with it
+                _die_with_the_parent()
                 code = _work(part, self.trials, self.scratch, writing, until)
             except BaseException:
                 traceback.print_exc()
@@ -186,6 +189,12 @@ class _Child:
                     kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
         shutil.rmtree(self.scratch, onerror=_open_and_try_again)
+
+
+def _die_with_the_parent() -> None:
+    """Where the system can: a runner that is killed leaves nobody behind."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PDEATHSIG, signal.SIGKILL)
 
 
 def _open_and_try_again(remove: object, path: str, _: object) -> None:

@@ -1,6 +1,6 @@
 """Every part of the torture, in the order in which they run."""
 
-from . import disks, files, kills, kills_runs, own, planted, readers, soak, strangers, truths
+from . import disks, files, kills, kills_runs, own, planted, readers, soak, soak_comfyui, strangers, truths
 
 PARTS = (
     *kills.PARTS,
@@ -12,5 +12,6 @@ PARTS = (
     *strangers.PARTS,
     *truths.PARTS,
     *soak.PARTS,
+    *soak_comfyui.PARTS,
     *planted.PARTS,
 )

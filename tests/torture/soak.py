@@ -22,23 +22,50 @@ from workflows.run import pack
 from .child import resident
 from .part import Part, dice
 
-RUNS = 25
+RUNS = 24
 _WARM = 3  # slices before anything is compared
 _ALLOWED = 1.02  # of memory
 _HANDLES = 2  # that may be open for a moment more
+_TOLD = 20  # slices between two lines of what is in use
+
+
+@dataclass(slots=True)
+class Level:
+    """What a process had when it was warm: memory, open handles, temporary files."""
+
+    slices: int = 0
+    memory: int = 0
+    handles: int = 0
+    temporary: int = 0
+
+    def grown(self, name: str, pid: int, folders: list[Path]) -> str | None:
+        """After a slice of runs: what is no longer where it was, if anything is."""
+        self.slices += 1
+        memory, place = resident(pid), Path(f"/proc/{pid}/fd")
+        handles = len(list(place.iterdir())) if place.is_dir() else 0
+        temporary = sum(1 for folder in folders for _ in folder.rglob("*"))
+        had = f"{self.memory / 2**20:.0f} MiB, {self.handles} handles, {self.temporary} temporary files"
+        have = f"{memory / 2**20:.0f} MiB, {handles} handles, {temporary} temporary files"
+        if self.slices <= _WARM:
+            self.memory = max(memory, self.memory)
+            self.handles, self.temporary = handles, temporary
+            return None
+        if self.slices % _TOLD == 0:
+            print(f"  {name}: {self.slices * RUNS} runs: {have}; {_WARM * RUNS} runs: {had}", flush=True)
+        flat = memory <= _ALLOWED * self.memory and temporary <= self.temporary
+        if flat and handles <= self.handles + _HANDLES:
+            return None
+        return f"{self.slices * RUNS} runs: {have}; {_WARM * RUNS} runs: {had}"
 
 
 @dataclass(slots=True)
 class _Soak:
-    """The host of a process, and what it had when it was warm."""
+    """The host of a process."""
 
     host: Any
     base: Path
-    slices: int = 0
     right: bytes = b""
-    memory: list[int] = field(default_factory=list)
-    handles: int = 0
-    temporary: int = 0
+    level: Level = field(default_factory=Level)
 
 
 @cache
@@ -50,7 +77,7 @@ def _soak(root: Path) -> _Soak:
     return _Soak(make_host(base), base)
 
 
-def _prompt(strength: float = 1.0, **changes: Any) -> dict[str, Any]:
+def soak_prompt(strength: float = 1.0, **changes: Any) -> dict[str, Any]:
     """Load, build, search, harmonize, save."""
     prompt: dict[str, Any] = {
         **{
@@ -79,16 +106,16 @@ def _prompt(strength: float = 1.0, **changes: Any) -> dict[str, Any]:
     return prompt
 
 
-def _wrong(rng: random.Random) -> dict[str, Any]:
+def wrong_prompt(rng: random.Random) -> dict[str, Any]:
     return rng.choice(
         (
-            _prompt(n1_image="gone.png"),
-            _prompt(n2_image="composite.png [temp]"),
-            _prompt(n8_strength=99.0),
-            _prompt(n7_harmonizer="no such"),
-            _prompt(n8_composite=["99", 0]),
-            _prompt(n4_photos="input: nowhere"),
-            _prompt(n1_image="broken.png"),
+            soak_prompt(n1_image="gone.png"),
+            soak_prompt(n2_image="composite.png [temp]"),
+            soak_prompt(n8_strength=99.0),
+            soak_prompt(n7_harmonizer="no such"),
+            soak_prompt(n8_composite=["99", 0]),
+            soak_prompt(n4_photos="input: nowhere"),
+            soak_prompt(n1_image="broken.png"),
         )
     )
 
@@ -108,7 +135,7 @@ def _one(soak: _Soak, rng: random.Random) -> str:
     kind = rng.choice(("plain", "plain", "wrong", "cancel", "changed"))
     if kind == "wrong":
         try:
-            soak.host.run(_wrong(rng))
+            soak.host.run(wrong_prompt(rng))
             return "a wrong prompt was taken"
         except refused:
             pass
@@ -124,16 +151,16 @@ def _one(soak: _Soak, rng: random.Random) -> str:
         session = soak.host._session
         before, session.on_progress = session.on_progress, stop
         try:
-            soak.host.run(_prompt())
+            soak.host.run(soak_prompt())
         except refused as error:
             if "interrupted" not in str(error):
                 return f"cancelled: {error}"
         finally:
             session.on_progress = before
-    elif kind == "changed":
-        soak.host.run(_prompt(strength=rng.uniform(0, 2)))
+    else:
+        soak.host.run(soak_prompt(strength=rng.uniform(0, 2) if kind == "changed" else 1.0))
     _saved(soak)
-    soak.host.run(_prompt())
+    soak.host.run(soak_prompt())
     data = _saved(soak)
     soak.right = soak.right or data
     return "" if data == soak.right else f"after a run that was {kind} the next one gives another picture"
@@ -149,20 +176,8 @@ def runs(seed: int, place: Path) -> str | None:
         if fault := _one(soak, rng):
             return fault
     gc.collect()
-    soak.slices += 1
-    memory = resident(os.getpid())
-    handles = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-    temporary = sum(1 for folder in ("temp", "user") for _ in soak.host.folder(folder).rglob("*"))
-    temporary += sum(1 for _ in Path(tempfile.gettempdir()).rglob("*"))
-    if soak.slices <= _WARM:
-        soak.memory.append(memory)
-        soak.handles, soak.temporary = handles, temporary
-        return None
-    if memory > _ALLOWED * max(soak.memory):
-        return f"memory grew from {max(soak.memory) >> 20} to {memory >> 20} MiB in {soak.slices * RUNS} runs"
-    if handles > soak.handles + _HANDLES:
-        return f"{handles} handles are open, {soak.handles} were"
-    return f"{temporary} temporary files, {soak.temporary} were" if temporary > soak.temporary else None
+    folders = [soak.host.folder(name) for name in ("temp", "user")]
+    return soak.level.grown("soak-embedded", os.getpid(), [*folders, Path(tempfile.gettempdir())])
 
 
-PARTS = (Part(name="soak-embedded", trial=runs, full=400, seconds=600, mib=2048, share=3, cases=RUNS),)
+PARTS = (Part(name="soak-embedded", trial=runs, full=417, seconds=600, mib=2048, share=3, cases=RUNS),)
