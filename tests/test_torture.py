@@ -5,6 +5,7 @@ Oracle of the runner: parts that hang, take memory, die and fail on purpose.
 
 import json
 import os
+import random
 import shutil
 import signal
 import time
@@ -17,7 +18,7 @@ from tests.torture import child, run, soak
 from tests.torture.part import Part, trial_seed
 from tests.torture.parts import PARTS
 from tests.torture.patching import all_faults, read_fault
-from tests.torture.processes import end_of, start
+from tests.torture.processes import end_of, kill_within, start
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="trials run in forked children"),
@@ -147,6 +148,25 @@ def test_a_runner_that_is_killed_leaves_no_child_behind(tmp_path):
     while grandchild.exists() and grandchild.read_text().rsplit(")", 1)[1].split()[0] != "Z":
         assert time.monotonic() < until, "it lives on"
         time.sleep(0.02)
+
+
+def test_kills_of_what_was_at_work_are_counted_and_remembered(tmp_path, capsys):
+    def kills_two_of_three(seed, place):
+        for job in (lambda: time.sleep(60), lambda: time.sleep(60)):
+            assert kill_within(job, 0.02, random.Random(seed))
+        done = start(lambda: None)
+        assert end_of(done) == 0
+
+    parts = [part("kind", kills_two_of_three), part("calm", holds)]
+    assert call(parts, tmp_path, "--seed", "4") == 0
+    path = tmp_path / "out" / "seed4.jsonl"
+    path.write_text(path.read_text().replace('{"ended": true}\n', ""))
+    first = capsys.readouterr().out
+    assert call(parts, tmp_path, "--seed", "4") == 0  # all of it was tried: it reads what the first wrote
+    for shown in (first, capsys.readouterr().out):
+        rows = {line.split()[0]: line.split()[1:5] for line in shown.splitlines()}
+        assert rows["kind"] == ["3", "3", "3", "6"]
+        assert rows["calm"] == ["3", "3", "3", "0"]
 
 
 def test_a_run_goes_on_where_it_was_stopped_and_begins_with_what_failed(tmp_path, capsys):

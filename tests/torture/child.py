@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .part import Part
+from .processes import kills
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -35,6 +36,7 @@ class Outcome:
     number: int
     failure: str  # "" where it held
     seconds: float
+    kills: int = 0  # processes that it killed at their work
 
 
 class Stopwatch:
@@ -156,7 +158,7 @@ class _Child:
                     failure = f"took {line['mib']:.0f} MiB, more than {self.part.mib}"
                 if not failure and spent > self.part.seconds:
                     failure = f"took {spent:.1f} seconds, more than {self.part.seconds:g}"
-                yield Outcome(line["ends"], failure, spent)
+                yield Outcome(line["ends"], failure, spent, line["kills"])
                 number = None
             elif "done" in line:
                 self.stopped = line["stopped"]
@@ -221,11 +223,11 @@ def _work(
         place = scratch / str(number)
         place.mkdir()
         _forget_peak()
-        before = resident(os.getpid())
+        before, killed = resident(os.getpid()), kills()
         say(begins=number)
         failure = run_here(part, seed, place)
         grown = max(0, _peak() - before) / (1 << 20)
-        say(ends=number, failure=failure, mib=grown)
+        say(ends=number, failure=failure, mib=grown, kills=kills() - killed)
         shutil.rmtree(place, onerror=_open_and_try_again)
     say(done=True, stopped=stopped)
     return 0

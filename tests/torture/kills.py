@@ -19,7 +19,7 @@ from tests.gallery_fakes import FakeEncoder, tree, write_photo
 
 from .galleries import Stage, Work, make_stage, prepare, trouble_after_cut, trouble_after_end, view
 from .part import Part, dice
-from .processes import duration, kill_within
+from .processes import duration, kill_within, note_kill
 
 _LONGER = 1.15  # than an undisturbed run: some kills come too late, as in life
 
@@ -92,7 +92,7 @@ def command(seed: int, place: Path) -> str | None:
     process = _start("build", stage / "photos", place / "store")
     time.sleep(rng.uniform(0.3 * seconds, 1.05 * seconds))  # before that Python is still importing
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    note_kill(process.wait())
     whole = view(stage / "whole")
     work = Work("build", "", lambda store: _call("build", stage / "photos", store), "nothing yet", whole)
     if trouble := trouble_after_cut(work, place / "store"):

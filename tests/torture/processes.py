@@ -11,6 +11,18 @@ from pathlib import Path
 
 Job = Callable[[], object]
 _FAILED = 3  # exit code of a job that raised
+_kills = [0]  # of processes at work, by this one
+
+
+def note_kill(code: int) -> bool:
+    """Count a process that ended with `code` if a kill ended it. Returns: whether one did."""
+    _kills[0] += code == -signal.SIGKILL
+    return code == -signal.SIGKILL
+
+
+def kills() -> int:
+    """How many processes this one has killed at their work."""
+    return _kills[0]
 
 
 def start(job: Job, errors: Path | None = None) -> int:
@@ -60,4 +72,4 @@ def kill_within(job: Job, seconds: float, rng: random.Random) -> bool:
     os.kill(child, signal.SIGKILL)
     code = end_of(child)
     assert code in (0, -signal.SIGKILL), f"the job failed by itself: code {code}"
-    return code != 0
+    return note_kill(code)

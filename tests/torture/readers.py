@@ -22,7 +22,7 @@ from tests.gallery_fakes import FakeEncoder, digest
 
 from .galleries import Stage, make_stage, prepare
 from .part import Part, dice
-from .processes import end_of, start
+from .processes import end_of, note_kill, start
 
 _READERS = 8
 _SECONDS = 1.0  # of one trial, while the writer works
@@ -81,7 +81,7 @@ def beside(seed: int, place: Path) -> str | None:
     if killed:
         time.sleep(rng.uniform(0, _SECONDS))
         os.kill(writer, signal.SIGKILL)
-        end_of(writer)
+        note_kill(end_of(writer))
         with states.open("a") as file:  # committed, but perhaps not told any more
             file.write(digest(open_gallery(store)) + "\n")
         writer = start(lambda: _write_on(stage, store, states, seed + 1), place / "error")
@@ -135,7 +135,7 @@ def writers(seed: int, place: Path) -> str | None:
         if not str(error).endswith("is being written by another process; try again later"):
             return f"a second writer was told: {error}"
     os.kill(writer, signal.SIGKILL)
-    end_of(writer)
+    note_kill(end_of(writer))
     if is_being_written(store / "lock"):
         return "a dead writer still holds the lock"
     add(trip, store, encoder=encoder)

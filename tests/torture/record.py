@@ -17,6 +17,7 @@ class Record:
     failed: dict[str, dict[int, str]] = field(default_factory=dict)
     first: dict[str, list[int]] = field(default_factory=dict)  # to be tried again before all others
     seconds: Counter = field(default_factory=Counter)
+    kills: Counter = field(default_factory=Counter)  # by part
 
     @classmethod
     def open(cls, path: Path) -> "Record":
@@ -28,10 +29,12 @@ class Record:
             ended = bool(said.get("ended"))
             if not ended:
                 record._take(said["part"], said["trial"], said["failure"])
+                record.kills[said["part"]] += said.get("kills", 0)
         record.first = {part: sorted(numbers) for part, numbers in record.failed.items()}
         record.failed = {}
         if ended:
             record.passed = {}
+            record.kills.clear()
             path.unlink()
             for part, numbers in record.first.items():  # still known if this run is stopped at once
                 for number in numbers:
@@ -46,10 +49,12 @@ class Record:
             self.passed.setdefault(part, set()).add(number)
             self.failed.get(part, {}).pop(number, None)
 
-    def note(self, part: str, number: int, failure: str, seconds: float) -> None:
+    def note(self, part: str, number: int, failure: str, seconds: float, kills: int = 0) -> None:
         self._take(part, number, failure)
         self.seconds[part] += seconds
-        self._write({"part": part, "trial": number, "failure": failure})
+        self.kills[part] += kills
+        counted = {"kills": kills} if kills else {}
+        self._write({"part": part, "trial": number, "failure": failure, **counted})
 
     def end(self) -> None:
         self._write({"ended": True})

@@ -54,12 +54,13 @@ def _chosen(parts: Sequence[Part], only: str) -> list[tuple[Part, list[int] | No
 
 def _table(parts: Sequence[Part], record: Record) -> str:
     width = max(len(part.name) for part in parts)
-    lines = [f"{'part':<{width}}  {'full':>6}  {'tried':>6}  {'cases':>7}  {'failed':>6}  {'seconds':>8}"]
+    head = ("full", 6), ("tried", 6), ("cases", 7), ("kills", 6), ("failed", 6), ("seconds", 8)
+    lines = ["  ".join([f"{'part':<{width}}", *(f"{name:>{room}}" for name, room in head)])]
     for part in parts:
         tried, failed = record.tried(part.name), len(record.failed.get(part.name, {}))
         lines.append(
-            f"{part.name:<{width}}  {part.full:>6}  {tried:>6}  {tried * part.cases:>7}  {failed:>6}  "
-            f"{record.seconds[part.name]:>8.0f}"
+            f"{part.name:<{width}}  {part.full:>6}  {tried:>6}  {tried * part.cases:>7}  "
+            f"{record.kills[part.name] or '':>6}  {failed:>6}  {record.seconds[part.name]:>8.0f}"
         )
     return "\n".join(lines)
 
@@ -82,7 +83,7 @@ def run(parts: Sequence[Part], arguments: argparse.Namespace) -> int:
             for number in todo
         ]
         for outcome in run_trials(part, trials, until):
-            record.note(part.name, outcome.number, outcome.failure, outcome.seconds)
+            record.note(part.name, outcome.number, outcome.failure, outcome.seconds, outcome.kills)
             if outcome.failure:
                 if len(record.failed[part.name]) <= _SHOWN:
                     print(f"{part.name}:{outcome.number} {outcome.failure}", flush=True)
