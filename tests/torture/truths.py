@@ -101,6 +101,7 @@ CONTROLS = st.builds(
     grow=st.integers(-2, 3),
     feather=st.sampled_from((0, 0, 3)),
     context=st.sampled_from((-1.0, 0.0, 1.0)),
+    local_light=st.sampled_from((0.0, 0.0, 0.0, 1.0, 2.0)),
 )
 
 
@@ -244,7 +245,10 @@ def _digest(tensor: Tensor) -> str:
 
 
 def same_bytes(number: int, place: Path) -> str | None:
-    """Neither the strips' height nor the process changes a byte; threads change no more than 2e-6."""
+    """Neither the strips' height nor the process changes a byte; threads change no more than 2e-6.
+
+    5e-6 with the random weights of small networks, of which 3.8e-6 was seen.
+    """
 
     def judge(example: tuple) -> str:
         name, (height, width), seed, rows, set_to = example
@@ -266,6 +270,18 @@ def same_bytes(number: int, place: Path) -> str | None:
                 return f"{name}: another process fails"
             if told.read_text() != _digest(whole):
                 return f"{name}: another process gives other bytes"
+        if seed % 5 == 1 and hasattr(os, "fork"):
+            kept = place / "threads.npy"
+
+            def with_threads() -> None:
+                torch.set_num_threads(3)
+                np.save(kept, run().numpy())
+
+            if end_of(start(with_threads)):
+                return f"{name}: with three threads it fails"
+            most = 5e-6 if name.startswith("small ") else 2e-6  # their weights are lively, and amplify
+            if (torch.from_numpy(np.load(kept)) - whole).abs().max() > most:
+                return f"{name}: threads change more than the last bits"
         return ""
 
     # where light and contrast go apart, sums over strips of another height round differently
