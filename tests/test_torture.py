@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.tools import make_torture_docs
 from tests.torture import child, run, soak
 from tests.torture.part import Part, trial_seed
 from tests.torture.parts import PARTS
@@ -201,6 +202,32 @@ def test_a_budget_samples_every_part_and_only_names_some(tmp_path, capsys):
     assert "a " not in capsys.readouterr().out.split("\n", 1)[1][:20]
     with pytest.raises(SystemExit, match="no part 'c'"):
         call(parts, tmp_path, "--only", "c")
+
+
+def test_the_page_counts_what_a_record_says(tmp_path, monkeypatch):
+    record, page = tmp_path / "seed1.jsonl", tmp_path / "torture.md"
+    lines = [
+        {"part": "kills-gallery", "trial": 0, "failure": "", "kills": 2},
+        {"part": "kills-gallery", "trial": 1, "failure": "lost"},
+        {"part": "kills-gallery", "trial": 1, "failure": "", "kills": 1},  # mended, and tried again
+        {"part": "own-lists", "trial": 5, "failure": "Traceback"},
+        {"part": "files-unheard", "trial": 0, "failure": ""},
+        {"ended": True},
+    ]
+    record.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    page.write_text(f"before\n{make_torture_docs.BEGIN}old\n{make_torture_docs.END}after\n")
+    monkeypatch.setattr(make_torture_docs, "PAGE", page)
+    assert make_torture_docs.main(["make torture SEED=1", "1234567", str(record)]) == 0
+    shown = page.read_text().splitlines()
+    assert (shown[0], shown[-1]) == ("before", "after")
+    assert "`make torture SEED=1`, revision 1234567:" in shown
+    for row in (
+        "| kills-gallery | 1000 | 2 | 2 | 3 | 0 |",
+        "| own-lists | 400 | 1 | 30 |  | 1 |",
+        "| files-unheard |  | 1 | 1 |  | 0 |",
+        "| **all** |  | 4 | 33 | 3 | 1 |",
+    ):
+        assert row in shown
 
 
 # ---- planted faults
