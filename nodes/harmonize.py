@@ -24,7 +24,16 @@ from .models import (
     weights_fingerprint,
 )
 from .notes import show_notes
-from .sockets import HarmonizerSocket, NamedPhoto, PictureReferences, ReferenceList, References, require
+from .sockets import (
+    HarmonizerSocket,
+    Look,
+    LookSocket,
+    NamedPhoto,
+    PictureReferences,
+    ReferenceList,
+    References,
+    require,
+)
 from .tensors import alpha_of, from_pair, invert_input, to_image
 from .wheel import control_inputs, controls_of, local_light_input
 
@@ -143,6 +152,9 @@ class Harmonize(io.ComfyNode):
                     display_name="report",
                     tooltip="How far each reference was followed, and why where it was not.",
                 ),
+                LookSocket.Output(
+                    "look", display_name="look", tooltip="The change of colours, for Save Look as .cube."
+                ),
             ],
         )
 
@@ -206,7 +218,7 @@ class Harmonize(io.ComfyNode):
         notes = (*notes, *result.notes)
         image = to_image(result.image, alpha_of(composite))
         shown = show_notes(cls, [*notes, *report.splitlines()])
-        return io.NodeOutput(image, report, ui=shown or None)
+        return io.NodeOutput(image, report, Look(result.transform, strength, controls), ui=shown or None)
 
 
 def _photos(

@@ -1,9 +1,11 @@
 """The pack: every node, in the order of the menu, and what ComfyUI asks for them."""
 
+from .clip_files import LoadClip
 from .compare import Compare
 from .compat import ComfyExtension, io
 from .gallery import BuildGallery, ImagesToGallery, LoadEncoder, LoadGallery
 from .harmonize import Harmonize, LoadHarmonizer, StatisticsOptions
+from .look import SaveLook
 from .models import register_folders
 from .paste import PasteObject
 from .pictures import LoadMask, LoadPicture, SavePicture
@@ -32,6 +34,8 @@ NODES: list[type[io.ComfyNode]] = [
     RetrieveReferences,
     PicturesAsReferences,
     HarmonizeVideo,
+    LoadClip,
+    SaveLook,
 ]
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,55 +13,26 @@ from ..raiha_core.codecs.source import PictureSource
 from ..raiha_core.images import open_picture, write_picture
 from ..raiha_core.mask_files import open_mask_file
 from .compat import folder_paths, io, metadata_allowed, model_management, ui
+from .examples import EXAMPLE, choice_problem, chosen_file, file_choices
 from .notes import show_notes
 from .reading import MAX_PIXELS, damage_notes, damage_remedy_told, reading_inputs
 from .sockets import SourceSocket, require
 from .tensors import alpha_of, from_image, from_mask, to_image, to_mask
 
-_ASSETS = Path(__file__).resolve().parent.parent / "assets"
-_EXAMPLES = ("demo", "scenes/photos", "scenes/cutouts")
-_PREFIX = "example: "  # in the list of pictures; no file of the input folder is meant
+_PICTURE = "picture"
 _AUTOMATIC, _OPAQUE, _TRANSPARENT = "automatic", "opaque", "transparent"
 
 
-def _examples() -> dict[str, Path]:
-    """Names in the list -> pictures that come with the pack."""
-    found = {}
-    for folder in _EXAMPLES:
-        for path in sorted((_ASSETS / folder).glob("*")):
-            if path.suffix.lower() in readable_endings():
-                found[f"{_PREFIX}{path.relative_to(_ASSETS).as_posix()}"] = path
-    return found
-
-
 def _choices() -> list[str]:
-    """The user's pictures first, then the examples."""
-    folder = folder_paths.get_input_directory()
-    files = [name for name in os.listdir(folder) if name.lower().endswith(readable_endings())]
-    return [*sorted(files), *_examples()]
+    return file_choices(readable_endings())
 
 
 def _path(name: str) -> Path:
-    """The file behind an entry of the list. Raises: ValueError where there is none."""
-    if name.startswith(_PREFIX):
-        path = _examples().get(name)
-        if path is None:
-            raise ValueError(f"there is no picture '{name}' in this version of the pack")
-        return path
-    path = Path(folder_paths.get_annotated_filepath(name))
-    if not path.is_file():
-        raise ValueError(f"there is no picture '{name}' in ComfyUI's input folder")
-    return path
+    return chosen_file(name, readable_endings(), _PICTURE)
 
 
 def _validate(name: str | None) -> bool | str:
-    if name is None:  # linked: known only when it runs
-        return True
-    try:
-        _path(name)
-    except Exception as error:  # ComfyUI raises several types for names that leave the input folder
-        return str(error)
-    return True
+    return choice_problem(name, readable_endings(), _PICTURE)
 
 
 def _fingerprint(name: str | None) -> str:
@@ -94,7 +64,7 @@ def _transparent_is_object(name: str, mask_means: str) -> bool:
 
 def _preview(name: str, pixels: Tensor) -> ui.PreviewImage | None:
     """Examples need one; pictures of the input folder are shown by the page itself."""
-    return ui.PreviewImage(to_image(pixels)) if name.startswith(_PREFIX) else None
+    return ui.PreviewImage(to_image(pixels)) if name.startswith(EXAMPLE) else None
 
 
 def _shown(preview: ui.PreviewImage | None, notes: dict[str, tuple[str, ...]]) -> dict[str, object] | None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ..raiha_core.codecs.source import PictureSource
+from ..raiha_core.controls import Controls
 from ..raiha_core.features.references import Reference
 from ..raiha_core.gallery.memory import MemoryGallery
 from ..raiha_core.gallery.store import StoredGallery
+from ..raiha_core.render import Prediction
 from ..raiha_core.retrieval.candidates import Candidates, references
 from .compat import io
 from .models import ManagedEncoder, ManagedHarmonizer
@@ -86,12 +88,22 @@ class PictureReferences:
         return tuple(replace(photo, features=encoder.encode(photo.image)) for photo in self.photos)
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was made of the colours of one picture's object, and as what it was asked for."""
+
+    transform: Prediction | None
+    strength: float
+    controls: Controls
+
+
 GallerySocket = io.Custom("RAIHA_GALLERY")
 EncoderSocket = io.Custom("RAIHA_ENCODER")
 CandidateList = io.Custom("RAIHA_CANDIDATES")
 ReferenceList = io.Custom("RAIHA_REFERENCES")
 HarmonizerSocket = io.Custom("RAIHA_HARMONIZER")
 SourceSocket = io.Custom("RAIHA_SOURCE")
+LookSocket = io.Custom("RAIHA_LOOK")
 Layers = io.Custom("LAYERS")  # ComfyUI's own, by name: older hosts have none
 
 
@@ -110,6 +122,7 @@ _MADE_BY = {
     PictureSource: "Load Picture (Raiha)",
     Candidates: "a retrieval node",
     References: "a retrieval node",
+    Look: "Harmonize (Raiha)",
     PictureReferences: "Pictures as References (Raiha)",
     ManagedHarmonizer: "Load Harmonizer (Raiha) or Statistics Options (Raiha)",
 }

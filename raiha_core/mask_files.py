@@ -51,7 +51,13 @@ def _palette_of(raster: Raster) -> _Palette | None:
 
 
 def _is_grey(channels: np.ndarray, full: int) -> bool:
-    return int((channels.max(-1).astype(np.int32) - channels.min(-1)).max()) <= _NOT_GREY * full
+    first, *others = np.moveaxis(
+        channels, -1, 0
+    )  # plane by plane: a reduction over three is 20 times as slow
+    low = high = first
+    for plane in others:
+        low, high = np.minimum(low, plane), np.maximum(high, plane)
+    return int((high.astype(np.int32) - low).max()) <= _NOT_GREY * full
 
 
 def _as_cover(inside: np.ndarray) -> Tensor:
@@ -115,10 +121,13 @@ def _grey_sum(raster: Raster, path: Path) -> np.ndarray:
 
     Without the profile: a mask's codes are shares of cover, not colours.
     """
+    if raster.samples.shape[2] == 1:
+        return raster.samples[:, :, 0] * np.uint32(3)
     codes = to_srgb(replace(raster, profile=None), path)
     if not _is_grey(codes, raster.full):
         raise ValueError(f"{path} is a colour picture without alpha; a mask must be grey or have an alpha")
-    return codes.sum(2, dtype=np.uint32)
+    red, green, blue = np.moveaxis(codes, -1, 0)
+    return red.astype(np.uint32) + green + blue
 
 
 def read_mask_file(

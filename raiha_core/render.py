@@ -152,9 +152,7 @@ def apply(
         else:
             new = _stepped(prediction.step.halo, changed, composite, window)
         lab = None if whole_lab is None else whole_lab[..., part, across]
-        new = cast("Tensor", _Clamp.apply(_transform(prediction, field, new, window, lab)))
-        if prediction.after is not None:
-            new = cast("Tensor", _Clamp.apply(prediction.after(new)))
+        new = _new_pixels(prediction, field, new, window, lab)
         weight = widen(mask[..., part, across])
         if whole:
             weight = (weight > 0).to(weight)
@@ -162,6 +160,41 @@ def apply(
 
     in_strips(write, rows, max(1, STRIP_PIXELS // (len(composite) * composite.shape[-1])))
     return result
+
+
+class PartByPart:
+    """A prediction that is a function of colour and place, for photos of which no copy in floats is made."""
+
+    def __init__(self, prediction: Prediction, mask_at: Callable[[tuple[int, int]], Tensor]) -> None:
+        """Args: mask_at: the photo's mask, made small to a size (height, width): (1, 1, *size).
+
+        Raises: ValueError for predictions that look at the whole photo (`step`, `dense`).
+        """
+        if prediction.step is not None or prediction.dense is not None:
+            raise ValueError("this prediction looks at the whole photo")
+        self._prediction, self._mask_at = prediction, mask_at
+
+    def of(self, size: tuple[int, int]) -> Callable[[Tensor, Tensor, Window], Tensor]:
+        """For a photo of a size (height, width): (old pixels, mask, where they lie) -> the new pixels."""
+        affine, field = self._prediction.affine, None
+        if affine is not None:
+            small = (affine.shape[-2], affine.shape[-1])
+            field = Enlarged(widen(affine), self._mask_at(small).to(affine.device) > 0, size)
+
+        def rendered(old: Tensor, mask: Tensor, window: Window) -> Tensor:
+            return paste(old, _new_pixels(self._prediction, field, old, window, None), mask)
+
+        return rendered
+
+
+def _new_pixels(
+    prediction: Prediction, field: Enlarged | None, new: Tensor, window: Window, lab: Tensor | None
+) -> Tensor:
+    """A strip after all steps but `step`, each clamped."""
+    new = cast("Tensor", _Clamp.apply(_transform(prediction, field, new, window, lab)))
+    if prediction.after is not None:
+        new = cast("Tensor", _Clamp.apply(prediction.after(new)))
+    return new
 
 
 def _stepped(halo: int, changed: Renderer, composite: Tensor, window: Window) -> Tensor:

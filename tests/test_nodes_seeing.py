@@ -98,3 +98,53 @@ def test_the_pack_is_found_by_the_words_that_artists_search(host):
     }
     for word in ("paste object", "match lighting", "relight", "color match", "harmonise", "composite"):
         assert any(word in known for known in words), word
+
+
+def look_prompt(harmonizer, **controls):
+    return {
+        **PAIR,
+        "7": node("Raiha_LoadHarmonizer", harmonizer=harmonizer),
+        "8": node(
+            "Raiha_Harmonize",
+            **{"composite": ["1", 0], "mask": ["2", 0], "harmonizer": ["7", 0], "strength": 0.8},
+            **controls,
+        ),
+        "9": node("Raiha_SaveLook", look=["8", 2], filename_prefix="raiha/mine", size="17"),
+        "10": node("Raiha_SavePicture", images=["8", 0], filename_prefix="graded", bit_depth="8"),
+    }
+
+
+def test_a_look_is_saved_as_the_table_that_makes_the_picture(host):
+    # Oracle: the colours of the saved picture, looked up in the file between the lattice points around them.
+    history = host.run(look_prompt("statistics"))
+    assert history.outputs["9"]["text"] == ["written to raiha/mine_00001_.cube in the output folder"]
+    lines = (host.folder("output") / "raiha" / "mine_00001_.cube").read_text(encoding="utf-8").splitlines()
+    assert "LUT_3D_SIZE 17" in lines
+    rows = np.array([[float(v) for v in line.split()] for line in lines if line[0].isdigit()])
+    table = rows.reshape(17, 17, 17, 3).transpose(2, 1, 0, 3)
+    before = np.asarray(Image.open(host.folder("input") / "composite.png")) / 255
+    (path,) = saved(host, history, "10")
+    after = np.asarray(Image.open(path)) / 255
+    inside = np.asarray(Image.open(host.folder("input") / "mask.png")) > 0
+    low = np.clip((before[inside] * 16).astype(int), 0, 15)
+    share, found = before[inside] * 16 - low, 0
+    for corner in np.ndindex(2, 2, 2):
+        weight = np.prod(np.where(corner, share, 1 - share), 1, keepdims=True)
+        found = found + weight * table[tuple((low + corner).T)]
+    assert np.abs(found - after[inside]).max() < 4 / 255
+    assert np.abs(before - after)[inside].mean() > 8 / 255
+
+
+def test_a_look_that_no_table_can_hold_says_why(host):
+    with pytest.raises(Exception, match=r"no \.cube can hold this change: strength above 1"):
+        host.run(look_prompt("statistics", light=0.5))
+
+
+def test_load_clip_offers_the_example_and_refuses_what_is_not_there(host):
+    with host.session():
+        (entry,) = host.nodes["Raiha_LoadClip"].define_schema().inputs
+        assert "example: demo/pan.mp4" in entry.options
+        clip = host.nodes["Raiha_LoadClip"].execute("example: demo/pan.mp4").args[0]
+        assert clip.get_stream_source().endswith("pan.mp4")
+        said = host.nodes["Raiha_LoadClip"].validate_inputs("gone.mp4")
+    assert said == "there is no clip 'gone.mp4' in ComfyUI's input folder"

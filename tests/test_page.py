@@ -34,6 +34,11 @@ pytestmark = pytest.mark.skipif(
 NAMES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 FIRST = NAMES[0]
 STAGE = "() => app.graph._nodes.find(n => n.type === 'Raiha_PasteObject')"
+# inputs that need a wire and have none
+LEFT_OVER = """() => app.graph._nodes.flatMap(n => n.inputs ?? []).filter(
+  i => !i.link && !i.widget && i.shape !== 7 && i.type !== "IMAGECOMPARE").length"""
+SHOWN = """() => app.graph._nodes.some(n => /Save/.test(n.type) &&
+  (n.imgs?.length || n.widgets?.some(w => w.element?.querySelector?.("video"))))"""
 WIDGETS = f"() => Object.fromEntries(({STAGE})().widgets.map(w => [w.name, w.value]))"
 
 
@@ -64,10 +69,31 @@ def shoot(page, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_template_opens_without_red_nodes(page, name):
+def test_a_template_opens_without_red_nodes_and_runs_as_it_stands(page, name):
     page.load(ROOT / "workflows" / f"{name}.json")
     page.check(name)
-    shoot(page, f"opened_{name}")
+    assert page.page.evaluate(LEFT_OVER) == 0
+    page.run(timeout=300)
+    page.check(f"{name} after a run")
+    shown = page.page.evaluate(SHOWN)
+    assert shown, "no saved picture stands on its node"
+    shoot(page, f"ran_{name}")
+
+
+def test_the_blueprint_is_offered_and_stands_for_paste_and_harmonize(page):
+    offered = (
+        "() => Object.keys(LiteGraph.registered_node_types).some(k => k.includes('paste_and_harmonize'))"
+    )
+    page.page.wait_for_function(offered, timeout=30_000)
+    (path,) = (ROOT / "subgraphs").glob("*.json")
+    page.load(path)
+    page.check("blueprint")
+    inner = "() => app.graph._nodes[0].subgraph._nodes.map(n => n.type).sort()"
+    assert page.page.evaluate(inner) == ["Raiha_Harmonize", "Raiha_PasteObject"]
+    slots = "side => app.graph._nodes[0][side].filter(s => !s.widget).map(s => s.name)"
+    assert page.page.evaluate(slots, "inputs") == ["background", "object", "mask"]
+    assert page.page.evaluate(slots, "outputs") == ["composite", "image"]
+    shoot(page, "blueprint")
 
 
 def stage_box(page):

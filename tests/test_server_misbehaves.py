@@ -40,7 +40,7 @@ def test_a_picture_of_the_announced_type_is_taken(comfy, server, kind, ending, a
 BROKEN = [
     ({"picture": b"<html>log in first</html>"}, "'a_00001_.png' is no picture"),
     ({"picture": b""}, "is no picture"),
-    ({"picture": encoded("JPEG")}, "'a_00001_.png' is a picture of another kind: JPEG"),
+    ({"picture": encoded("JPEG")}, "'a_00001_.png' is of another kind: JPEG"),
     ({"views": {"Content-Type": "text/html"}}, "announced 'a_00001_.png' as text/html, but sent PNG"),
     ({"views": {"Content-Type": "image/jpeg"}}, "as image/jpeg, but sent PNG"),
     ({"picture": PNG[: len(PNG) // 2]}, "cannot be read: a_00001_.png"),

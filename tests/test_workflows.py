@@ -20,6 +20,7 @@ NAMES = [
     "compare_harmonizers",
     "explain_retrieval",
     "harmonize",
+    "harmonize_a_clip",
     "harmonize_with_gallery",
     "picture_as_reference",
     "repainted_region",

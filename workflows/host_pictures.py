@@ -1,4 +1,4 @@
-"""Whether bytes that a server sent are the picture that it announced."""
+"""Whether bytes that a server sent are the picture, or the clip, that it announced."""
 
 import re
 import tempfile
@@ -18,20 +18,22 @@ _KINDS = {
     "gif": (rb"GIF8", ("gif",)),
     "avif": (rb"....ftypavi[fs]", ("avif",)),
     "exr": (rb"v/1\x01", ("exr",)),
+    "mp4": (rb"....ftyp(?!avi[fs])", ("mp4", "m4v", "mov", "quicktime")),
+    "mkv": (rb"\x1aE\xdf\xa3", ("mkv", "webm", "matroska")),
 }
 _READ = ("png", "jpeg", "webp", "tiff", "bmp")  # by our own decoder, as a whole
 
 
 def require_picture(data: bytes, name: str, announced: str) -> None:
-    """Raises: ValueError naming the file where `data` is no picture, is damaged, or is one of another kind
-    than its name's ending or the announced media type ("" for none) says.
+    """Raises: ValueError naming the file where `data` is no picture or clip, is damaged, or is of another
+    kind than its name's ending or the announced media type ("" for none) says.
     """
     kinds = [kind for kind, (start, _) in _KINDS.items() if re.match(start, data, re.DOTALL)]
     if not kinds:
-        raise ValueError(f"the server's answer for '{name}' is no picture")
+        raise ValueError(f"the server's answer for '{name}' is no picture and no clip")
     (kind,) = kinds
     if Path(name).suffix.lower().lstrip(".") not in _KINDS[kind][1]:
-        raise ValueError(f"the server's answer for '{name}' is a picture of another kind: {kind.upper()}")
+        raise ValueError(f"the server's answer for '{name}' is of another kind: {kind.upper()}")
     said = announced.rpartition("/")[2].removeprefix("x-")
     if announced not in ("", "application/octet-stream") and said not in (kind, *_KINDS[kind][1]):
         raise ValueError(f"the server announced '{name}' as {announced[:40]}, but sent {kind.upper()}")

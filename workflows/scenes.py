@@ -121,8 +121,35 @@ def write_repaint(folder: Path) -> tuple[Path, Path]:
     return paths
 
 
+def write_clip(folder: Path) -> tuple[Path, Path]:
+    """pan.mp4 and pan_mask.mp4: a pan over the tree's composite, with grain that differs by frame."""
+    import av
+
+    paths = folder / "pan.mp4", folder / "pan_mask.mp4"
+    noise = np.random.default_rng(0)
+    composite, mask = (
+        part.convert("RGB") for part in paste_cutout(next(p for p in PASTES if p.name == "tree"))
+    )
+    width, height, top = 384, 288, 70
+    for path, picture, quality, grain in zip(paths, (composite, mask), (26, 20), (2.0, 0.0), strict=True):
+        whole = np.asarray(picture, dtype=np.float64)
+        with av.open(str(path), "w") as file:
+            stream = file.add_stream("libx264", rate=12, options={"crf": str(quality), "preset": "slow"})
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.thread_count = 1
+            for place in range(24):
+                left = round(place / 23 * 40)
+                seen = whole[top : top + height, left : left + width]
+                seen = seen + grain * noise.standard_normal((height, width, 1))
+                shown = av.VideoFrame.from_ndarray(seen.round().clip(0, 255).astype(np.uint8), format="rgb24")
+                file.mux(stream.encode(shown))
+            file.mux(stream.encode(None))
+    return paths
+
+
 if __name__ == "__main__":
     (ASSETS / "demo").mkdir(exist_ok=True)
     for entry in PASTES:
         write(entry, ASSETS / "demo")
     write_repaint(ASSETS / "demo")
+    write_clip(ASSETS / "demo")

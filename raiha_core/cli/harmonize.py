@@ -21,6 +21,7 @@ from ..lut import global_lut, write_cube
 from ..mask_shape import shaped
 from ..retrieval.request import BY
 from ..retrieval.search import references as load_references
+from ..stored import harmonize_stored, is_simple
 from ..video.reader import is_video
 from .clip import run_clip
 from .clip_frames import Clip
@@ -100,6 +101,8 @@ def harmonize_file(
     Args: clip: what is known of the other frames, where the picture is one of a clip.
     """
     started = time.perf_counter()
+    if clip is None and _in_its_codes(job, tools, arguments):
+        return _told_of(job, tools, started)
     folder = arguments.composite.is_dir()  # in one frame of many the object may be out of sight
     picture, meant = read_pair(
         job.composite,
@@ -137,15 +140,46 @@ def harmonize_file(
         controls = controls_of(arguments)
         lut = global_lut(result.transform, arguments.cube_size, arguments.strength, controls)
         write_cube(arguments.cube, lut, job.composite.stem)
+    return _told_of(job, tools, started, used_references(references, result.beliefs[0]), notes)
+
+
+def _told_of(
+    job: Job,
+    tools: Tools,
+    started: float,
+    references: Sequence[dict[str, Any]] = (),
+    notes: Sequence[str] = (),
+) -> dict[str, object]:
     return {
         "composite": str(job.composite),
         "mask": str(job.mask),
         "output": str(job.output),
         "model": tools.harmonizer.name,
-        "references": used_references(references, result.beliefs[0]),
+        "references": list(references),
         "notes": list(notes),
         "seconds": round(time.perf_counter() - started, 3),
     }
+
+
+def _in_its_codes(job: Job, tools: Tools, arguments: argparse.Namespace) -> bool:
+    """Harmonize a very large PNG in the memory of its codes, where nothing is asked that needs more."""
+    more = (arguments.background, arguments.cube, arguments.bit_depth, arguments.label, tools.gallery)
+    plain = all(one is None for one in more) and not (
+        tools.references or arguments.exact or arguments.invert_mask or arguments.allow_damaged
+    )
+    if not plain or job.output.suffix.lower() != ".png":
+        return False
+    if not is_simple(tools.harmonizer, arguments.strength, controls_of(arguments)):
+        return False
+    return harmonize_stored(
+        job.composite,
+        job.mask,
+        job.output,
+        tools.harmonizer,
+        strength=arguments.strength,
+        max_pixels=arguments.max_pixels,
+        device=arguments.device,
+    )
 
 
 def _notes(report: dict[str, object]) -> list[str]:

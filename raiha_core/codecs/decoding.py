@@ -30,7 +30,8 @@ def _read_bytes(path: Path) -> tuple[PictureFormat, bytes]:
             if (form := format_of_content(start)) is None:
                 *most, last = FORMATS
                 raise PictureError(f"{path} is not a {', '.join(most)} or {last} picture")
-            return form, start + file.read()
+            file.seek(0)
+            return form, file.read()  # in one piece: of a large file a copy would be felt
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist") from None
     except PermissionError:

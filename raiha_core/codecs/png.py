@@ -9,6 +9,7 @@ Source: W3C PNG specification, third edition.
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,19 @@ _XMP = b"XML:com.adobe.xmp"
 _RAW_EXIF = (b"Raw profile type exif", b"Raw profile type APP1")  # ImageMagick's and older ExifTool's
 
 
+def png_size(path: Path) -> tuple[int, int] | None:
+    """Height and width by a file's header alone; None where it is no PNG, or cannot be opened."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(24)
+    except OSError:
+        return None
+    if len(start) < 24 or not start.startswith(PNG_SIGNATURE):
+        return None
+    width, height = struct.unpack(">II", start[16:])
+    return height, width
+
+
 @dataclass(frozen=True, slots=True)
 class _Header:
     width: int
@@ -52,14 +66,15 @@ class _Header:
     interlaced: bool
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk with its length and check sum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunks:
     first: dict[bytes, bytes]  # the first of each kind but IDAT and texts
-    packed: list[bytes]  # the data of all IDAT chunks
+    packed: list[memoryview]  # the data of all IDAT chunks, where they lie in the file
     texts: list[tuple[bytes, bytes]]
     damage: str
 
@@ -70,17 +85,18 @@ def _read_chunks(data: bytes, path: Path, limits: Limits) -> _Chunks:
     Raises: DamagedPictureError where the file is cut off or a critical chunk has a wrong check sum.
     """
     first: dict[bytes, bytes] = {}
-    packed: list[bytes] = []
+    packed: list[memoryview] = []
+    view = memoryview(data)
     texts: list[tuple[bytes, bytes]] = []
     damage, position = "", len(PNG_SIGNATURE)
     while b"IEND" not in first:
         length = int.from_bytes(data[position : position + 4], "big")
         end = position + 12 + length
-        kind, content = data[position + 4 : position + 8], data[position + 8 : end - 4]
+        kind, content = data[position + 4 : position + 8], view[position + 8 : end - 4]
         if end > len(data):
             damage = limits.damage(path, "is truncated: a PNG chunk is cut off")
             if kind == b"IDAT":
-                packed.append(data[position + 8 :])
+                packed.append(view[position + 8 :])
             break
         sound = zlib.crc32(content, zlib.crc32(kind)) == int.from_bytes(data[end - 4 : end], "big")
         if not sound and kind in _CRITICAL:
@@ -88,19 +104,25 @@ def _read_chunks(data: bytes, path: Path, limits: Limits) -> _Chunks:
         if kind == b"IDAT":
             packed.append(content)
         elif sound and kind in (b"tEXt", b"zTXt", b"iTXt"):
-            texts.append((kind, content))
+            texts.append((kind, bytes(content)))
         elif sound or kind in _CRITICAL:
-            first.setdefault(kind, content)
+            first.setdefault(kind, bytes(content))
         position = end
     return _Chunks(first, packed, texts, damage)
 
 
-def _decode_pixels(header: _Header, colours: bytes, packed: list[bytes]) -> np.ndarray:
+def _decode_pixels(header: _Header, colours: bytes, packed: Sequence[bytes | memoryview]) -> np.ndarray:
     """(H, W) or (H, W, C) of a file that is not interlaced; `colours` are its PLTE and tRNS chunks."""
     parts = (header.width, header.height, header.depth, header.colour, 0, 0, 0)
-    body = b"".join(_chunk(b"IDAT", part) for part in packed)
-    head = _chunk(b"IHDR", struct.pack(">IIBBBBB", *parts))
-    return imagecodecs.png_decode(PNG_SIGNATURE + head + colours + body + _chunk(b"IEND", b""))
+    body: list[bytes | memoryview] = [
+        PNG_SIGNATURE,
+        png_chunk(b"IHDR", struct.pack(">IIBBBBB", *parts)),
+        colours,
+    ]
+    for part in packed:
+        check = zlib.crc32(part, zlib.crc32(b"IDAT"))
+        body += [struct.pack(">I", len(part)), b"IDAT", part, struct.pack(">I", check)]
+    return imagecodecs.png_decode(b"".join([*body, png_chunk(b"IEND", b"")]))
 
 
 def _decode_interlaced(header: _Header, colours: bytes, raw: bytes) -> np.ndarray:
@@ -155,7 +177,8 @@ def _pixels(
     header: _Header, colours: bytes, chunks: _Chunks, path: Path, limits: Limits
 ) -> tuple[np.ndarray, str]:
     """(H, W) or (H, W, C), and the damage that was passed over."""
-    packed, damage = chunks.packed, chunks.damage
+    damage = chunks.damage
+    packed: Sequence[bytes | memoryview] = chunks.packed
     if header.interlaced or damage:
         expected = sum(_lengths(header))
         raw = _inflate(b"".join(packed), expected)
@@ -282,7 +305,7 @@ def decode_png(data: bytes, path: Path, limits: Limits) -> Raster:
         palette, samples, alpha = _look_up(indices, first)
     else:
         header = _Header(width, height, depth, colour, bool(interlaced))
-        transparent = _chunk(b"tRNS", first[b"tRNS"]) if b"tRNS" in first else b""
+        transparent = png_chunk(b"tRNS", first[b"tRNS"]) if b"tRNS" in first else b""
         pixels, damage = _pixels(header, transparent, chunks, path, limits)
         samples, alpha = split_alpha(pixels)
     profile, foreign = _declared_colours(first)

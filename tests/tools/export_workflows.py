@@ -1,4 +1,4 @@
-"""Makes workflows/*.json, workflows/api/*.json and workflows/*.jpg with ComfyUI's own page.
+"""Makes workflows/*.json, workflows/api/*.json, workflows/*.jpg and subgraphs/*.json with ComfyUI's own page.
 
     python tests/tools/export_workflows.py --comfyui PATH [--shots DIR]
 
@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "tools")]
 
-from graphs import GRAPHS, Graph  # noqa: E402
+from graphs import BLUEPRINT, BLUEPRINT_TITLE, BLUEPRINT_WIDGETS, GRAPHS, Graph  # noqa: E402
 
 from workflows.run import pack  # noqa: E402
 
@@ -46,6 +46,24 @@ _EXPORT = """async () => {
   graph.extra = {};
   for (const node of graph.nodes) delete node.title;
   return [graph, (await app.graphToPrompt()).output];
+}"""
+_BLUEPRINT = """async ([title, widgets]) => {
+  const graph = app.graph;
+  const inner = ["3", "4"].map(id => graph.getNodeById(id) ?? graph.getNodeById(Number(id)));
+  for (const [name, value] of [["x", 0], ["y", 0], ["scale", 1], ["anchor", "centre"]])
+    inner[0].widgets.find(w => w.name === name).value = value;
+  const {node, subgraph} = graph.convertToSubgraph(new Set(inner));
+  subgraph.name = title;
+  node.title = title;
+  node.properties.proxyWidgets = widgets;
+  const data = graph.serialize();
+  const shown = data.nodes.find(n => n.type === subgraph.id);
+  for (const slot of shown.inputs ?? []) slot.link = null;
+  for (const slot of shown.outputs ?? []) slot.links = null;
+  Object.assign(shown, {pos: [0, 0], title});
+  shown.properties.proxyWidgets = widgets;
+  const {revision, last_node_id, last_link_id, version, definitions} = data;
+  return {revision, last_node_id, last_link_id, nodes: [shown], links: [], version, definitions};
 }"""
 _RUN = """async () => {
   delete window.raihaEnd;
@@ -148,6 +166,16 @@ def _object_crops(before: Image.Image, after: Image.Image, mask: Image.Image) ->
     return sheet
 
 
+def _picture(data: bytes, name: str) -> Image.Image:
+    """What was saved; of a clip its middle frame."""
+    if not name.endswith((".mp4", ".mkv")):
+        return Image.open(io.BytesIO(data)).convert("RGB")
+    import av
+
+    frames = [frame.to_image() for frame in av.open(io.BytesIO(data)).decode(video=0)]
+    return frames[len(frames) // 2]
+
+
 def _fitted(picture: Image.Image) -> Image.Image:
     picture = picture.copy()
     picture.thumbnail(THUMBNAIL, Image.Resampling.LANCZOS)
@@ -162,9 +190,11 @@ def thumbnail(name: str, graph: Graph, saved: Image.Image) -> Image.Image:
         return _fitted(saved)
     if name in ("01_paste_and_harmonize", "compare_harmonizers"):
         return ImageOps.fit(saved, THUMBNAIL, Image.Resampling.LANCZOS)
-    demo = ROOT / "assets" / graph.nodes["1"]["inputs"]["image"].removeprefix("example: ")
-    mask = demo.with_name(f"{demo.stem}_mask.png")
-    return _object_crops(Image.open(demo).convert("RGB"), saved, Image.open(mask).convert("L"))
+    given = graph.nodes["1"]["inputs"]
+    demo = ROOT / "assets" / str(given.get("image") or given["file"]).removeprefix("example: ")
+    mask = demo.with_name(f"{demo.stem}_mask{demo.suffix}")
+    before, inside = (_picture(path.read_bytes(), path.name) for path in (demo, mask))
+    return _object_crops(before, saved, inside.convert("L"))
 
 
 def export(page: Page, server: Any, shots: Path | None, only: list[str]) -> None:
@@ -185,9 +215,17 @@ def export(page: Page, server: Any, shots: Path | None, only: list[str]) -> None
             page.shoot(shots / f"{name}.png")
         prompts = pack("workflows.host_results")
         (entry,) = prompts.saved_pictures(server.run(api_format))
-        saved = Image.open(io.BytesIO(server.fetch(entry))).convert("RGB")
+        saved = _picture(server.fetch(entry), entry["filename"])
         thumbnail(name, graph, saved).save(ROOT / "workflows" / f"{name}.jpg", quality=90)
         print(f"{name}: {time.monotonic() - started:.1f} s, widgets {page.page.evaluate(_WIDGETS)}")
+    if not only or BLUEPRINT in only:
+        page.build(GRAPHS["01_paste_and_harmonize"])
+        blueprint = page.page.evaluate(_BLUEPRINT, [BLUEPRINT_TITLE, BLUEPRINT_WIDGETS])
+        write_json(ROOT / "subgraphs" / f"{BLUEPRINT}.json", blueprint)
+        page.load(ROOT / "subgraphs" / f"{BLUEPRINT}.json")
+        page.check("the blueprint")
+        if shots is not None:
+            page.shoot(shots / "blueprint.png")
     if shots is not None:
         page.templates(shots / "templates.png", "raiha")
 
@@ -197,7 +235,7 @@ def main() -> None:
     parser.add_argument("--comfyui", type=Path, required=True, metavar="PATH")
     parser.add_argument("--python", help="the interpreter that ComfyUI runs in")
     parser.add_argument("--shots", type=Path, metavar="DIR", help="screenshots to look at")
-    parser.add_argument("--only", nargs="+", default=[], choices=list(GRAPHS), help="not all of them")
+    parser.add_argument("--only", nargs="+", default=[], choices=[*GRAPHS, BLUEPRINT], help="not all of them")
     arguments = parser.parse_args()
     if arguments.shots is not None:
         arguments.shots.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,11 @@ Harmonizer* takes that away. Choose your picture and **the mask by which the rep
 edge included; if you only have the mask that was painted, *grow* and *feather* in *Harmonize* bring it there.
 Where texture leaves the difference uncertain, nothing is done."""
 
+CLIP_NOTE = """### A clip
+Choose your video, and a video of the same length that is white on the object; or connect *Load Mask* to
+*mask* instead, for an object that stands still. **smooth** follows the light without flicker, and cuts are
+found. However long the clip is, it needs no more memory. Sound and times stay."""
+
 COMPARE_NOTE = """### Compare harmonizers
 On the left of the slider ours, on the right ComfyUI's own *Color Transfer*, which matches the whole cut-out
 to the whole background before it is pasted. Place the object in the first *Paste Object*, and give the second
@@ -152,7 +157,14 @@ def _pasted(image: str) -> dict[str, Any]:
     )
 
 
-_LEFT = {"1": (0, 0), "2": (0, 420), "3": (340, 0), "4": (340, 180), "5": (700, 0), "6": (1080, 0)}
+BLUEPRINT = "paste_and_harmonize"  # subgraphs/*.json: nodes 3 and 4 of the first template as one
+BLUEPRINT_TITLE = "Paste and Harmonize (Raiha)"
+BLUEPRINT_WIDGETS = [
+    *(("3", name) for name in ("x", "y", "scale", "rotation", "flip")),
+    *(("4", name) for name in ("strength", "light", "colour", "contrast")),
+]
+
+_LEFT = {"1": (0, 0), "2": (0, 500), "3": (340, 0), "4": (340, 180), "5": (700, 0), "6": (1080, 0)}
 
 GRAPHS = {
     "01_paste_and_harmonize": Graph(
@@ -163,9 +175,9 @@ GRAPHS = {
             "5": _save("4", "1"),
             "6": _node("Raiha_Compare", before=["3", 0], after=["4", 0]),
         },
-        places={"1": (0, 0), "2": (0, 420), "3": (360, 0), "4": (780, 0), "5": (1120, 0), "6": (1120, 440)},
+        places={"1": (0, 0), "2": (0, 500), "3": (360, 0), "4": (780, 0), "5": (1140, 0), "6": (1140, 500)},
         note=PASTE_NOTE,
-        note_at=(780, 560),
+        note_at=(780, 620),
     ),
     "compare_harmonizers": Graph(
         nodes={
@@ -186,7 +198,7 @@ GRAPHS = {
         },
         places={
             "1": (0, 0),
-            "2": (0, 420),
+            "2": (0, 500),
             "3": (360, 0),
             "4": (780, 0),
             "5": (360, 560),
@@ -212,9 +224,33 @@ GRAPHS = {
             "5": _save("4", "1"),
             "6": _node("Raiha_Compare", before=["1", 0], after=["4", 0]),
         },
-        places={"1": (0, 0), "2": (0, 420), "3": (340, 0), "4": (680, 0), "5": (1020, 0), "6": (1020, 440)},
+        places={"1": (0, 0), "2": (0, 500), "3": (340, 0), "4": (680, 0), "5": (1040, 0), "6": (1040, 500)},
         note=REPAINT_NOTE,
         note_at=(340, 420),
+    ),
+    "harmonize_a_clip": Graph(
+        nodes={
+            "1": _node("Raiha_LoadClip", file="example: demo/pan.mp4"),
+            "2": _node("Raiha_LoadClip", file="example: demo/pan_mask.mp4"),
+            "3": _node(
+                "Raiha_HarmonizeVideo",
+                video=["1", 0],
+                mask_video=["2", 0],
+                strength=1.0,
+                frames="smooth",
+                lossless=False,
+                **WHEEL,
+            ),
+            "4": _node(
+                "SaveVideo",
+                video=["3", 0],
+                filename_prefix="raiha/clip",
+                **{"format": "auto", "format.codec": "auto"},
+            ),
+        },
+        places={"1": (0, 0), "2": (0, 220), "3": (360, 0), "4": (720, 0)},
+        note=CLIP_NOTE,
+        note_at=(0, 440),
     ),
     "harmonize": Graph(
         nodes={
@@ -231,7 +267,7 @@ GRAPHS = {
             "5": _save("4", "1"),
             "6": _node("Raiha_Compare", before=["1", 0], after=["4", 0]),
         },
-        places={"1": (0, 0), "2": (0, 420), "3": (340, 0), "4": (680, 0), "5": (1020, 0), "6": (1020, 440)},
+        places={"1": (0, 0), "2": (0, 500), "3": (340, 0), "4": (680, 0), "5": (1040, 0), "6": (1040, 500)},
         note=PLAIN_NOTE,
         note_at=(340, 420),
     ),
@@ -263,13 +299,13 @@ GRAPHS = {
         },
         places={
             "1": (0, 0),
-            "2": (0, 420),
+            "2": (0, 500),
             "3": (340, 0),
             "4": (680, 0),
             "5": (1020, 0),
             "6": (1360, 0),
-            "7": (1360, 440),
-            "8": (680, 480),
+            "7": (1360, 500),
+            "8": (700, 520),
         },
         note=GALLERY_NOTE,
         note_at=(340, 480),
@@ -296,12 +332,12 @@ GRAPHS = {
         },
         places={
             "1": (0, 0),
-            "2": (0, 420),
+            "2": (0, 500),
             "3": (340, 0),
             "4": (680, 0),
             "5": (1020, 0),
             "6": (1360, 0),
-            "7": (1360, 440),
+            "7": (1360, 500),
         },
         note=REFERENCE_NOTE,
         note_at=(340, 480),

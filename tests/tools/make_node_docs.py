@@ -72,6 +72,14 @@ an empty 64x64 mask for pictures without alpha; it is refused in a sentence.
 `report` says of each reference how far the result followed it (lightness, colour and contrast, in per cent
 of the way to what it shows) and, where it hardly did, why. That is another number than the score, which only
 ranks photos. Photos of a gallery that another encoder than `lite0` built are compared again by `lite0`.""",
+    "Raiha_LoadClip": """\
+ComfyUI's own Load Video serves as well; this one offers the pack's example too. A mask may come as a clip:
+load it by a second node, and connect it to `mask_video` of Harmonize Video.""",
+    "Raiha_SaveLook": """\
+For grading programs that read `.cube`, sRGB in and out. A table knows colours and no places: it holds what
+`statistics` does, and what other harmonizers do at the same colour everywhere; where the change differs over
+the object, or light, colour, contrast, a limit or more than full strength were set, the node says so and
+writes nothing.""",
     "Raiha_HarmonizeVideo": """\
 Load Video -> Harmonize Video -> Save Video. The clip is read and written frame by frame, so a long one needs
 no more memory than a short one; a clip that Create Video made of pictures is in memory and stays there.
