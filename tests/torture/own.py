@@ -32,7 +32,7 @@ from raiha_train.data.photos import read_photos
 from tests.gallery_fakes import FakeEncoder, tree, write_photos
 from workflows.run import ROOT, pack
 
-from .grammar import EXTREMES, as_json, fault_of, first_fault, nearly, nearly_bytes, nearly_lines
+from .grammar import EXTREMES, VALUES, as_json, fault_of, first_fault, nearly, nearly_bytes, nearly_lines
 from .part import Part
 
 _CASES = 10
@@ -99,6 +99,8 @@ def store(seed: int, place: Path) -> str | None:
     inside = f"shards/{shard.name}"
     strategy = st.one_of(
         nearly(spec).map(as_json).map(put("spec.json")),
+        VALUES.map(as_json).map(put("spec.json")),
+        VALUES.map(as_json).map(put("calibration.json")),
         nearly({"content_threshold": 0.6, "appearance_threshold": 0.8})
         .map(as_json)
         .map(put("calibration.json")),
