@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 
 from tests.tools import make_torture_docs
-from tests.torture import child, run, soak
+from tests.torture import child, files, grammar, run, soak
 from tests.torture.part import Part, trial_seed
 from tests.torture.parts import PARTS
 from tests.torture.patching import all_faults, read_fault
@@ -202,6 +202,27 @@ def test_a_budget_samples_every_part_and_only_names_some(tmp_path, capsys):
     assert "a " not in capsys.readouterr().out.split("\n", 1)[1][:20]
     with pytest.raises(SystemExit, match="no part 'c'"):
         call(parts, tmp_path, "--only", "c")
+
+
+def test_a_file_that_takes_too_long_is_a_fault_however_it_ends(monkeypatch, tmp_path):
+    def works():
+        until = time.process_time() + 0.05
+        while time.process_time() < until:
+            pass
+
+    def works_and_refuses():
+        works()
+        raise ValueError("x is no picture")
+
+    assert [grammar.fault_of(call) for call in (works, works_and_refuses)] == ["", ""]
+    monkeypatch.setattr(grammar, "SECONDS", 0.02)
+    for call in (works, works_and_refuses):
+        assert grammar.fault_of(call).endswith(" s, more than 0.02")
+    (tmp_path / "x.png").write_bytes(b"no picture")
+    monkeypatch.setattr(files, "open_picture", lambda *_, **__: works_and_refuses())
+    assert files.judge("other", tmp_path / "x.png", b"").endswith("names the file: 'x is no picture'")
+    monkeypatch.setattr(files, "_sentence_fault", lambda *_: "")
+    assert files.judge("other", tmp_path / "x.png", b"").endswith(" s, more than 0.02")
 
 
 def test_the_page_counts_what_a_record_says(tmp_path, monkeypatch):

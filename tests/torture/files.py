@@ -6,6 +6,7 @@ Oracles for what is damaged: chunks' own check sums and zlib (PNG, TIFF), libjpe
 import io
 import re
 import struct
+import time
 import warnings
 import zlib
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from raiha_core.images import open_picture, read_mask
 from tests.png_files import SIGNATURE
 
 from .damage import damaged, exr_blocks
+from .grammar import too_long
 from .part import Part, dice
 from .pictures import EXTENSIONS, MAKERS
 
@@ -136,6 +138,7 @@ def judge(kind: str, path: Path, whole: bytes) -> str:
     silent = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        begun = time.process_time()
         try:
             picture = open_picture(path, max_pixels=_MOST)
             silent = not picture.damage
@@ -145,6 +148,8 @@ def judge(kind: str, path: Path, whole: bytes) -> str:
         except Exception as error:
             if fault := _sentence_fault(error, path):
                 return fault
+        if slow := too_long(begun):
+            return slow
         if silent and kind in _ORACLES and _ORACLES[kind](data):
             path.write_bytes(whole)  # damage that changes no pixel may be passed over
             if not torch.equal(pixels, open_picture(path).pixels):
@@ -154,11 +159,14 @@ def judge(kind: str, path: Path, whole: bytes) -> str:
             lambda: open_picture(path, max_pixels=_MOST, allow_damaged=True),
             lambda: read_mask(path, max_pixels=_MOST),
         ):
+            begun = time.process_time()
             try:
                 read()
             except Exception as error:
                 if fault := _sentence_fault(error, path):
                     return fault
+            if slow := too_long(begun):
+                return slow
     return ""
 
 

@@ -2,12 +2,14 @@
 
 import copy
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+SECONDS = 2.0  # for one file of a stranger, at most
 EXTREMES = (0, -1, 1, 2**31, 2**63, -(2**63), 10**40, 1e308, float("nan"), float("inf"))
 NAMES = (
     "",
@@ -170,14 +172,23 @@ def first_fault(
     return told[0] if told else None
 
 
+def too_long(begun: float) -> str:
+    """What is wrong with the time that was worked since `begun`, of `time.process_time`; "" for nothing."""
+    spent = time.process_time() - begun
+    return f"took {spent:.1f} s, more than {SECONDS:g}" if spent > SECONDS else ""
+
+
 def fault_of(
     call: Callable[[], object], refusals: tuple[type[BaseException], ...] = (ValueError, OSError)
 ) -> str:
-    """ "" where a call ends well or in one sentence for the user; else what is wrong with its error."""
+    """ "" where a call ends well or in one sentence for the user, in time; else what is wrong with it."""
+    begun = time.process_time()
     try:
         call()
-        return ""
+        return too_long(begun)
     except refusals as error:
+        if slow := too_long(begun):
+            return slow
         text = str(error)
         return "" if text.strip() and "\n" not in text.strip() else f"no sentence: {text[:120]!r}"
     except Exception as error:
