@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from torch import Tensor
@@ -12,6 +13,7 @@ from ..raiha_core.gallery.build import BuildReport, build
 from ..raiha_core.gallery.layout import Layout
 from ..raiha_core.gallery.memory import memory_gallery
 from ..raiha_core.gallery.store import open_gallery
+from ..raiha_core.gallery.united import is_united, listed_parts, open_united
 from ..raiha_core.images import list_photos
 from .compat import ProgressBar, folder_paths, io, model_management
 from .models import (
@@ -71,11 +73,16 @@ def _photo_folder(photos: str, folder: str) -> Path:
 
 def _store_fingerprint(store: Path) -> str:
     """Changes when a store does; holds no path, because it ends up in saved pictures."""
-    layout = Layout(store)
-    found = []
-    for path in (layout.spec, layout.manifest, layout.calibration):
-        state = path.stat() if path.is_file() else None
-        found.append(None if state is None else (state.st_size, state.st_mtime_ns))
+    found: list[object] = []
+    layouts = [Layout(store)]
+    if is_united(store):
+        with suppress(ValueError):  # of a damaged list, which the node tells when it runs
+            parts = listed_parts(store)
+            found, layouts = [[name for name, _ in parts]], [Layout(part) for _, part in parts]
+    for layout in layouts:
+        for path in (layout.spec, layout.manifest, layout.calibration):
+            state = path.stat() if path.is_file() else None
+            found.append(None if state is None else (state.st_size, state.st_mtime_ns))
     return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
@@ -206,7 +213,7 @@ class LoadGallery(io.ComfyNode):
         cls, gallery: str, path: str = "", photos: str = "", max_pixels: int = MAX_PIXELS
     ) -> io.NodeOutput:
         moved = Path(unquoted(photos)).expanduser() if unquoted(photos) else None
-        found = open_gallery(cls._store(gallery, path), photos=moved, max_pixels=max_pixels)
+        found = open_united(cls._store(gallery, path), photos=moved, max_pixels=max_pixels)
         report = [f"{len(found)} photos with features '{found.spec.name}'", *found.notes]
         return io.NodeOutput(found, "\n".join(report))
 

@@ -54,6 +54,7 @@ ABOVE: dict[str, set[str]] = {
     "clips": {"render"},
     "lut": {"render"},
     "video": {"clips", "render"},
+    "cluster": {"clips", "features", "gallery", "retrieval"},
 }
 EVERYTHING = {*FIRST, *ABOVE}
 ALLOWED = {
@@ -74,6 +75,7 @@ ONLY_IN = {
     "OpenEXR": {"codecs/exr.py"},
     "Imath": {"codecs/exr.py"},
     "av": {"video/reader.py"},
+    "ray": {"cluster/connection.py"},
     "timm": {"features/encoders.py", "models/backbone.py"},
     "torchvision": {"features/tv_ops.py"},
 }

@@ -1,4 +1,4 @@
-"""`raiha gallery build | add | remove | info | check | repair | renew`: photos, ready for retrieval."""
+"""`raiha gallery build | add | remove | info | check | repair | renew | unite`: photos to search."""
 
 import argparse
 import json
@@ -22,6 +22,7 @@ from ..gallery.renew import renew
 from ..gallery.repair import repair
 from ..retrieval.kernel import running
 from .encoder_options import add_encoder_weights
+from .gallery_parts import add_cluster, add_unite_arguments, build_on_cluster, unite_stores
 from .reading import add_reading_options
 from .values import count, device
 
@@ -45,6 +46,7 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     _add_check(commands)
     _add_repair(commands)
     _add_renew(commands)
+    _add_unite(commands)
 
 
 def _command(
@@ -104,6 +106,7 @@ def _add_build(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     )
     _add_encoding(parser)
     parser.add_argument("--moved", action="store_true", help="PHOTOS are the gallery's photos in a new place")
+    add_cluster(parser, "build each subfolder of PHOTOS by a worker of")
 
 
 def _add_add(commands: "Subparsers[argparse.ArgumentParser]") -> None:
@@ -172,6 +175,17 @@ def _add_renew(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     parser.add_argument("store", type=Path, metavar="STORE", help="the gallery's folder")
 
 
+def _add_unite(commands: "Subparsers[argparse.ArgumentParser]") -> None:
+    text = "make one gallery of several, which stay where they are; nothing is encoded"
+    example = "raiha gallery unite all.gallery holiday.gallery work.gallery"
+    add_unite_arguments(_command(commands, "unite", _run_unite, text, example))
+
+
+def _run_unite(arguments: argparse.Namespace) -> int:
+    _tell(arguments, *unite_stores(arguments))
+    return 0
+
+
 def _run_renew(arguments: argparse.Namespace) -> int:
     done = renew(arguments.store)
     report = {"store": str(arguments.store), "shards": done}
@@ -180,6 +194,13 @@ def _run_renew(arguments: argparse.Namespace) -> int:
 
 
 def _run_build(arguments: argparse.Namespace) -> int:
+    if arguments.cluster:
+        with _bar("encoding", arguments.quiet) as progress:
+            reports = build_on_cluster(arguments, progress)
+        if arguments.json:
+            print(json.dumps([report.to_json() for report in reports], indent=2))
+            return 0
+        return max(_tell_build(arguments, report) for report in reports)
     encoder = _encoder(arguments)
     with _bar("encoding", arguments.quiet) as progress:
         report = build(

@@ -8,15 +8,17 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from ..cluster.cluster_search import ClusterSearch
 from ..features.encoders import build_encoder
 from ..features.references import Match
-from ..gallery.store import open_gallery
+from ..gallery.united import open_united
 from ..images import require_writable, write_picture
 from ..regular import file_digest
 from ..retrieval.request import BY, LIKENESS
 from ..retrieval.search import Candidate, Candidates, references, search
 from ..sheet import captions, matches_sheet
 from .encoder_options import add_encoder_weights
+from .gallery_parts import add_cluster
 from .outputs import require_place
 from .pairs import add_mask_options, mask_notes_told, read_pair
 from .reading import add_reading_options, reading_of
@@ -60,6 +62,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--device", type=device, default="cpu", help="where features and scores are computed (cpu)"
     )
+    add_cluster(parser, "search by the workers of")
     add_reading_options(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(run=run)
@@ -77,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         label=arguments.label,
         invert=arguments.invert_mask,
     )
-    gallery = open_gallery(arguments.gallery, photos=arguments.photos, max_pixels=arguments.max_pixels)
+    gallery = open_united(arguments.gallery, photos=arguments.photos, max_pixels=arguments.max_pixels)
     with mask_notes_told():
         found = search(
             gallery,
@@ -95,6 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
             exclude_groups=arguments.exclude_group,
             query_id=arguments.composite.name,
             device=arguments.device,
+            searcher=ClusterSearch(gallery, arguments.cluster) if arguments.cluster else None,
         )
     found = replace(found, notes=(*meant.notes, *found.notes))
     seconds = time.perf_counter() - started

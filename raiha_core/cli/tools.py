@@ -12,7 +12,7 @@ from ..features.patches import PatchFeatures
 from ..features.references import Belief, Reference
 from ..features.spec import require_same_space
 from ..gallery.protocol import Gallery
-from ..gallery.store import open_gallery
+from ..gallery.united import open_united
 from ..harmonizer import Harmonizer, load_harmonizer
 from ..images import read_picture
 from ..pipeline import Harmonized, harmonize_with_beliefs
@@ -63,7 +63,7 @@ def load_tools(arguments: argparse.Namespace) -> Tools:
     top_k = _top_k(harmonizer, arguments.top_k)
     gallery = None
     if arguments.gallery:
-        gallery = open_gallery(arguments.gallery, photos=arguments.photos, max_pixels=arguments.max_pixels)
+        gallery = open_united(arguments.gallery, photos=arguments.photos, max_pixels=arguments.max_pixels)
     if gallery is not None and harmonizer.spec is not None:
         require_same_space(
             harmonizer.spec,

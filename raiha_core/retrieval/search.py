@@ -20,10 +20,11 @@ from ..precision import has_double
 from .answer import Asked, Rule, answer, answer_in_order
 from .candidates import Candidate, Candidates, references
 from .exclusion import Exclusion, NamedPhotos
-from .likeness import content_bounds, in_order
+from .likeness import in_order
+from .parted_search import Searcher, Work, searcher_of
 from .query import Query, make_query, query_from_patches
 from .request import LIKENESS, Request
-from .scan import BLOCK, scan
+from .scan import BLOCK
 
 __all__ = [
     "Candidate",
@@ -54,6 +55,7 @@ def search_many(
     block: int = BLOCK,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    searcher: Searcher | None = None,
 ) -> list[Candidates]:
     """References for many composites in one pass over the gallery; each answer is that of `search`.
 
@@ -73,6 +75,7 @@ def search_many(
         available: photos that are gone or changed are passed over; `notes` name them.
         block: photos compared at once; changes speed and memory only.
         progress: called with (photos done, photos in all); what it raises ends the search.
+        searcher: where the photos are gone through; None: in this process.
     Raises: ValueError for a threshold outside (0, 1], a query of another feature space (naming both),
         `within` of another gallery, or a gallery that holds NaN.
     """
@@ -92,10 +95,12 @@ def search_many(
     allowed, each = _asked(gallery, queries, request, exclude, within)
     if not has_double(torch.device(device)):  # what lies near a threshold is computed in it
         device = "cpu"
+    work = Work(queries=queries, request=request, block=block, device=device)
+    where = searcher or searcher_of(gallery)
     if by == LIKENESS:
-        bounds = content_bounds(gallery, queries, allowed, block=block, device=device, progress=progress)
+        bounds = where.bounds(gallery, work, allowed, progress)
         return [_ranked(asked, row, rule) for asked, row in zip(each, bounds, strict=True)]
-    found = scan(gallery, queries, request, allowed, block=block, device=device, progress=progress)
+    found = where.scan(gallery, work, allowed, progress)
     return [answer(asked, hits, rule) for asked, hits in zip(each, found, strict=True)]
 
 
@@ -142,6 +147,7 @@ def search(
     available: bool = True,
     device: torch.device | str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    searcher: Searcher | None = None,
 ) -> Candidates:
     """Photos that show similar content, under a light that agrees with the background (eqs. 1-5).
 
@@ -180,6 +186,7 @@ def search(
         available=available,
         device=device or "cpu",
         progress=progress,
+        searcher=searcher,
     )[0]
 
 

@@ -21,6 +21,7 @@ import torch
 from accelerate import PartialState
 from tqdm import tqdm
 
+from raiha_core.cluster.cluster_search import ClusterSearch
 from raiha_core.data.iharmony4 import TEST_LIST, TRAIN_LIST, read_iharmony4
 from raiha_core.data.item import Triple, missing_files
 from raiha_core.data.raharmony4 import Listed, read_references, write_references
@@ -66,6 +67,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16, help="composites per gallery pass (16)")
     parser.add_argument("--device", help="default: what accelerate gives this process")
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="search by a Ray cluster: HOST:PORT, auto or local",
+    )
     parser.add_argument("--overwrite", action="store_true", help="start anew in a folder of other settings")
     return parser
 
@@ -207,7 +213,8 @@ def run(arguments: argparse.Namespace) -> None:
     drop_torn_line(part)
     pool = Pool(reals, test_reals)
     table = np.stack([hashes[photo] for photo in pool.photos]) if hashes else np.zeros((0, 0), np.int8)
-    tools = QueryResources(gallery, encoder, pool, hashes, table, rules)
+    searcher = ClusterSearch(gallery, arguments.cluster) if arguments.cluster else None
+    tools = QueryResources(gallery, encoder, pool, hashes, table, rules, searcher)
     with _bar(len(todo), "composite", state.is_main_process) as bar, torch.inference_mode():
         answer_all(
             todo, tools, part, workers=arguments.workers, batch_size=arguments.batch_size, progress=bar.update

@@ -20,6 +20,7 @@ from raiha_core.durable import append_lines
 from raiha_core.features.references import Match
 from raiha_core.gallery.protocol import Gallery, PatchEncoder
 from raiha_core.nearduplicates import agreement, background_bits
+from raiha_core.retrieval.parted_search import Searcher
 from raiha_core.retrieval.search import Candidate, Candidates, Exclusion, Query, make_query, search_many
 
 from ..data.batch import as_batch
@@ -66,6 +67,7 @@ class QueryResources:
     hashes: Hashes  # of the pool and of the queries' own photos; empty where they are not asked for
     table: NDArray[np.int8]  # (photos of the pool, K), in the pool's order
     rules: ListRules
+    searcher: Searcher | None = None  # where the pool is gone through; None: in this process
 
 
 def _loaded(tools: QueryResources, item: Triple) -> tuple[Query, dict[str, str]]:
@@ -148,6 +150,7 @@ def answer_all(
                 content_threshold=rules.content_threshold,
                 appearance_threshold=rules.appearance_threshold,
                 exclude=[Exclusion(ids=list(excluded)) for _, excluded in loaded],
+                searcher=tools.searcher,
             )
             lines = [
                 _line(item, answer, excluded, rules)

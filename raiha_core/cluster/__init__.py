@@ -1,0 +1,1 @@
+"""Galleries beyond one machine: built by parts and searched by shards, over Ray."""
