@@ -18,6 +18,8 @@ from raiha_core.gallery.build import build
 from raiha_core.gallery.united import open_united
 from raiha_core.retrieval.search import search_many
 from tests.gallery_fakes import digest
+from tests.test_build_raharmony4 import call as lists_call  # noqa: F401
+from tests.test_build_raharmony4 import root  # noqa: F401
 from tests.test_united import assert_same_answers, queries_of, stores  # noqa: F401
 
 ray = pytest.importorskip("ray", reason="Ray, the extra 'ray', is not installed: `make test-engines` has it")
@@ -138,3 +140,12 @@ def test_the_command_line_answers_alike_with_a_cluster(tmp_path, capsys):
         answers.append(json.loads(capsys.readouterr().out) | {"seconds": 0})
     assert answers[0] == answers[1]
     assert answers[0]["photos"]
+
+
+def test_lists_for_the_trainer_are_the_same_bytes(lists_call, tmp_path):  # noqa: F811
+    """`train/build_raharmony4.py` over a cluster, beside one machine."""
+    for out, more in (("one", []), ("many", ["--cluster", LOCAL])):
+        code, said = lists_call(*more, out=out)
+        assert code == 0, said.err
+    for name in ("references.jsonl", "scores.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
