@@ -5,6 +5,8 @@ Every machine of a cluster has raiha installed, and sees galleries and photos un
 
 from types import ModuleType
 
+from ..reasons import reason
+
 LOCAL = "local"  # a cluster of this machine alone, gone with this process
 
 
@@ -30,9 +32,7 @@ def join(address: str) -> int:
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=None)
         except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-            lines = str(error).strip().splitlines()
-            said = lines[0] if lines else type(error).__name__
-            raise ConnectionError(f"no Ray cluster answers at '{address}': {said}") from None
+            raise ConnectionError(f"no Ray cluster answers at '{address}': {reason(error)}") from None
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 

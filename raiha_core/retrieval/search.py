@@ -75,7 +75,7 @@ def search_many(
         available: photos that are gone or changed are passed over; `notes` name them.
         block: photos compared at once; changes speed and memory only.
         progress: called with (photos done, photos in all); what it raises ends the search.
-        searcher: where the photos are gone through; None: in this process.
+        searcher: goes through the photos; None: this process.
     Raises: ValueError for a threshold outside (0, 1], a query of another feature space (naming both),
         `within` of another gallery, or a gallery that holds NaN.
     """
@@ -96,11 +96,22 @@ def search_many(
     if not has_double(torch.device(device)):  # what lies near a threshold is computed in it
         device = "cpu"
     work = Work(queries=queries, request=request, block=block, device=device)
-    where = searcher or searcher_of(gallery)
-    if by == LIKENESS:
-        bounds = where.bounds(gallery, work, allowed, progress)
+    return _answers(searcher or searcher_of(gallery), gallery, work, allowed, each, rule, progress)
+
+
+def _answers(
+    searcher: Searcher,
+    gallery: Gallery,
+    work: Work,
+    allowed: Tensor,
+    each: Sequence[Asked],
+    rule: Rule,
+    progress: Callable[[int, int], None] | None,
+) -> list[Candidates]:
+    if work.request.by == LIKENESS:
+        bounds = searcher.bounds(gallery, work, allowed, progress)
         return [_ranked(asked, row, rule) for asked, row in zip(each, bounds, strict=True)]
-    found = where.scan(gallery, work, allowed, progress)
+    found = searcher.scan(gallery, work, allowed, progress)
     return [answer(asked, hits, rule) for asked, hits in zip(each, found, strict=True)]
 
 
@@ -165,9 +176,7 @@ def search(
     """
     if encoder is None and features is None:
         encoder = build_encoder(gallery.spec.encoder, device=device or "cpu")
-    for given, name in ((encoder, "the encoder"), (features, "the composite")):
-        if given is not None:  # before the composite is encoded in vain
-            require_same_space(given.spec, gallery.spec, name, f"'{gallery.name}'")
+    _require_space_of(gallery, encoder, features)
     exclusion = Exclusion(sha256=exclude_sha256, groups=exclude_groups, ids=exclude_ids)
     only_encoder = encoder if features is None else None
     meant = _understood(composite, mask)
@@ -188,6 +197,13 @@ def search(
         progress=progress,
         searcher=searcher,
     )[0]
+
+
+def _require_space_of(gallery: Gallery, encoder: PatchEncoder | None, features: PatchFeatures | None) -> None:
+    """Before the composite is encoded in vain. Raises: ValueError naming both spaces."""
+    for given, name in ((encoder, "the encoder"), (features, "the composite")):
+        if given is not None:
+            require_same_space(given.spec, gallery.spec, name, f"'{gallery.name}'")
 
 
 def _understood(composite: Tensor, mask: Tensor) -> Tensor:
