@@ -5,7 +5,7 @@ Every machine of a cluster has raiha installed, and sees galleries and photos un
 
 from types import ModuleType
 
-from ..reasons import reason
+from ..reasons import one_line
 
 LOCAL = "local"  # a cluster of this machine alone, gone with this process
 
@@ -32,7 +32,7 @@ def join(address: str) -> int:
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", include_dashboard=None)
         except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-            raise ConnectionError(f"no Ray cluster answers at '{address}': {reason(error)}") from None
+            raise ConnectionError(f"no Ray cluster answers at '{address}': {one_line(error)}") from None
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
