@@ -94,9 +94,9 @@ def _memory_disk() -> str | None:
 def run_trials(
     part: Part, trials: Sequence[tuple[int, int]], until: float | None = None
 ) -> Iterator[Outcome]:
-    """Run (number, seed) one after the other, no new one after the time `until` (of `time.monotonic`)."""
+    """Run (number, seed) one after the other; after `until` (of `time.monotonic`) no new one but the first."""
     left = list(trials)
-    while left and not (until is not None and time.monotonic() > until):
+    while left and (len(left) == len(trials) or until is None or time.monotonic() <= until):
         child, before = _Child(part, left[:_WORK_OF_ONE], until), len(left)
         try:
             for outcome in child.outcomes():
@@ -216,8 +216,8 @@ def _work(
         os.write(writing, json.dumps(words).encode() + b"\n")
 
     stopped = False
-    for number, seed in trials:
-        if until is not None and time.monotonic() > until:
+    for place_in_row, (number, seed) in enumerate(trials):
+        if place_in_row and until is not None and time.monotonic() > until:
             stopped = True
             break
         place = scratch / str(number)
