@@ -94,7 +94,7 @@ def _memory_disk() -> str | None:
 def run_trials(
     part: Part, trials: Sequence[tuple[int, int]], until: float | None = None
 ) -> Iterator[Outcome]:
-    """Run (number, seed) one after the other; after `until` (of `time.monotonic`) no new one but the first."""
+    """Run (number, seed) one after the other; after the time `until` no new one but the first."""
     left = list(trials)
     while left and (len(left) == len(trials) or until is None or time.monotonic() <= until):
         child, before = _Child(part, left[:_WORK_OF_ONE], until), len(left)
