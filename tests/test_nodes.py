@@ -3,6 +3,7 @@
 import inspect
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -147,10 +148,25 @@ def test_inputs_are_not_changed_by_any_node_that_computes(host):
     assert torch.equal(mask, kept[1])
 
 
+def test_every_control_has_its_strip_in_the_help():
+    Wheel = pack("nodes.wheel")
+    controls = {"strength", *(entry.id for entry in (*Wheel.control_inputs(), Wheel.local_light_input()))}
+    text = (ROOT / "web" / "docs" / "Raiha_Harmonize.md").read_text(encoding="utf-8")
+    assert {name for name in controls if f"![{name}](control_{name}.jpg)" in text} == controls
+    for name in controls:
+        picture = Image.open(ROOT / "web" / "docs" / f"control_{name}.jpg").convert("RGB")
+        first, last = (
+            picture.crop((0, 0, 200, 230)),
+            picture.crop((picture.width - 200, 0, picture.width, 230)),
+        )
+        apart = np.abs(np.asarray(first, int) - np.asarray(last, int))
+        assert apart.max() > 40, name  # not the same picture again
+
+
 def test_help_pages_are_what_the_nodes_say_today():
     # Made by tests/tools/make_node_docs.py; run it again after a change of words.
     docs = ROOT / "web" / "docs"
-    assert {path.name: path.read_text(encoding="utf-8") for path in docs.iterdir()} == pages()
+    assert {path.name: path.read_text(encoding="utf-8") for path in docs.glob("*.md")} == pages()
 
 
 def test_locales_name_only_what_exists(schemas):

@@ -116,6 +116,20 @@ opinion. An empty mask scores 0.""",
 }
 
 
+# In this order; the pictures are made by make_control_strips.py
+CONTROLS = (
+    *("strength", "light", "colour", "contrast", "reference_strength", "limit", "keep_hue"),
+    *("grow", "feather", "context", "background", "local_light"),
+)
+
+
+def _strips(node_id: str) -> str:
+    if node_id != "Raiha_Harmonize":
+        return ""
+    shown = "\n\n".join(f"![{name}](control_{name}.jpg)" for name in CONTROLS)
+    return f"\n## What the controls do\n\n{shown}\n"
+
+
 def _rows(entries: list[Any]) -> str:
     lines = [f"| `{entry.display_name or entry.id}` | {entry.tooltip} |" for entry in entries]
     return "\n".join(["| | |", "| --- | --- |", *lines])
@@ -133,7 +147,7 @@ def pages() -> dict[str, str]:
     return {
         f"{schema.node_id}.md": f"# {schema.display_name}\n\n{schema.description}\n\n"
         f"{NOTES[schema.node_id]}\n\n## Inputs\n\n{_rows(schema.inputs)}\n\n"
-        f"## Outputs\n\n{_rows(schema.outputs)}\n"
+        f"## Outputs\n\n{_rows(schema.outputs)}\n{_strips(schema.node_id)}"
         for schema in schemas
     }
 
