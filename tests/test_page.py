@@ -81,10 +81,9 @@ def test_a_template_opens_without_red_nodes_and_runs_as_it_stands(page, name):
 
 
 def test_the_blueprint_is_offered_and_stands_for_paste_and_harmonize(page):
-    offered = (
-        "() => Object.keys(LiteGraph.registered_node_types).some(k => k.includes('paste_and_harmonize'))"
-    )
-    page.page.wait_for_function(offered, timeout=30_000)
+    offered = page.page.evaluate("async () => (await app.api.getGlobalSubgraphs())")
+    (entry,) = (one for one in offered.values() if one["info"]["node_pack"].startswith("custom_nodes."))
+    assert entry["name"] == "Paste and Harmonize (Raiha)"
     (path,) = (ROOT / "subgraphs").glob("*.json")
     page.load(path)
     page.check("blueprint")
@@ -144,7 +143,8 @@ def test_five_steps_to_the_own_picture(page):
     page.run()  # 4. run again
     page.check("after the second run")
     shoot(page, "five_steps")
-    (*_, newest) = sorted((page.base / "output" / "raiha").glob("*.png"))  # 5. the picture
+    saved = (page.base / "output" / "raiha").glob("harmonized*.png")  # 5. the picture
+    newest = max(saved, key=lambda path: path.stat().st_mtime_ns)
     prompt = json.loads(Image.open(newest).text["prompt"])
     (pasted,) = (n["inputs"] for n in prompt.values() if n["class_type"] == "Raiha_PasteObject")
     assert pasted["rotation"] == pytest.approx(30, abs=1.5)

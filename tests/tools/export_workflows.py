@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "tools")]
 
-from graphs import BLUEPRINT, BLUEPRINT_TITLE, BLUEPRINT_WIDGETS, GRAPHS, Graph  # noqa: E402
+from graphs import BLUEPRINT, BLUEPRINT_WIDGETS, GRAPHS, Graph  # noqa: E402
 
 from workflows.run import pack  # noqa: E402
 
@@ -220,7 +220,7 @@ def export(page: Page, server: Any, shots: Path | None, only: list[str]) -> None
         print(f"{name}: {time.monotonic() - started:.1f} s, widgets {page.page.evaluate(_WIDGETS)}")
     if not only or BLUEPRINT in only:
         page.build(GRAPHS["01_paste_and_harmonize"])
-        blueprint = page.page.evaluate(_BLUEPRINT, [BLUEPRINT_TITLE, BLUEPRINT_WIDGETS])
+        blueprint = page.page.evaluate(_BLUEPRINT, [BLUEPRINT, BLUEPRINT_WIDGETS])
         write_json(ROOT / "subgraphs" / f"{BLUEPRINT}.json", blueprint)
         page.load(ROOT / "subgraphs" / f"{BLUEPRINT}.json")
         page.check("the blueprint")

@@ -157,8 +157,7 @@ def _pasted(image: str) -> dict[str, Any]:
     )
 
 
-BLUEPRINT = "paste_and_harmonize"  # subgraphs/*.json: nodes 3 and 4 of the first template as one
-BLUEPRINT_TITLE = "Paste and Harmonize (Raiha)"
+BLUEPRINT = "Paste and Harmonize (Raiha)"  # subgraphs/*.json: nodes 3 and 4 of the first template as one
 BLUEPRINT_WIDGETS = [
     *(("3", name) for name in ("x", "y", "scale", "rotation", "flip")),
     *(("4", name) for name in ("strength", "light", "colour", "contrast")),
