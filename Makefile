@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -c constraints.txt
 
-.PHONY: demo test lint bench setup torture locks bom
+.PHONY: demo test test-engines lint bench setup torture locks bom
 
 setup: $(STAMP)
 
@@ -27,6 +27,18 @@ lint: $(STAMP)
 # a worker a core; torch's own threads would only wait for each other's
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
+
+# Ray and the vector databases, in an environment of their own: `make test` skips what it lacks, and says so
+ENGINES := .venv-engines
+test-engines: $(ENGINES)/.installed
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(ENGINES)/bin/python -m pytest -rs tests/test_cluster.py tests/test_engines.py
+
+$(ENGINES)/.installed: $(STAMP)
+	$(PYTHON) -m venv $(ENGINES)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $(ENGINES)/shared.pth
+	mv $(ENGINES)/shared.pth "$$($(ENGINES)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")"
+	$(ENGINES)/bin/python -m pip --disable-pip-version-check install -e ".[ray,pgvector,lancedb]"
+	touch $@
 
 bench: $(STAMP)
 	$(BIN)/python train/bench/run.py

@@ -55,6 +55,7 @@ ABOVE: dict[str, set[str]] = {
     "lut": {"render"},
     "video": {"clips", "render"},
     "cluster": {"clips", "features", "gallery", "retrieval"},
+    "engines": {"clips", "features", "gallery", "retrieval"},
 }
 EVERYTHING = {*FIRST, *ABOVE}
 ALLOWED = {
@@ -76,6 +77,10 @@ ONLY_IN = {
     "Imath": {"codecs/exr.py"},
     "av": {"video/reader.py"},
     "ray": {"cluster/connection.py"},
+    "lancedb": {"engines/lance.py"},
+    "pyarrow": {"engines/lance.py"},
+    "pgserver": {"engines/pgvector.py"},
+    "psycopg": {"engines/pgvector.py"},
     "timm": {"features/encoders.py", "models/backbone.py"},
     "torchvision": {"features/tv_ops.py"},
 }

@@ -22,6 +22,7 @@ from ..gallery.renew import renew
 from ..gallery.repair import repair
 from ..retrieval.kernel import running
 from .encoder_options import add_encoder_weights
+from .gallery_engines import add_bench_arguments, add_export_arguments, bench_store, export_store
 from .gallery_parts import add_cluster, add_unite_arguments, build_on_cluster, unite_stores
 from .reading import add_reading_options
 from .values import count, device
@@ -47,6 +48,7 @@ def add_parser(subparsers: "Subparsers[argparse.ArgumentParser]") -> None:
     _add_repair(commands)
     _add_renew(commands)
     _add_unite(commands)
+    _add_engines(commands)
 
 
 def _command(
@@ -179,6 +181,24 @@ def _add_unite(commands: "Subparsers[argparse.ArgumentParser]") -> None:
     text = "make one gallery of several, which stay where they are; nothing is encoded"
     example = "raiha gallery unite all.gallery holiday.gallery work.gallery"
     add_unite_arguments(_command(commands, "unite", _run_unite, text, example))
+
+
+def _add_engines(commands: "Subparsers[argparse.ArgumentParser]") -> None:
+    text = "fill a vector database with a gallery's patches"
+    example = "raiha gallery export pictures.gallery pictures.pgvector --engine pgvector"
+    add_export_arguments(_command(commands, "export", _run_export, text, example))
+    text = "measure what a vector database finds of what the exact search finds, and how fast"
+    add_bench_arguments(_command(commands, "bench", _run_bench, text, example.replace("export", "bench")))
+
+
+def _run_export(arguments: argparse.Namespace) -> int:
+    _tell(arguments, *export_store(arguments))
+    return 0
+
+
+def _run_bench(arguments: argparse.Namespace) -> int:
+    _tell(arguments, *bench_store(arguments))
+    return 0
 
 
 def _run_unite(arguments: argparse.Namespace) -> int:

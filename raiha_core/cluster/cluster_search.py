@@ -17,7 +17,7 @@ from torch import Tensor
 from ..gallery.protocol import Gallery
 from ..gallery.store import StoredGallery
 from ..gallery.united import UnitedGallery
-from ..retrieval.parted_search import Told, Work, in_whole
+from ..retrieval.parted_search import PhotosDone, SearchWork, in_whole
 from ..retrieval.ranking import Hit
 from .connection import join, ray_module
 from .shard_worker import ShardOfRows, ShardWorker, for_others
@@ -61,7 +61,9 @@ class ClusterSearch:
     def shards(self) -> tuple[ShardOfRows, ...]:
         return tuple(post.shard for post in self._posts)
 
-    def scan(self, gallery: Gallery, work: Work, allowed: Tensor, progress: Told | None) -> list[list[Hit]]:
+    def scan(
+        self, gallery: Gallery, work: SearchWork, allowed: Tensor, progress: PhotosDone | None
+    ) -> list[list[Hit]]:
         """The qualifying photos of each query. Raises: ConnectionError naming the shards that failed."""
         found: list[list[Hit]] = [[] for _ in work.queries]
         for post, answer in self._asked("scan", gallery, work, allowed, progress):
@@ -70,7 +72,7 @@ class ClusterSearch:
         return [sorted(hits, key=lambda hit: hit.row) for hits in found]
 
     def bounds(
-        self, gallery: Gallery, work: Work, allowed: Tensor, progress: Told | None
+        self, gallery: Gallery, work: SearchWork, allowed: Tensor, progress: PhotosDone | None
     ) -> NDArray[np.float64]:
         """Upper bounds of the content of each photo. Raises: as `scan`."""
         found = np.full((len(work.queries), len(gallery)), -np.inf)
@@ -87,7 +89,7 @@ class ClusterSearch:
         return ray_module().remote(num_cpus=0)(_Hired).options(scheduling_strategy="SPREAD").remote(shard)
 
     def _asked(
-        self, what: str, gallery: Gallery, work: Work, allowed: Tensor, progress: Told | None
+        self, what: str, gallery: Gallery, work: SearchWork, allowed: Tensor, progress: PhotosDone | None
     ) -> Iterator[tuple[_Post, Any]]:
         """The answer of every shard that holds a photo which some query may take, as they come."""
         if gallery.fingerprint != self._fingerprint:
@@ -138,7 +140,7 @@ class _Hired(ShardWorker):
         return os.getpid()
 
 
-def _counted(progress: Told | None, total: int) -> Callable[[int], None]:
+def _counted(progress: PhotosDone | None, total: int) -> Callable[[int], None]:
     seen = 0
 
     def done(photos: int) -> None:

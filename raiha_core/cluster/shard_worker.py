@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..gallery.store import StoredGallery, open_gallery
-from ..retrieval.parted_search import WholeSearch, Work
+from ..retrieval.parted_search import SearchWork, WholeSearch
 from ..retrieval.ranking import Hit
 
 
@@ -39,14 +39,14 @@ class ShardWorker:
         self.shard = shard
         self._gallery: StoredGallery | None = None
 
-    def scan(self, work: Work, allowed: NDArray[np.uint8]) -> list[list[Hit]]:
+    def scan(self, work: SearchWork, allowed: NDArray[np.uint8]) -> list[list[Hit]]:
         """The qualifying photos of each query. Args: allowed: (queries, photos of the shard), packed bits.
 
         Raises: ValueError where the store is not as it was when the search was set up.
         """
         return WholeSearch().scan(self._opened(), work, self._in_store(work, allowed), None)
 
-    def bounds(self, work: Work, allowed: NDArray[np.uint8]) -> NDArray[np.float64]:
+    def bounds(self, work: SearchWork, allowed: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Upper bounds of the content of each of the shard's photos, (queries, photos). As `scan`."""
         found = WholeSearch().bounds(self._opened(), work, self._in_store(work, allowed), None)
         return found[:, self.shard.start : self.shard.stop]
@@ -61,13 +61,13 @@ class ShardWorker:
             self._gallery = gallery
         return self._gallery
 
-    def _in_store(self, work: Work, allowed: NDArray[np.uint8]) -> torch.Tensor:
+    def _in_store(self, work: SearchWork, allowed: NDArray[np.uint8]) -> torch.Tensor:
         own = np.unpackbits(allowed, axis=1, count=len(self.shard)).astype(bool)
         whole = torch.zeros(len(work.queries), len(self._opened()), dtype=torch.bool)
         whole[:, self.shard.start : self.shard.stop] = torch.from_numpy(own)
         return whole
 
 
-def for_others(work: Work) -> Work:
+def for_others(work: SearchWork) -> SearchWork:
     """The work without what no worker reads: unrounded features, and this process' device."""
     return replace(work, queries=[replace(query, features=None) for query in work.queries], device="cpu")

@@ -21,11 +21,11 @@ from .ranking import Hit
 from .request import Request
 from .scan import scan
 
-Told = Callable[[int, int], None]  # photos done, photos in all
+PhotosDone = Callable[[int, int], None]  # photos done, photos in all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
+class SearchWork:
     """What all parts are asked."""
 
     queries: Sequence[Query]
@@ -37,11 +37,13 @@ class Work:
 class Searcher(Protocol):
     """Goes through the photos of a gallery, wherever its parts are searched."""
 
-    def scan(self, gallery: Gallery, work: Work, allowed: Tensor, progress: Told | None) -> list[list[Hit]]:
+    def scan(
+        self, gallery: Gallery, work: SearchWork, allowed: Tensor, progress: PhotosDone | None
+    ) -> list[list[Hit]]:
         """The qualifying photos of each query, as `retrieval.scan.scan`."""
 
     def bounds(
-        self, gallery: Gallery, work: Work, allowed: Tensor, progress: Told | None
+        self, gallery: Gallery, work: SearchWork, allowed: Tensor, progress: PhotosDone | None
     ) -> NDArray[np.float64]:
         """Upper bounds of each photo's content, as `likeness.content_bounds`."""
 
@@ -49,7 +51,9 @@ class Searcher(Protocol):
 class WholeSearch:
     """One gallery in this process."""
 
-    def scan(self, gallery: Gallery, work: Work, allowed: Tensor, progress: Told | None) -> list[list[Hit]]:
+    def scan(
+        self, gallery: Gallery, work: SearchWork, allowed: Tensor, progress: PhotosDone | None
+    ) -> list[list[Hit]]:
         return scan(
             gallery,
             work.queries,
@@ -61,7 +65,7 @@ class WholeSearch:
         )
 
     def bounds(
-        self, gallery: Gallery, work: Work, allowed: Tensor, progress: Told | None
+        self, gallery: Gallery, work: SearchWork, allowed: Tensor, progress: PhotosDone | None
     ) -> NDArray[np.float64]:
         return content_bounds(
             gallery, work.queries, allowed, block=work.block, device=work.device, progress=progress
@@ -71,7 +75,9 @@ class WholeSearch:
 class PartedSearch:
     """The parts of a united gallery in this process, one after the other, each by its own index."""
 
-    def scan(self, gallery: Gallery, work: Work, allowed: Tensor, progress: Told | None) -> list[list[Hit]]:
+    def scan(
+        self, gallery: Gallery, work: SearchWork, allowed: Tensor, progress: PhotosDone | None
+    ) -> list[list[Hit]]:
         assert isinstance(gallery, UnitedGallery)
         found: list[list[Hit]] = [[] for _ in work.queries]
         done = 0
@@ -84,7 +90,7 @@ class PartedSearch:
         return [sorted(hits, key=lambda hit: hit.row) for hits in found]
 
     def bounds(
-        self, gallery: Gallery, work: Work, allowed: Tensor, progress: Told | None
+        self, gallery: Gallery, work: SearchWork, allowed: Tensor, progress: PhotosDone | None
     ) -> NDArray[np.float64]:
         assert isinstance(gallery, UnitedGallery)
         found = np.full((len(work.queries), len(gallery)), -np.inf)
@@ -104,7 +110,7 @@ def in_whole(hits: Sequence[Hit], rows: NDArray[np.int64], gallery: Gallery) -> 
     ]
 
 
-def _from(progress: Told | None, before: int, gallery: Gallery) -> Told | None:
+def _from(progress: PhotosDone | None, before: int, gallery: Gallery) -> PhotosDone | None:
     """Progress within a part, told as that of the gallery, of which `before` photos are done."""
     if progress is None:
         return None

@@ -21,7 +21,7 @@ from .answer import Asked, Rule, answer, answer_in_order
 from .candidates import Candidate, Candidates, references
 from .exclusion import Exclusion, NamedPhotos
 from .likeness import in_order
-from .parted_search import Searcher, Work, searcher_of
+from .parted_search import Searcher, SearchWork, searcher_of
 from .query import Query, make_query, query_from_patches
 from .request import LIKENESS, Request
 from .scan import BLOCK
@@ -95,14 +95,14 @@ def search_many(
     allowed, each = _asked(gallery, queries, request, exclude, within)
     if not has_double(torch.device(device)):  # what lies near a threshold is computed in it
         device = "cpu"
-    work = Work(queries=queries, request=request, block=block, device=device)
+    work = SearchWork(queries=queries, request=request, block=block, device=device)
     return _answers(searcher or searcher_of(gallery), gallery, work, allowed, each, rule, progress)
 
 
 def _answers(
     searcher: Searcher,
     gallery: Gallery,
-    work: Work,
+    work: SearchWork,
     allowed: Tensor,
     each: Sequence[Asked],
     rule: Rule,

@@ -1,0 +1,1 @@
+"""Vector databases that people already run, as sources of candidates which are compared again, exactly."""
