@@ -44,11 +44,13 @@ _NAMES = ("../secret.png", "../../secret.png", "/etc/passwd", "a/../../secret.pn
 _NAMES += ("..\\secret.png", "C:\\secret.png", "SECRET.PNG", "e\u0301.png", "x/./../../secret.png")
 
 
-def _watched(place: Path, mine: list[Path], open_to: list[Path], job: Callable[[], str]) -> str:
-    """What a job did that it must not, or what it says itself."""
+def _watched(
+    place: Path, mine: list[Path], open_to: list[Path], job: Callable[[], str], closed: Path | None = None
+) -> str:
+    """What a job did that it must not, or what it says itself; `closed` as for `Watch`."""
 
     def child() -> None:
-        watch = Watch(mine, place, open_to)
+        watch = Watch(mine, closed or place, open_to)
         watch.install()
         fault = job()
         watch.on = False
@@ -296,7 +298,7 @@ def workflow(seed: int, place: Path) -> str | None:
         return fault_of(lambda: host.run(prompt))  # type: ignore[attr-defined]
 
     folders = [base / kind for kind in ("input", "output", "temp", "user", "models")]
-    if fault := _watched(place, [base], folders, job):
+    if fault := _watched(place, [base], folders, job, closed=place.parent):
         return f"{name}, {prefix[:40]}: {fault}"
     strange = [path for path in base.parent.glob("*.png") if outside.get(path) != path.stat().st_mtime_ns]
     return f"{name}, {prefix[:40]}: wrote {strange[0].name}" if strange else None
