@@ -29,6 +29,7 @@ from .models import (
 from .reading import MAX_PIXELS, max_pixels_input, reading_inputs
 from .sockets import EncoderSocket, GallerySocket, require
 from .tensors import from_image
+from .wording import nodes_named, of_nodes
 
 _EXAMPLE_PHOTOS = Path(__file__).resolve().parent.parent / "assets" / "scenes" / "photos"
 _EXAMPLES, _BELOW, _INPUT = "(example photos)", "(folder below)", "input: "
@@ -213,8 +214,9 @@ class LoadGallery(io.ComfyNode):
         cls, gallery: str, path: str = "", photos: str = "", max_pixels: int = MAX_PIXELS
     ) -> io.NodeOutput:
         moved = Path(unquoted(photos)).expanduser() if unquoted(photos) else None
-        found = open_united(cls._store(gallery, path), photos=moved, max_pixels=max_pixels)
-        report = [f"{len(found)} photos with features '{found.spec.name}'", *found.notes]
+        with nodes_named():
+            found = open_united(cls._store(gallery, path), photos=moved, max_pixels=max_pixels)
+        report = [f"{len(found)} photos with features '{found.spec.name}'", *map(of_nodes, found.notes)]
         return io.NodeOutput(found, "\n".join(report))
 
 
@@ -301,16 +303,18 @@ class BuildGallery(io.ComfyNode):
             bar = bar or ProgressBar(total)
             bar.update_absolute(done, total)
 
-        report = build(
-            _photo_folder(photos, folder),
-            store,
-            encoder=eyes.resident(),
-            max_pixels=max_pixels,
-            allow_damaged=allow_damaged,
-            progress=progress,
-            interrupted=model_management.throw_exception_if_processing_interrupted,
-        )
-        return io.NodeOutput(open_gallery(store, max_pixels=max_pixels), _describe(report))
+        with nodes_named():
+            report = build(
+                _photo_folder(photos, folder),
+                store,
+                encoder=eyes.resident(),
+                max_pixels=max_pixels,
+                allow_damaged=allow_damaged,
+                progress=progress,
+                interrupted=model_management.throw_exception_if_processing_interrupted,
+            )
+            made = open_gallery(store, max_pixels=max_pixels)
+        return io.NodeOutput(made, of_nodes(_describe(report)))
 
 
 class ImagesToGallery(io.ComfyNode):

@@ -119,3 +119,16 @@ def test_an_interrupted_build_says_so_and_goes_on_where_it_stopped(host):
             session.interrupted = False
     history = host.run({**ENCODER, "4": build, "9": node("PreviewAny", source=["4", 1])})
     assert history.outputs["9"]["text"][0].startswith("3 photos")
+
+
+def test_dialogs_on_galleries_speak_of_nodes(tmp_path):
+    load = pack("nodes.gallery").LoadGallery
+    with pytest.raises(ValueError, match=r"does not exist; make it with Build Gallery \(Raiha\)$"):
+        load.execute("(path below)", str(tmp_path / "gone"))
+    told = pack("nodes.wording").of_nodes
+    from raiha_core.gallery.layout import Layout, cure
+
+    assert "`" not in told(f"the gallery is damaged: {cure(Layout(tmp_path))}")
+    assert told("3 of 5 photos; run `raiha gallery build PHOTOS /x` again") == (
+        "3 of 5 photos; run Build Gallery (Raiha) again"
+    )
