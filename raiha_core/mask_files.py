@@ -198,6 +198,8 @@ def _read(path: Path, raster: Raster, label: int | None, transparent_is_object: 
         )
         return _one_label(codes, label, name)
     found = None if palette is None else _of_palette(palette, name)
+    if found is None and raster.samples.shape[2] == 1:
+        return _of_codes(raster.samples[:, :, 0], 1, raster.full, name)
     return found or _of_codes(_grey_sum(raster, path), 3, raster.full, name)
 
 

@@ -37,7 +37,9 @@ class Carried:
 def _encode_png(codes: np.ndarray, carried: Carried) -> bytes:
     raw = codes.nbytes + len(codes)
     room = raw + raw // 256 + 4096  # its own guess forgets a byte per row: too small for narrow pictures
-    data = bytes(imagecodecs.png_encode(codes, level=4, out=room))  # level: 3 times as fast, 4 % larger
+    # level: 3 times as fast, 4 % larger; one filter in place of the best of five for each row: 1.5 times, 2 %
+    packed = imagecodecs.png_encode(codes, level=4, filter=imagecodecs.PNG.FILTER.SUB, out=room)
+    data = bytes(packed)
     return data[:_AFTER_HEADER] + png_chunks(carried) + data[_AFTER_HEADER:]
 
 
