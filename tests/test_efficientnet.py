@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from raiha_core.features import encoders
+from raiha_core.features import efficientnet, encoders
 from raiha_core.features.efficientnet import B0, LITE0, EfficientNet, from_package_names
 from raiha_core.features.encoders import lite0_network, lite0_state
 from raiha_core.features.weights import lite0_path, read_state
@@ -77,6 +77,35 @@ def test_encoder_and_trunk_are_timms_networks_with_the_packages_weights():
         wanted = maps.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
         found = Backbone(LITE0_NAME, 2, pretrained=True)(image)
     assert all(torch.equal(a, b) for a, b in zip(wanted, found, strict=True))
+
+
+def test_frozen_stages_join_norms_to_convolutions_in_training_steps_alone(monkeypatch):
+    # Oracle: the same network where nothing is joined; gradients of what learns are the same too.
+    joined = []
+    plain = efficientnet.F.conv2d
+
+    def counted(*arguments):
+        if arguments[2] is not None:  # a layer's own convolution has no bias
+            joined.append(arguments[0].shape)
+        return plain(*arguments)
+
+    monkeypatch.setattr(efficientnet.F, "conv2d", counted)
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(3))
+    trunk = Backbone(LITE0_NAME, 2, pretrained=True)
+    learnt = trunk.body.blocks[2][0].conv_pw.weight
+    found = trunk(image)
+    (gradient,) = torch.autograd.grad(sum(level.sum() for level in found[1:]), learnt)
+    assert len(joined) == 1 + 2 + 2 * 3  # the stem, a block of two convolutions, two blocks of three
+    with torch.no_grad():
+        exact = trunk(image)
+    assert len(joined) == 9
+    for one, other in zip(found, exact, strict=True):
+        torch.testing.assert_close(one, other, atol=2e-4, rtol=1e-4)
+    trunk.eval()
+    assert all(torch.equal(a, b) for a, b in zip(trunk(image), exact, strict=True))
+    (expected,) = torch.autograd.grad(sum(level.sum() for level in trunk(image)[1:]), learnt)
+    assert len(joined) == 9
+    torch.testing.assert_close(gradient, expected, atol=1e-3 * float(expected.abs().max()), rtol=1e-3)
 
 
 def test_another_trunk_is_timms():

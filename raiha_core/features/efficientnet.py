@@ -70,7 +70,7 @@ class EfficientNet(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Normalised picture (B, 3, s, s) -> maps (B, C, s/2^n, s/2^n), linear: the last of each size."""
-        x = _activate(self.bn1(convolve_same(self.conv_stem, x)), self.activation)
+        x = _activate(_convolved(self.conv_stem, self.bn1, x), self.activation)
         if self.antialias:
             x = halved(x)
         maps: list[Tensor] = []
@@ -142,16 +142,16 @@ class InvertedResidual(nn.Module):
         """(B, C, h, w) -> (B, C', h', w'), linear."""
         y = x
         if self.widens:
-            y = _activate(self.bn1(self.conv_pw(y)), self.activation)
+            y = _activate(_convolved(self.conv_pw, self.bn1, y), self.activation)
         middle, narrow, last = (
             (self.bn2, self.conv_pwl, self.bn3) if self.widens else (self.bn1, self.conv_pw, self.bn2)
         )
-        y = _activate(middle(convolve_same(self.conv_dw, y)), self.activation)
+        y = _activate(_convolved(self.conv_dw, middle, y), self.activation)
         if self.smooths:
             y = halved(y)
         if self.se is not None:
             y = self.se(y)
-        y = last(narrow(y))
+        y = _convolved(narrow, last, y)
         return y + x if self.skip else y
 
 
@@ -176,11 +176,29 @@ def _activate(x: Tensor, name: str) -> Tensor:
 
 def convolve_same(layer: Any, x: Tensor) -> Tensor:
     """A convolution that leaves 1/stride of the cells, rounded up (SAME)."""
+    return layer(_framed(layer, x))
+
+
+def _framed(layer: Any, x: Tensor) -> Tensor:
+    """A map with the margin of zeros that the layer does not add itself."""
     (kernel, _), (stride, _) = layer.kernel_size, layer.stride
     if stride == 1:
-        return layer(x)  # the same on all sides, which the layer does itself without a copy
+        return x  # the same on all sides, which the layer does itself without a copy
     down, across = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[-2:])
-    return layer(F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2)))
+    return F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
+
+
+def _convolved(layer: Any, norm: Any, x: Tensor) -> Tensor:
+    """A convolution and its norm; in a training step, where neither learns, in one, rounded elsewhere."""
+    steps = layer.training and torch.is_grad_enabled()
+    if not steps or layer.weight.requires_grad or norm.weight.requires_grad:
+        return norm(convolve_same(layer, x))
+    with torch.no_grad():
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        weight, bias = layer.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+    return F.conv2d(
+        _framed(layer, x), weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
+    )
 
 
 # ---- the names of other hands
