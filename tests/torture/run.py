@@ -75,7 +75,7 @@ def run(parts: Sequence[Part], arguments: argparse.Namespace) -> int:
         if given is not None:  # what earlier parts left over is shared by those that follow
             left = given - (time.monotonic() - started)
             rest = sum(other.share for other, _ in chosen[place:])
-            until = time.monotonic() + max(0.0, left * part.share / rest)
+            until = time.monotonic() + max(1.0, left * part.share / rest)
         todo = record.todo(part.name, part.full) if numbers is None else numbers
         todo = todo or ([] if record.tried(part.name) else [0])
         trials = [
