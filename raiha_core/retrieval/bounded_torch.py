@@ -33,7 +33,7 @@ from .request import Request
 _STRETCH = 512  # photos whose surviving patches are decided together
 _BLOCK = 32  # photos per product of the bound, so that it stays in the cache
 # Of the time that comparing all pairs takes: the bound, and all patches if they survive it (measured).
-_OF_BOUND, _OF_READING = 0.3, 1.2
+_OF_BOUND, _OF_READING = 0.5, 2.6
 _PAIRS = 1 << 17  # pairs of patches at once
 
 
