@@ -174,7 +174,7 @@ for name in sys.argv[2:]:
 
 
 def test_a_training_step_waits_twice_at_most_and_passes_in_deterministic_mode(tmp_path):
-    names = ["plus_small_data_256", "plus", "rcl"]
+    names = ["plus_small_data_256", "plus", "rcl", "raiha", "hdnet", "rainnet", "pctnet_cnn", "issam256"]
     for line in pretend_cuda.run(CONFIGS_STEP, str(tmp_path), *names).splitlines():
         name, waits, doubles, *places = line.split("|")
         assert float(waits) <= 2, (name, places)
