@@ -58,8 +58,9 @@ class LoadHarmonizer(io.ComfyNode):
                     "harmonizer",
                     options=harmonizer_names(),
                     default=DEFAULT_MODEL,
-                    tooltip="raiha-plus comes with the pack; statistics needs no weights; seam, "
-                    "without weights too, is for repainted regions that go on as their surroundings; others "
+                    tooltip="raiha-plus comes with the pack, and raiha-plus-steady for clips and for objects "
+                    "that are moved by hand; statistics needs no weights; seam, without weights too, "
+                    "is for repainted regions that go on as their surroundings; others "
                     "are read from models/raiha. "
                     "What an authors' .pth is, and its licence, is told in the log.",
                 ),

@@ -177,7 +177,7 @@ class NetworkHarmonizer(Harmonizer):
 
 def shipped_weights() -> dict[str, Path]:
     """Names of the weight files that come with the package."""
-    return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"))}
+    return {path.stem: path for path in sorted(WEIGHTS.glob("*.safetensors"), key=lambda path: path.stem)}
 
 
 @cache

@@ -118,7 +118,7 @@ def test_a_weights_file_that_is_replaced_is_noticed(host):
     (folder / "README.md").write_text("no weights")
     with host.session():
         (entry,) = host.nodes["Raiha_LoadHarmonizer"].define_schema().inputs
-    assert entry.options[:3] == ["raiha-plus", "statistics", "seam"]
+    assert entry.options[:3] == ["raiha-plus", "raiha-plus-steady", "statistics"]
     assert "mine.safetensors" in entry.options
     assert "README.md" not in entry.options
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,30 @@ def test_the_sheet_of_hard_cases_shows_the_areas_it_names(monkeypatch):
     assert sorted(named.values()) == [0.03, 0.7]
     for name, area in named.items():
         assert float(sheet.pictures(sheet.CASES[name])[1].mean()) == pytest.approx(area, rel=0.1)
+
+
+def test_the_steady_file_says_what_it_is_and_states_its_scores():
+    path = shipped_weights()["raiha-plus-steady"]
+    assert path.stat().st_size < 10e6
+    about = read_metadata(path)
+    assert json.loads(about.notes["experiment"])["name"] == "plus_small_data_steady"
+    assert len(about.notes["revision"]) == 40
+    assert "non-commercial" in about.licence
+    card = (path.parent / "README.md").read_text(encoding="utf-8")
+    for data in ("dev_iharmony4", "dev_daynight", "dev_real_masked"):
+        assert f"{about.scores[f'{data}, protocol A, PSNR']:.2f}" in card
+
+
+def test_the_steady_file_is_steadier_and_a_mirror_changes_nothing():
+    bench = runpy.run_path(str(ROOT / "train" / "bench" / "steadiness.py"))
+    picture, mask = disc("skimage_coffee.jpg", (0.2, 0.2, 0.6, 0.7))
+    composite = picture + mask * (picture * 0.6 - picture)
+
+    def scene(offset: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return composite.roll(offset, -1), mask.roll(offset, -1)
+
+    nervous, steady = (
+        bench["moves"](scene, load_harmonizer(name)) for name in (DEFAULT_MODEL, "raiha-plus-steady")
+    )
+    assert steady["mirror"] < 0.02
+    assert steady["pixel"] + steady["noise"] < 0.6 * (nervous["pixel"] + nervous["noise"])
