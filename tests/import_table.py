@@ -53,6 +53,7 @@ ABOVE: dict[str, set[str]] = {
     "harmonizer": {"features", "render", "models", "checkpoint"},
     "clips": {"render"},
     "lut": {"render"},
+    "stored": {"harmonizer", "render"},
     "video": {"clips", "render"},
     "cluster": {"clips", "features", "gallery", "retrieval"},
     "engines": {"clips", "features", "gallery", "retrieval"},
