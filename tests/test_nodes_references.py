@@ -54,7 +54,7 @@ def test_one_node_finds_what_the_two_searches_find_without_an_encoder(host, frui
 
 
 def harmonized(host, fruit, **inputs):
-    return run(host, "Harmonize", composite=fruit[0], mask=fruit[1], **inputs)
+    return run(host, "Harmonize", composite=fruit[0], mask=fruit[1], **inputs)[:2]
 
 
 def test_composite_and_mask_are_enough(host, fruit):

@@ -163,7 +163,7 @@ def test_frames_get_references_of_their_own_matches_and_keep_them(host):
         assert report.startswith("frames 1 to 2: ")
         model = models.load_named_harmonizer("statistics")
         harmonize = pack("nodes.harmonize").Harmonize
-        done, said = harmonize.execute(frames, mask, model, references=found).args
+        done, said, _ = harmonize.execute(frames, mask, model, references=found).args
         alone = harmonize.execute(frames[1:], mask, model, references=each[1].args[0]).args[0]
         assert torch.equal(done[1:], alone)
         assert "composite 2:" in said

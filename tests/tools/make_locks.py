@@ -29,7 +29,11 @@ def split(text: str) -> tuple[str, str]:
 
 
 def main() -> int:
-    extras = [word for name in ("dev", "heic", "exr", "video") for word in ("--extra", name)]
+    extras = [
+        word
+        for name in ("dev", "heic", "exr", "video", "ray", "pgvector", "lancedb")
+        for word in ("--extra", name)
+    ]
     call = ["uv", "pip", "compile", "pyproject.toml", *extras, "-c", "constraints.txt", "--universal"]
     call += ["--generate-hashes", "--python-version", "3.10", "--no-header", "--no-annotate", "--quiet"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
